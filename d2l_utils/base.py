@@ -1,0 +1,110 @@
+"""The ground under every module: hyperparameters, seeds, timers, guards.
+
+Imports nothing but the standard library.
+"""
+
+import inspect
+import os
+import time
+
+_seed = 0
+
+
+def remember_seed(seed):
+    """Note the seed from which data orders are derived (see `set_seed`)."""
+    global _seed
+    _seed = int(seed)
+
+
+def current_seed():
+    return _seed
+
+
+def fast_mode():
+    """Whether D2L_UTILS_FAST=1 asks for a short run, as tests do."""
+    return os.environ.get("D2L_UTILS_FAST", "") not in ("", "0")
+
+
+def outside_package(name):
+    """Raise if a framework module was imported as a top-level module.
+
+    With the folder d2l_utils/ itself on sys.path, `import torch` would find
+    d2l_utils/torch.py in place of PyTorch.
+    """
+    if "." not in name:
+        raise ImportError(
+            f"'import {name}' found d2l_utils/{name}.py instead of the framework: the "
+            "folder d2l_utils/ itself is on sys.path (was Python started in it?). "
+            "Start Python in another folder, or take that entry out of sys.path."
+        )
+
+
+def missing_framework(title, extra, error):
+    """The ImportError to raise where a framework is not installed."""
+    hint = f"pip install 'd2l-utils[{extra}]'"
+    if extra == "mxnet":
+        hint += " (MXNet has wheels for Linux only; elsewhere use another tab)"
+    return ImportError(
+        f"d2l_utils.{extra} needs {title}, which cannot be imported here "
+        f"({error}). Install it: {hint}.",
+        name=getattr(error, "name", None),
+    )
+
+
+def add_to_class(Class):
+    """Decorator: register a function as a method of Class (textbook, 3.2)."""
+
+    def wrapper(obj):
+        setattr(Class, obj.__name__, obj)
+
+    return wrapper
+
+
+class HyperParameters:
+    """Keeps constructor arguments as attributes (textbook, section 3.2)."""
+
+    def save_hyperparameters(self, ignore=()):
+        """Save the caller's arguments in self and in the dict self.hparams."""
+        frame = inspect.currentframe().f_back
+        names = inspect.getargvalues(frame).locals
+        skip = {*ignore, "self"}
+        self.hparams = {
+            k: v for k, v in names.items() if k not in skip and k[0] != "_"
+        }
+        for k, v in self.hparams.items():
+            setattr(self, k, v)
+
+
+class Timer:
+    """Record several running times, in seconds (textbook, section 12.1)."""
+
+    def __init__(self):
+        self.times = []
+        self.start()
+
+    def start(self):
+        self.tik = time.perf_counter()
+
+    def stop(self):
+        """Stop, record and return the time since `start`."""
+        self.times.append(time.perf_counter() - self.tik)
+        return self.times[-1]
+
+    def avg(self):
+        return sum(self.times) / len(self.times)
+
+    def sum(self):
+        return sum(self.times)
+
+    def cumsum(self):
+        """The running sums of the recorded times."""
+        total = 0.0
+        return [total := total + t for t in self.times]
+
+
+def cpu_text(threads=None):
+    """How results name the processor."""
+    if threads is None:  # os.sched_getaffinity is missing on macOS and Windows
+        count = getattr(os, "sched_getaffinity", None)
+        threads = len(count(0)) if count else os.cpu_count()
+    return f"cpu ({threads} threads)"

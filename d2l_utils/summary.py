@@ -1,0 +1,202 @@
+"""What a network costs: parameters, multiply-accumulates (MACs), memory.
+
+The framework modules trace a network into `Layer` rows; the counting is here.
+Also here: the checks of an image batch's shape, and process memory.
+"""
+
+import math
+import sys
+from dataclasses import dataclass, field
+
+BYTES = 4  # of a float32
+LARGEST_TRIED = 512  # pixels; a usable image size is looked for up to here
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution, dense, norm or pool, in order of execution.
+
+    kind: 'conv', 'dense', 'bn' or 'pool'; shapes are channels first, with the
+    batch axis; params: number of trainable parameters; weight_size: elements of
+    the weight alone; ref: where the framework module finds the layer again.
+    """
+
+    name: str
+    kind: str
+    input_shape: tuple
+    output_shape: tuple
+    params: int = 0
+    weight_size: int = 0
+    ref: object = field(default=None, repr=False, compare=False)
+
+    @property
+    def macs(self):
+        """Multiply-accumulates for the batch; biases and pools are not counted.
+
+        Every weight is used once at every output position of every example: of
+        a dense layer on (batch, features), that is once per example.
+        """
+        if self.kind == "conv":
+            batch, _, *size = self.output_shape
+        elif self.kind == "dense":
+            *size, _ = self.output_shape
+            batch = 1
+        else:
+            return 0
+        return batch * math.prod(size) * self.weight_size
+
+
+class Namer:
+    """Names layers by kind and running number: conv0, conv1, dense0, ..."""
+
+    def __init__(self):
+        self.counts = {}
+
+    def __call__(self, kind):
+        n = self.counts[kind] = self.counts.get(kind, -1) + 1
+        return f"{kind}{n}"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Counted resource use of a network on one batch (see `count`)."""
+
+    params: int
+    macs: int
+    train_bytes: int
+    predict_bytes: int
+    rows: list
+
+    def __str__(self):
+        lines = [f"{'layer':10}{'output':>22}{'parameters':>14}{'MACs':>16}"]
+        for r in self.rows:
+            shape = "x".join(map(str, r.output_shape))
+            lines.append(f"{r.name:10}{shape:>22}{r.params:14,}{r.macs:16,}")
+        lines.append(f"{'total':32}{self.params:14,}{self.macs:16,}")
+        lines.append(
+            f"memory: {self.train_bytes:,} bytes to train, "
+            f"{self.predict_bytes:,} to predict"
+        )
+        return "\n".join(lines)
+
+
+def count(rows, params, input_shape, optimizer_slots):
+    """Resources of a network from its rows.
+
+    To predict: the parameters and the largest input plus output of a row. To
+    train: the parameters, their gradients and the optimizer's slots (one with
+    momentum), the outputs of all rows and the input. 4 bytes a number.
+    """
+    sizes = [(math.prod(r.input_shape), math.prod(r.output_shape)) for r in rows]
+    held = sum(out for _, out in sizes) + math.prod(input_shape)
+    return Resources(
+        params=params,
+        macs=sum(r.macs for r in rows),
+        train_bytes=BYTES * (params * (2 + optimizer_slots) + held),
+        predict_bytes=BYTES * (params + max((a + b for a, b in sizes), default=0)),
+        rows=rows,
+    )
+
+
+def optimizer_slots(model):
+    """Numbers that SGD keeps per parameter: one with momentum, else none."""
+    return 1 if getattr(model, "momentum", 0) else 0
+
+
+def check_layout(shape, channels_last):
+    """Raise ValueError for a batch of images that is in the other layout."""
+    if len(shape) != 4:
+        raise ValueError(
+            f"Expected the shape of a batch of images, four numbers, not {shape}."
+        )
+    n, a, b, c = shape
+    first, last = a in (1, 3), c in (1, 3)
+    if channels_last and first and not last:
+        raise ValueError(
+            f"The shape {tuple(shape)} looks channels first (NCHW), but here images "
+            f"are channels last (NHWC): use {(n, b, c, a)}."
+        )
+    if not channels_last and last and not first:
+        raise ValueError(
+            f"The shape {tuple(shape)} looks channels last (NHWC), but here images "
+            f"are channels first (NCHW): use {(n, c, a, b)}."
+        )
+
+
+def check_size(model_name, shape, attempt, channels_last):
+    """Raise ValueError if a network cannot take images of this size.
+
+    attempt(shape) runs the network on a batch of that shape and returns the
+    shapes of its outputs, layer by layer, or raises. The message names the
+    smallest square size that would do; where none does, the size is not the
+    trouble and the network's own error is raised.
+    """
+    check_layout(shape, channels_last)
+
+    def failure(shape):
+        try:
+            outputs = attempt(tuple(shape))
+        except Exception as error:  # each framework raises its own
+            return error
+        if all(math.prod(s) for s in outputs):
+            return None
+        return ValueError(f"an output is empty: {outputs}")
+
+    error = failure(shape)
+    if error is None:
+        return
+
+    def fails(size):
+        n, a, _, c = shape
+        square = (1, size, size, c) if channels_last else (1, a, size, size)
+        return failure(square) is not None
+
+    h, w = shape[1:3] if channels_last else shape[2:]
+    low, high = min(h, w), LARGEST_TRIED  # fails at low, must run at high
+    if low >= high or fails(high):
+        raise error
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fails(middle) else (low, middle)
+    raise ValueError(
+        f"{model_name} cannot take images of {h}x{w} pixels: they shrink to nothing "
+        f"on the way. The smallest that works is {high}x{high}; resize the images, "
+        f"for example FashionMNIST(resize=({high}, {high}))."
+    ) from error
+
+
+def process_memory():
+    """{'peak_bytes', 'current_bytes', 'of'} of this process."""
+    if sys.platform == "win32":
+        try:
+            import psutil
+        except ImportError as error:
+            raise ImportError(
+                "memory_stats() on Windows needs psutil: pip install psutil."
+            ) from error
+        info = psutil.Process().memory_info()
+        return {
+            "peak_bytes": info.peak_wset,
+            "current_bytes": info.rss,
+            "of": "process memory",
+        }
+    if sys.platform == "linux":
+        with open("/proc/self/status") as file:
+            rows = dict(line.split(":", 1) for line in file)
+        kib = {k: int(rows[k].split()[0]) for k in ("VmHWM", "VmRSS")}
+        return {
+            "peak_bytes": kib["VmHWM"] * 1024,
+            "current_bytes": kib["VmRSS"] * 1024,
+            "of": "process memory",
+        }
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    return {"peak_bytes": peak, "current_bytes": peak, "of": "process memory"}
+
+
+def reset_process_peak():
+    """Start the peak of `process_memory` anew, where the system can (Linux)."""
+    if sys.platform == "linux":
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")

@@ -1,0 +1,219 @@
+"""The framework-free half of training: what a Trainer does, and when.
+
+The framework modules add what touches tensors: `Trainer` here says when a step,
+an evaluation or a plot happens, the subclass says how.
+"""
+
+import time
+
+from d2l_utils.base import HyperParameters, fast_mode
+from d2l_utils.board import ProgressBar
+
+
+class ModuleMixin:
+    """What the `Module` of every framework shares (textbook, section 3.2)."""
+
+    _input_shape = None  # (C, H, W), known from the first batch on
+
+    def loss(self, y_hat, y):
+        raise NotImplementedError(f"{type(self).__name__} must define loss(y_hat, y).")
+
+    def plot(self, key, value, train):
+        """Record a value of this step; the Trainer averages and draws it.
+
+        The value stays on the device, so that a step need not wait for it.
+        """
+        self.trainer.record(key, value)
+
+    def training_step(self, batch):
+        """The loss of a batch, which the Trainer differentiates."""
+        l = self.loss(self(*batch[:-1]), batch[-1])
+        self.plot("loss", l, train=True)
+        return l
+
+    def validation_step(self, batch):
+        """Record the loss of a validation batch."""
+        self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
+
+
+class ClassifierMixin:
+    """What the `Classifier` of every framework shares (textbook, section 4.3)."""
+
+    def training_step(self, batch):
+        Y_hat = self(*batch[:-1])
+        l = self.loss(Y_hat, batch[-1])
+        self.plot("loss", l, train=True)
+        self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=True)
+        return l
+
+    def validation_step(self, batch):
+        Y_hat = self(*batch[:-1])
+        self.plot("loss", self.loss(Y_hat, batch[-1]), train=False)
+        self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=False)
+
+
+class Recorder:
+    """Values of the steps of one epoch, on the device until they are read."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, n, values):
+        self.rows.append((n, values))
+
+    def means(self):
+        """Mean of each value over the examples, read from the device now."""
+        keys = dict.fromkeys(k for _, values in self.rows for k in values)
+        means = {}
+        for key in keys:
+            pairs = [(n, float(v[key])) for n, v in self.rows if key in v]
+            means[key] = sum(n * v for n, v in pairs) / sum(n for n, _ in pairs)
+        return means
+
+
+class Trainer(HyperParameters):
+    """Minibatch training, as the textbook's Trainer (section 3.2).
+
+    max_epochs: passes over the training data; num_gpus: 0 or 1, a GPU is used
+    when asked for and there; gradient_clip_val: bound of the gradient's norm, 0
+    for none. `fit` draws loss and accuracy, keeps `history` (a dict of lists
+    with one entry per epoch) and ends with one line of results.
+    """
+
+    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0):
+        self.save_hyperparameters()
+        if fast_mode() and max_epochs > 1:
+            print(f"D2L_UTILS_FAST: 1 epoch instead of {max_epochs}, few batches.")
+            self.max_epochs = 1
+
+    # What a framework adds ------------------------------------------------------
+
+    def prepare_batch(self, batch):
+        """A batch as the data gives it, as tensors on the device."""
+        raise NotImplementedError
+
+    def train_step(self, batch):
+        """One update; returns the recorded values, on the device."""
+        raise NotImplementedError
+
+    def val_step(self, batch):
+        """One validation batch; returns the recorded values, on the device."""
+        raise NotImplementedError
+
+    def device_text(self):
+        raise NotImplementedError
+
+    # The loop -------------------------------------------------------------------
+
+    def prepare_data(self, data):
+        self.data = data
+        self.train_dataloader = data.train_dataloader()
+        self.val_dataloader = data.val_dataloader()
+        self.num_train_batches = len(self.train_dataloader)
+        self.num_val_batches = (
+            len(self.val_dataloader) if self.val_dataloader is not None else 0
+        )
+        if not self.num_train_batches:
+            raise ValueError("There is nothing to train on: the data set is empty.")
+
+    def prepare_model(self, model):
+        model.trainer = self
+        model.board.xlim = [0, self.max_epochs]
+        self.model = model
+
+    def fit(self, model, data):
+        """Train the model on the data."""
+        self.prepare_data(data)
+        self.prepare_model(model)
+        self.optim = model.configure_optimizers()
+        self.run_epochs()
+
+    def run_epochs(self):
+        self.train_batch_idx = self.val_batch_idx = 0
+        self.history, self.train_seconds, self.train_images = {}, 0.0, 0
+        board = self.model.board
+        board.xlabel = board.xlabel or "epoch"
+        batch_size = getattr(self.data, "batch_size", 1)
+        self.bar = ProgressBar(
+            self.max_epochs * self.num_train_batches * batch_size, board.display
+        )
+        try:
+            for self.epoch in range(self.max_epochs):
+                self.fit_epoch()
+        finally:
+            self.bar.close()
+            board.redraw(final=True)
+        print(self.summary())
+
+    def batches(self, train):
+        """The batches of this epoch: stored bytes where the data offers them."""
+        if hasattr(self.data, "batches"):
+            return self.data.batches(train, self.epoch)
+        return iter(self.train_dataloader if train else self.val_dataloader)
+
+    def first_batch(self):
+        """A training batch, to build and check the model with."""
+        self.epoch = 0
+        return next(iter(self.batches(train=True)))
+
+    def fit_epoch(self):
+        """One pass over the training data and one over the validation data."""
+        start = time.perf_counter()
+        train, val = Recorder(), Recorder()
+        for batch in self.batches(train=True):
+            n = len(batch[-1])
+            self._step(self.train_step, batch, n, train, True)
+            self.train_batch_idx += 1
+            self.train_images += n
+            self.bar.update(n, self.epoch)
+        results = {f"train_{k}": v for k, v in train.means().items()}  # waits
+        seconds = time.perf_counter() - start
+        self.train_seconds += seconds
+        if self.num_val_batches:
+            for batch in self.batches(train=False):
+                self._step(self.val_step, batch, len(batch[-1]), val, False)
+                self.val_batch_idx += 1
+            results |= {f"val_{k}": v for k, v in val.means().items()}
+        for key, value in {**results, "seconds": seconds}.items():
+            self.history.setdefault(key, []).append(value)
+
+    def _step(self, step, batch, n, recorder, train):
+        values = step(batch)
+        recorder.add(n, values)
+        model = self.model
+        if train:
+            x = self.train_batch_idx / self.num_train_batches
+            every_n = self.num_train_batches / model.plot_train_per_epoch
+        else:
+            x = self.epoch + 1
+            every_n = self.num_val_batches / model.plot_valid_per_epoch
+        for key, value in values.items():
+            label = ("train_" if train else "val_") + key
+            model.board.draw(x, value, label, every_n=max(1, int(every_n)))
+
+    def record(self, key, value):
+        """Called by `Module.plot` during a step."""
+        self.recorded[key] = value
+
+    def recording(self, step, *args):
+        """Run a step of the model; returns its result and what it recorded."""
+        self.recorded = {}
+        result = step(*args)
+        recorded, self.recorded = self.recorded, {}
+        return result, recorded
+
+    def summary(self):
+        """The results of the last epoch in one line."""
+        last = {k: v[-1] for k, v in self.history.items()}
+        parts = [
+            f"{name} {last[key]:.3f}"
+            for key, name in (
+                ("train_loss", "loss"),
+                ("train_acc", "training accuracy"),
+                ("val_acc", "validation accuracy"),
+            )
+            if key in last
+        ]
+        rate = self.train_images / self.train_seconds
+        parts.append(f"{rate:,.0f} images/s on {self.device_text()}")
+        return ", ".join(parts)

@@ -1,0 +1,146 @@
+"""Weights on disk, the same file for every framework: safetensors.
+
+Tensors are named by kind and running number in order of execution
+(`conv0.weight`, `conv0.bias`, `bn0.mean`, `dense0.weight`); convolutions are
+stored OIHW, dense layers (out, in), all in float32. The framework modules turn
+their own layouts into these names and back.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = "1"
+STORED = Path(__file__).parent / "sample"
+
+
+class WeightsError(ValueError):
+    """A weights file does not fit, or is none."""
+
+
+def stored_path(name):
+    """Path of a network that travels with the package, such as 'nin28'."""
+    path = STORED / f"{name}.safetensors"
+    if not path.exists():
+        there = sorted(p.stem for p in STORED.glob("*.safetensors"))
+        raise WeightsError(f"There is no stored network {name!r}; there are {there}.")
+    return path
+
+
+def write(path, tensors, *, model, input_shape, num_classes, note=""):
+    """Write named float32 arrays, all or nothing.
+
+    model: the class name; input_shape: (C, H, W); note: free text.
+    """
+    from safetensors.numpy import save
+
+    c, h, w = input_shape
+    metadata = {
+        "format": FORMAT,
+        "model": model,
+        "channels": str(c),
+        "height": str(h),
+        "width": str(w),
+        "num_classes": str(num_classes),
+    } | ({"note": note} if note else {})
+    tensors = {
+        k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()
+    }
+    path = Path(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(save(tensors, metadata))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read(path):
+    """(tensors, metadata) of a file; raises WeightsError if it is none of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise WeightsError(
+            f"{path.name} is not a readable safetensors file: {error}"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path.name} has the format {metadata.get('format')!r}; this package "
+            f"reads format {FORMAT!r}, as save_weights writes it."
+        )
+    return tensors, metadata
+
+
+def input_shape(metadata):
+    """(C, H, W) of the images that a stored network was built for."""
+    try:
+        return tuple(int(metadata[k]) for k in ("channels", "height", "width"))
+    except (KeyError, ValueError) as error:
+        raise WeightsError("The weights file does not name its input shape.") from error
+
+
+def check(tensors, metadata, expected, model):
+    """Raise WeightsError unless the tensors are those that a model expects.
+
+    expected: {name: shape} of the model, whose class name is `model`.
+    """
+    about = f"weights of {metadata.get('model', '?')} do not fit this {model}"
+    for name in dict.fromkeys([*expected, *tensors]):
+        if name not in tensors:
+            raise WeightsError(
+                f"The {about}: {name} is missing, expected {expected[name]}."
+            )
+        given = tensors[name]
+        if name not in expected:
+            raise WeightsError(
+                f"The {about}: the file has {name} {given.shape}, the model does not."
+            )
+        if given.shape != tuple(expected[name]):
+            raise WeightsError(
+                f"The {about}: {name} should be {tuple(expected[name])}, "
+                f"but is {given.shape}."
+            )
+        if given.dtype != np.float32:
+            raise WeightsError(
+                f"The {about}: {name} should be float32, but is {given.dtype}."
+            )
+
+
+def needs_no_variables(variables):
+    """Raise TypeError where `variables`, which only JAX has, was given."""
+    if variables is not None:
+        raise TypeError("Only JAX models take `variables`: elsewhere the model has them.")
+
+
+def known_shape(model):
+    """(C, H, W) of the images that a model was built for; ValueError if none."""
+    if model._input_shape is None:
+        raise ValueError(
+            f"This {type(model).__name__} has not seen an image yet, so its weights "
+            "are not there to be saved: train it, or call layer_summary first."
+        )
+    return model._input_shape
+
+
+def build_for(model, metadata, build):
+    """Build a model, if it is not, for the images that a file names.
+
+    build(shape) raises ValueError where the model cannot take them; then it is
+    another architecture, and is built at another size for `check` to say so.
+    Returns the (C, H, W) to trace the model at.
+    """
+    c, h, w = model._input_shape or input_shape(metadata)
+    try:
+        build((c, h, w))
+        return c, h, w
+    except ValueError:
+        build((c, 224, 224))
+        return c, 224, 224
