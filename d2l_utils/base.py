@@ -5,9 +5,14 @@ Imports nothing but the standard library.
 
 import inspect
 import os
+import platform
 import time
+from importlib import metadata
+
+from d2l_utils import __version__
 
 _seed = 0
+_started = time.monotonic()
 
 
 def remember_seed(seed):
@@ -23,20 +28,6 @@ def current_seed():
 def fast_mode():
     """Whether D2L_UTILS_FAST=1 asks for a short run, as tests do."""
     return os.environ.get("D2L_UTILS_FAST", "") not in ("", "0")
-
-
-def outside_package(name):
-    """Raise if a framework module was imported as a top-level module.
-
-    With the folder d2l_utils/ itself on sys.path, `import torch` would find
-    d2l_utils/torch.py in place of PyTorch.
-    """
-    if "." not in name:
-        raise ImportError(
-            f"'import {name}' found d2l_utils/{name}.py instead of the framework: the "
-            "folder d2l_utils/ itself is on sys.path (was Python started in it?). "
-            "Start Python in another folder, or take that entry out of sys.path."
-        )
 
 
 def missing_framework(title, extra, error):
@@ -68,9 +59,7 @@ class HyperParameters:
         frame = inspect.currentframe().f_back
         names = inspect.getargvalues(frame).locals
         skip = {*ignore, "self"}
-        self.hparams = {
-            k: v for k, v in names.items() if k not in skip and k[0] != "_"
-        }
+        self.hparams = {k: v for k, v in names.items() if k not in skip and k[0] != "_"}
         for k, v in self.hparams.items():
             setattr(self, k, v)
 
@@ -108,3 +97,33 @@ def cpu_text(threads=None):
         count = getattr(os, "sched_getaffinity", None)
         threads = len(count(0)) if count else os.cpu_count()
     return f"cpu ({threads} threads)"
+
+
+def processor_name():
+    """What the processor calls itself."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [x.split(":", 1)[1] for x in file if x.startswith("model name")]
+        return names[0].strip()
+    except (OSError, IndexError):  # not Linux, or Arm, which names no model
+        return platform.processor() or platform.machine()
+
+
+def installed(*packages):
+    """Those of the distributions that are installed here."""
+    there = {d.name.lower().replace("_", "-") for d in metadata.distributions()}
+    return [p for p in packages if p in there]
+
+
+def print_facts(packages, device):
+    """Print versions, processor, device, date and time since the import."""
+    versions = [f"d2l_utils {__version__}"]
+    versions += [f"{name} {metadata.version(name)}" for name in packages]
+    versions += [
+        f"NumPy {metadata.version('numpy')}",
+        f"Python {platform.python_version()}",
+    ]
+    print(", ".join(versions))
+    print(f"{processor_name()}, {cpu_text()}; device {device}")
+    minutes, seconds = divmod(time.monotonic() - _started, 60)
+    print(f"{time.strftime('%Y-%m-%d')}, {minutes:.0f} min {seconds:.0f} s")

@@ -4,7 +4,13 @@ The public names are those of the other framework modules; the shared half is in
 the framework-free core.
 """
 
-import contextlib
+if "." not in __name__:
+    raise ImportError(
+        "This is d2l_utils/torch.py, not PyTorch: the folder d2l_utils/ itself is on "
+        "sys.path. Start Python in another folder, or take that entry out."
+    )
+
+import copy
 
 import numpy as np
 
@@ -17,12 +23,13 @@ from d2l_utils.training import ClassifierMixin, ModuleMixin, Recorder
 from d2l_utils.training import Trainer as _Trainer
 from d2l_utils.weights import stored_path
 
-base.outside_package(__name__)
 try:
     import torch
     from torch import nn
     from torch.nn import functional as F
     from torch.nn.modules.lazy import LazyModuleMixin
+
+    from d2l_utils.layers.torch import device_of, evaluating, named_tensors, trace
 except ImportError as error:
     raise base.missing_framework("PyTorch", "torch", error) from error
 
@@ -31,22 +38,12 @@ __all__ = [
     "ProgressBoard", "Timer", "Trainer", "activations", "add_to_class", "cpu",
     "evaluate", "gpu", "init_cnn", "load_weights", "memory_stats", "num_gpus",
     "plot", "predict", "require", "reset_peak_memory", "resources",
-    "save_weights", "set_seed", "show_images", "stored_path", "try_all_gpus",
-    "try_gpu",
+    "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
+    "try_all_gpus", "try_gpu",
 ]  # fmt: skip
 
 CHANNELS_LAST = False
 PREDICT_BATCH = 256
-
-KINDS = {
-    nn.Linear: "dense",
-    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), "conv"),
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d), "bn"),
-    **dict.fromkeys(
-        (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
-        "pool",
-    ),
-}
 
 
 def cpu():
@@ -99,69 +96,22 @@ def _unbuilt(model):
     ]
 
 
-@contextlib.contextmanager
-def _evaluating(model):
-    """Evaluation mode without gradients; the mode is restored afterwards."""
-    modes = {m: m.training for m in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def _device(model):
-    return next((p.device for p in model.parameters()), cpu())
-
-
 def _build(model, X_shape):
     """Check that the model takes images of this shape, and give it weights."""
     lazy = _unbuilt(model)
-    summary.check_size(
-        type(model).__name__,
-        X_shape,
-        lambda shape: [r.output_shape for r in _trace(model, shape)],
-        CHANNELS_LAST,
-    )
-    for module in lazy:  # now built, with PyTorch's own initial values
-        init_cnn(module)
+    shared = {id(x): x for x in (getattr(model, "trainer", None), model.board)}
+
+    def attempt(shape):  # on a copy: a trial would fix the sizes of lazy layers
+        trial = copy.deepcopy(model, dict(shared)) if lazy else model
+        return [r.output_shape for r in trace(trial, shape)]
+
+    name = type(model).__name__
+    summary.check_size(name, X_shape, attempt, CHANNELS_LAST)
+    if lazy:
+        trace(model, X_shape)  # gives them PyTorch's own initial values
+        for module in lazy:
+            init_cnn(module)
     model._input_shape = tuple(X_shape[1:])
-
-
-def _trace(model, X_shape):
-    """Rows of `summary.Layer` in the order in which a batch passes them."""
-    rows, name = [], summary.Namer()
-
-    def row(module, args, output):
-        kind = next(k for cls, k in KINDS.items() if isinstance(module, cls))
-        trained = [p for p in module.parameters() if p.requires_grad]
-        weight = getattr(module, "weight", None)
-        rows.append(
-            summary.Layer(
-                name=name(kind),
-                kind=kind,
-                input_shape=tuple(args[0].shape),
-                output_shape=tuple(output.shape),
-                params=sum(p.numel() for p in trained),
-                weight_size=0 if weight is None else weight.numel(),
-                ref=module,
-            )
-        )
-
-    hooks = [
-        m.register_forward_hook(row)
-        for m in model.modules()
-        if isinstance(m, tuple(KINDS))
-    ]
-    try:
-        with _evaluating(model):
-            model(torch.zeros(X_shape, device=_device(model)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return rows
 
 
 class Module(ModuleMixin, HyperParameters, nn.Module):
@@ -205,8 +155,8 @@ class Classifier(ClassifierMixin, Module):
     def layer_summary(self, X_shape):
         """Print the output shape of every layer of `net` (textbook, 7.6)."""
         _build(self, X_shape)
-        X = torch.zeros(X_shape, device=_device(self))
-        with _evaluating(self):
+        X = torch.zeros(X_shape, device=device_of(self))
+        with evaluating(self):
             for layer in self.net:
                 X = layer(X)
                 print(layer.__class__.__name__, "output shape:\t", X.shape)
@@ -290,8 +240,8 @@ class Trainer(_Trainer):
 
 def evaluate(model, data):
     """{'loss', 'acc'}: means over the validation data, in evaluation mode."""
-    device, values = _device(model), Recorder()
-    with _evaluating(model):
+    device, values = device_of(model), Recorder()
+    with evaluating(model):
         for X, y in data.val_dataloader():
             X, y = X.to(device), y.to(device)
             Y_hat = model(X)
@@ -305,7 +255,7 @@ def _batches(model, X):
     summary.check_layout(X.shape, CHANNELS_LAST)
     _build(model, (1, *X.shape[1:]))
     for part in torch.as_tensor(images_to_float(X)).split(PREDICT_BATCH):
-        yield part.to(_device(model))
+        yield part.to(device_of(model))
 
 
 def predict(model, X):
@@ -314,7 +264,7 @@ def predict(model, X):
     X: uint8, or float in [0, 1]. Raises ValueError for another layout, or images
     too small for the model.
     """
-    with _evaluating(model):
+    with evaluating(model):
         return torch.cat([model(x).cpu() for x in _batches(model, X)]).numpy()
 
 
@@ -324,7 +274,7 @@ def activations(model, X):
     A list of NumPy arrays, channels first.
     """
     outputs = [[] for _ in model.net]
-    with _evaluating(model):
+    with evaluating(model):
         for x in _batches(model, X):
             for layer, collected in zip(model.net, outputs):
                 x = layer(x)
@@ -339,7 +289,7 @@ def resources(model, X_shape):
     """
     _build(model, X_shape)
     params = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    rows = _trace(model, X_shape)
+    rows = trace(model, X_shape)
     return summary.count(rows, params, X_shape, summary.optimizer_slots(model))
 
 
@@ -362,16 +312,9 @@ def reset_peak_memory():
         summary.reset_process_peak()
 
 
-def _tensors(model, X_shape):
-    """{stored name: parameter or buffer} in order of execution."""
-    found = {}
-    for row in _trace(model, X_shape):
-        stats = {"mean": "running_mean", "var": "running_var"}
-        for name, attr in {"weight": "weight", "bias": "bias", **stats}.items():
-            tensor = getattr(row.ref, attr, None)
-            if tensor is not None:
-                found.setdefault(f"{row.name}.{name}", tensor)
-    return found
+def run_facts():
+    """Print versions, processor, device, date and time since the import."""
+    base.print_facts(["torch"], Trainer(1, num_gpus=1).device_text())
 
 
 def save_weights(model, path, variables=None):
@@ -381,7 +324,7 @@ def save_weights(model, path, variables=None):
     """
     weights.needs_no_variables(variables)
     shape = weights.known_shape(model)
-    found = _tensors(model, (1, *shape))
+    found = named_tensors(model, (1, *shape))
     weights.write(
         path,
         {k: v.detach().cpu().numpy() for k, v in found.items()},
@@ -400,7 +343,7 @@ def load_weights(model, path, variables=None):
     weights.needs_no_variables(variables)
     tensors, metadata = weights.read(path)
     shape = weights.build_for(model, metadata, lambda s: _build(model, (1, *s)))
-    found = _tensors(model, (1, *shape))
+    found = named_tensors(model, (1, *shape))
     expected = {k: tuple(v.shape) for k, v in found.items()}
     weights.check(tensors, metadata, expected, type(model).__name__)
     with torch.no_grad():

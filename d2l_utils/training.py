@@ -77,7 +77,8 @@ class Trainer(HyperParameters):
     max_epochs: passes over the training data; num_gpus: 0 or 1, a GPU is used
     when asked for and there; gradient_clip_val: bound of the gradient's norm, 0
     for none. `fit` draws loss and accuracy, keeps `history` (a dict of lists
-    with one entry per epoch) and ends with one line of results.
+    with one entry per epoch) and ends with one line of results; it is silent
+    where the model's `board.display` is False.
     """
 
     def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0):
@@ -138,12 +139,14 @@ class Trainer(HyperParameters):
             self.max_epochs * self.num_train_batches * batch_size, board.display
         )
         try:
-            for self.epoch in range(self.max_epochs):
+            for epoch in range(self.max_epochs):
+                self.epoch = epoch
                 self.fit_epoch()
         finally:
             self.bar.close()
             board.redraw(final=True)
-        print(self.summary())
+        if board.display:
+            print(self.summary())
 
     def batches(self, train):
         """The batches of this epoch: stored bytes where the data offers them."""

@@ -44,9 +44,7 @@ def write(path, tensors, *, model, input_shape, num_classes, note=""):
         "width": str(w),
         "num_classes": str(num_classes),
     } | ({"note": note} if note else {})
-    tensors = {
-        k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()
-    }
+    tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -117,7 +115,7 @@ def check(tensors, metadata, expected, model):
 def needs_no_variables(variables):
     """Raise TypeError where `variables`, which only JAX has, was given."""
     if variables is not None:
-        raise TypeError("Only JAX models take `variables`: elsewhere the model has them.")
+        raise TypeError("Only in JAX are `variables` apart from the model.")
 
 
 def known_shape(model):

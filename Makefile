@@ -1,0 +1,84 @@
+# Every target makes the environment that it needs. `make help` lists them.
+PYTHON    ?= python3
+FRAMEWORK ?=
+SECTION   ?=
+
+VENV := .venv
+PY   := $(VENV)/bin/python
+DONE := $(VENV)/.done
+# Building pages needs no framework: where there is no full environment, a small one.
+BOOK_VENV := $(if $(wildcard $(DONE)),$(VENV),.venv-book)
+BOOK_PY   := $(BOOK_VENV)/bin/python
+BOOK_DONE := $(BOOK_VENV)/.done
+
+FRAMEWORKS := pytorch mxnet tensorflow jax
+CHOSEN     := $(or $(FRAMEWORK),$(FRAMEWORKS))
+ONLY       := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--section $(SECTION))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab html test test-quick test-core parity nbval notebooks execute check clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@echo "  FRAMEWORK=pytorch|mxnet|tensorflow|jax and SECTION=nin restrict execute and nbval"
+
+setup: $(DONE)  ## make the environment .venv (again only when requirements change)
+
+lab: $(DONE)  ## open JupyterLab on notebooks/
+	$(PY) -m jupyterlab --notebook-dir notebooks
+
+html: $(BOOK_DONE)  ## build the book in build/html from stored outputs
+	$(BOOK_PY) -m tools.pages $(if $(SECTION),--section $(SECTION))
+
+test: check test-core $(FRAMEWORKS:%=test-%) parity nbval  ## run all tests
+
+test-quick: check test-core $(FRAMEWORKS:%=test-%)  ## run all tests but notebooks and parity
+
+test-core: $(DONE)
+	$(PY) -m pytest -q
+
+# One framework per process.
+.PHONY: $(FRAMEWORKS:%=test-%)
+$(FRAMEWORKS:%=test-%): test-%: $(DONE)
+	$(PY) -m pytest -q --framework $*
+
+parity: $(DONE)  ## compare the four frameworks number by number
+	$(PY) -m tools.parity
+
+nbval: $(DONE)  ## run the notebooks in fast mode and compare with stored outputs
+	$(PY) -m tools.nbval $(ONLY)
+
+notebooks: $(DONE)  ## make the notebooks from their sources; take edits back
+	$(PY) -m tools.editions
+
+execute: $(DONE)  ## run the editions that lack outputs, on the full data
+	$(PY) -m tools.editions
+	$(PY) -m tools.execute $(ONLY)
+
+check: $(DONE)  ## lint, and fail if anything generated is stale
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m tools.editions --check
+
+clean:  ## remove what was built, and the environments
+	rm -rf build dist *.egg-info .venv .venv-book .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python-version:
+	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) or v < (3, 11, 5))" || { \
+	  echo "Python 3.11 (3.11.5 or newer) is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "If you have it under another name: make PYTHON=python3.11 ..."; exit 1; }
+.PHONY: python-version
+
+$(VENV)/.done: requirements.txt pyproject.toml | python-version
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PY) -c "import sys; sys.platform == 'linux' or print('mxnet: skipped, it has wheels for Linux only')"
+	@touch $@
+
+.venv-book/.done: requirements.txt pyproject.toml | python-version
+	$(PYTHON) -m venv .venv-book
+	.venv-book/bin/python -m pip install -q --disable-pip-version-check \
+	  -c requirements.txt jupytext latex2mathml nbconvert nbformat numpy
+	@touch $@

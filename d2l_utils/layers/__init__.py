@@ -1,0 +1,1 @@
+"""For each framework: the layers that a batch passes, and their weights."""

@@ -1,0 +1,68 @@
+"""`pytest` runs the framework-free tests, `pytest --framework jax` those of JAX."""
+
+from importlib import import_module, util
+
+import numpy as np
+import pytest
+
+from tools.editions import FRAMEWORKS, MODULES
+
+
+def pytest_addoption(parser):
+    parser.addoption("--framework", choices=FRAMEWORKS)
+
+
+def pytest_collection_modifyitems(config, items):
+    """One framework per process: either its tests, or the framework-free ones."""
+    wanted = config.getoption("--framework") is not None
+    chosen = [i for i in items if ("framework" in i.fixturenames) == wanted]
+    config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
+    items[:] = chosen
+
+
+@pytest.fixture(scope="session")
+def framework(request):
+    """The name of the framework under test."""
+    name = request.config.getoption("--framework")
+    if util.find_spec(MODULES[name]) is None:
+        pytest.skip(f"{name} is not installed (or has no wheels for this platform)")
+    return name
+
+
+@pytest.fixture(scope="session")
+def d2l(framework):
+    """The framework module under test."""
+    return import_module(f"d2l_utils.{MODULES[framework]}")
+
+
+@pytest.fixture
+def layout(framework):
+    """Turns a channels-first shape into the framework's."""
+    if framework in ("tensorflow", "jax"):
+        return lambda n, c, h, w: (n, h, w, c)
+    return lambda n, c, h, w: (n, c, h, w)
+
+
+@pytest.fixture(scope="session")
+def nin(framework):
+    """Namespace of the model cells of the section NiN."""
+    from tools import cells
+
+    return cells.load("nin", framework)
+
+
+@pytest.fixture
+def sample(monkeypatch, tmp_path):
+    """Data comes from the sample only: small, and the same everywhere."""
+    from d2l_utils import data, sources
+
+    def sampled(root=None):
+        return sources.load_sample()
+
+    monkeypatch.setattr(data, "load_fashion_mnist", sampled)
+    return sampled()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,226 @@
+"""The framework-free core: hyperparameters, boards, counting, weights, imports."""
+
+import ast
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import d2l_utils
+from d2l_utils import base, board, summary, weights
+from tools.editions import ROOT
+
+PACKAGE = ROOT / "d2l_utils"
+FRAMEWORK_PACKAGES = {"torch", "mxnet", "tensorflow", "keras", "jax", "flax", "optax"}
+FRAMEWORK_FILES = {"torch.py", "mxnet.py", "tensorflow.py", "jax.py"}
+
+
+def imported(path, top_level_only=False):
+    """Names of the modules that a file imports."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{a.name}" for a in node.names)
+
+
+def test_imports_go_one_way():
+    for path in PACKAGE.glob("*.py"):
+        names = {n.split(".")[0] for n in imported(path)}
+        own = (
+            path.name in FRAMEWORK_FILES
+            and {
+                "torch": {"torch"},
+                "mxnet": {"mxnet"},
+                "tensorflow": {"tensorflow", "keras"},
+                "jax": {"jax", "flax", "optax"},
+            }[path.stem]
+        )
+        assert not names & (FRAMEWORK_PACKAGES - (own or set())), path.name
+        assert "tools" not in names, path.name
+        siblings = {n.split(".")[1] for n in imported(path) if "d2l_utils." in n}
+        assert not siblings & {p[:-3] for p in FRAMEWORK_FILES} - {path.stem}
+
+
+def test_modules_stay_short():
+    lengths = {
+        p.name: len(p.read_text().splitlines())
+        for folder in ("d2l_utils", "tools")
+        for p in (ROOT / folder).glob("*.py")
+    }
+    assert {n: k for n, k in lengths.items() if k >= 400} == {}
+
+
+def run_python(code, **kwargs):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, **kwargs
+    )
+
+
+def test_importing_the_package_is_quiet_and_light():
+    heavy = sorted(FRAMEWORK_PACKAGES | {"matplotlib", "IPython", "pooch"})
+    code = (
+        "import sys, d2l_utils, d2l_utils.data, d2l_utils.training, d2l_utils.weights\n"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
+    done = run_python(code, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+    assert done.stderr == ""
+
+
+def test_the_core_works_without_ipython_matplotlib_and_pooch():
+    code = (
+        "import sys\n"
+        "for m in ('IPython', 'matplotlib', 'pooch', 'tqdm'): sys.modules[m] = None\n"
+        "from d2l_utils import board, data, summary, tab, training, weights\n"
+        "b = board.ProgressBoard(); b.draw(1, 2, 'loss'); print(b.data)\n"
+        "board.ProgressBar(10).update(1, 0)\n"
+    )
+    done = run_python(code, cwd=ROOT)
+    assert done.stdout.strip() == "{'loss': [(1.0, 2.0)]}", done.stderr
+
+
+@pytest.mark.parametrize("module", ["torch", "mxnet", "tensorflow", "jax"])
+def test_the_folder_itself_on_the_path_is_explained(module):
+    done = run_python(f"import {module}", cwd=PACKAGE)
+    assert "the folder d2l_utils/ itself is on sys.path" in done.stderr.replace(
+        "\n", " "
+    )
+
+
+@pytest.mark.parametrize(
+    "module, name",
+    [("torch", "torch"), ("mxnet", "mxnet"), ("tensorflow", "tensorflow")]
+    + [("jax", "jax")],
+)
+def test_a_missing_framework_is_explained(module, name):
+    code = f"import sys; sys.modules[{name!r}] = None; import d2l_utils.{module}"
+    done = run_python(code, cwd=ROOT)
+    assert f"pip install 'd2l-utils[{module}]'" in done.stderr
+
+
+def test_require():
+    assert d2l_utils.require(api=d2l_utils.API) is None
+    with pytest.raises(RuntimeError, match="pip install -U d2l-utils"):
+        d2l_utils.require(api=d2l_utils.API + 1)
+    with pytest.raises(RuntimeError, match="take the notebook from the current"):
+        d2l_utils.require(api=d2l_utils.API - 1)
+
+
+def test_save_hyperparameters():
+    class Model(base.HyperParameters):
+        def __init__(self, a, b=2, c=3, _private=4):
+            self.save_hyperparameters(ignore=["c"])
+
+    model = Model(1)
+    assert model.hparams == {"a": 1, "b": 2}
+    assert (model.a, model.b) == (1, 2) and not hasattr(model, "c")
+
+
+def test_add_to_class():
+    class A:
+        pass
+
+    @base.add_to_class(A)
+    def twice(self, x):
+        return 2 * x
+
+    assert A().twice(3) == 6
+
+
+def test_timer():
+    timer = base.Timer()
+    timer.times = [1.0, 2.0]
+    assert timer.sum() == 3 and timer.avg() == 1.5 and timer.cumsum() == [1, 3]
+    assert timer.stop() >= 0 and len(timer.times) == 3
+
+
+def test_board_takes_means():
+    b = board.ProgressBoard()
+    for x in range(6):
+        b.draw(x, 10 * x, "loss", every_n=3)
+    assert b.data == {"loss": [(1.0, 10.0), (4.0, 40.0)]}
+
+
+def test_resources_are_counted():
+    """By hand: a 3x3 convolution from 2 to 4 channels on 5x5, then a dense layer."""
+    rows = [
+        summary.Layer("conv0", "conv", (1, 2, 5, 5), (1, 4, 3, 3), 76, 72),
+        summary.Layer("pool0", "pool", (1, 4, 3, 3), (1, 4, 1, 1)),
+        summary.Layer("dense0", "dense", (1, 4), (1, 10), 50, 40),
+    ]
+    counted = summary.count(rows, 126, (1, 2, 5, 5), optimizer_slots=1)
+    assert counted.macs == 3 * 3 * 72 + 40
+    assert counted.predict_bytes == 4 * (126 + (50 + 36))
+    assert counted.train_bytes == 4 * (126 * 3 + 36 + 4 + 10 + 50)
+    assert "648" in str(counted) and "conv0" in str(counted)
+
+
+def test_layout_is_checked():
+    with pytest.raises(ValueError, match=r"NCHW.*\(8, 1, 28, 28\)"):
+        summary.check_layout((8, 28, 28, 1), channels_last=False)
+    with pytest.raises(ValueError, match=r"NHWC.*\(8, 28, 28, 3\)"):
+        summary.check_layout((8, 3, 28, 28), channels_last=True)
+    with pytest.raises(ValueError, match="four numbers"):
+        summary.check_layout((28, 28), channels_last=True)
+    assert summary.check_layout((8, 1, 28, 28), channels_last=False) is None
+
+
+def test_the_smallest_size_is_found():
+    def attempt(shape):
+        return [(1, 4, shape[2] // 10, shape[3] // 10)]  # empty below 10
+
+    with pytest.raises(ValueError, match="smallest that works is 10x10"):
+        summary.check_size("Net", (1, 1, 3, 3), attempt, channels_last=False)
+
+    def broken(shape):
+        raise RuntimeError("expected 3 channels")
+
+    with pytest.raises(RuntimeError, match="expected 3 channels"):
+        summary.check_size("Net", (1, 1, 9, 9), broken, channels_last=False)
+
+
+@pytest.fixture
+def stored(tmp_path, rng):
+    path = tmp_path / "w.safetensors"
+    tensors = {"conv0.weight": rng.random((2, 1, 3, 3), dtype=np.float32)}
+    weights.write(path, tensors, model="Net", input_shape=(1, 9, 9), num_classes=2)
+    return path, tensors
+
+
+def test_weights_are_read_as_written(stored):
+    path, tensors = stored
+    read, metadata = weights.read(path)
+    np.testing.assert_array_equal(read["conv0.weight"], tensors["conv0.weight"])
+    assert weights.input_shape(metadata) == (1, 9, 9)
+    assert metadata["model"] == "Net" and metadata["num_classes"] == "2"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    "expected, words",
+    [
+        ({"conv0.weight": (2, 3, 3, 3)}, r"should be \(2, 3, 3, 3\), but is"),
+        ({"conv0.weight": (2, 1, 3, 3), "conv0.bias": (2,)}, "conv0.bias is missing"),
+        ({}, "file has conv0.weight"),
+    ],
+)
+def test_weights_that_do_not_fit(stored, expected, words):
+    tensors, metadata = weights.read(stored[0])
+    with pytest.raises(weights.WeightsError, match=words):
+        weights.check(tensors, metadata, expected, "Other")
+
+
+def test_bad_weights_files(stored, tmp_path):
+    path = stored[0]
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(weights.WeightsError, match="not a readable safetensors"):
+        weights.read(path)
+    with pytest.raises(weights.WeightsError, match="no weights file"):
+        weights.read(tmp_path / "none.safetensors")
+    with pytest.raises(weights.WeightsError, match="no stored network"):
+        weights.stored_path("none")

@@ -1,0 +1,303 @@
+"""Sources, editions, the four-tab notebook, tabs; on the real sources or small ones."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from d2l_utils import tab
+from tools import cells, editions
+from tools.editions import FRAMEWORKS, ROOT, SECTIONS, SourceError
+
+SMALL = """---
+jupytext:
+  formats: ipynb,md:myst
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+# Title
+
+```{code-cell} ipython3
+:tags: [chooser]
+
+%load_ext d2l_utils.tab
+```
+
+```{code-cell} ipython3
+:tags: [model]
+
+%%tab pytorch, mxnet
+x = 1
+```
+
+```{code-cell} ipython3
+%%tab all
+y = 2
+```
+
+For all. ![A figure.](img/f.svg)
+
+:::{tab} jax
+Only for JAX.
+:::
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small project with one section, 's'."""
+    folder = tmp_path / "notebooks"
+    (folder / "img").mkdir(parents=True)
+    (folder / "img" / "f.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (folder / "s.md").write_text(SMALL)
+    (tmp_path / "pyproject.toml").write_text("[tool.d2l_utils]\nrepository = ''\n")
+    monkeypatch.setattr(editions, "ROOT", tmp_path)
+    monkeypatch.setattr(editions, "NOTEBOOKS", folder)
+    monkeypatch.setattr(editions, "SECTIONS", ("s",))
+    return folder
+
+
+def run(nb):
+    """Give every code cell an output, as running would."""
+    for i, cell in enumerate(c for c in nb.cells if c.cell_type == "code"):
+        cell.execution_count = i + 1
+        cell.outputs = [new_output("stream", text=f"out {i}\n")]
+    return nb
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_nothing_is_stale(section):
+    assert [editions.relative(p) for p in editions.stale(section)] == []
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_stored_outputs_are_there_and_clean(section, framework):
+    path = editions.edition_path(section, framework)
+    nb = nbformat.read(path, as_version=4)
+    nbformat.validate(nb)
+    assert editions.is_executed(nb)
+    text = path.read_text()
+    for word in ('"stderr"', '"error"', "D2L_UTILS_FAST", "/tmp/", "/home/", "/root/"):
+        assert word not in text
+    pictures = [
+        o.data["image/png"]
+        for c in nb.cells
+        if c.cell_type == "code"
+        for o in c.outputs
+        if "image/png" in o.get("data", {})
+    ]
+    assert len(pictures) >= 5
+    assert sum(len(p) * 3 / 4 for p in pictures) < 200_000
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_each_tab_holds_exactly_its_edition(section, framework):
+    """What the transformer leaves of the four-tab notebook is the edition's code."""
+    four = nbformat.read(editions.four_tab_path(section), as_version=4)
+    edition = nbformat.read(editions.edition_path(section, framework), as_version=4)
+    kept = []
+    for cell in four.cells:
+        if cell.cell_type == "code" and "chooser" not in cell.metadata.get("tags", []):
+            first, _, rest = cell.source.partition("\n")
+            if framework in tab.parse(first):
+                kept.append(rest)
+    assert kept == [
+        c.source
+        for c in edition.cells
+        if c.cell_type == "code" and "setup" not in c.metadata.get("tags", [])
+    ]
+    assert "%%tab" not in json.dumps(edition.cells)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_code_cells_follow_the_rules(section):
+    for cell in editions.read_source(section):
+        if cell.kind == "code":
+            assert not cell.source.rstrip().endswith(";")
+            assert max(map(len, cell.source.split("\n"))) <= 78
+
+
+def test_editions_are_repeatable(project):
+    assert editions.write("s") and editions.write("s") == []
+    texts = {p: p.read_text() for p in project.rglob("*.ipynb")}
+    assert len(texts) == 5
+    for path in texts:
+        path.unlink()
+    editions.write("s")
+    assert {p: p.read_text() for p in project.rglob("*.ipynb")} == texts
+
+
+def test_what_an_edition_holds(project):
+    jax, mxnet = (editions.edition("s", f) for f in ("jax", "mxnet"))
+    assert [c.source for c in jax.cells if c.cell_type == "code"][1:] == ["y = 2"]
+    assert [c.source for c in mxnet.cells if c.cell_type == "code"][1:] == [
+        "x = 1",
+        "y = 2",
+    ]
+    assert "Only for JAX." in jax.cells[-1].source
+    assert "Only for JAX." not in mxnet.cells[-1].source
+    assert "data:image/svg+xml;base64," in mxnet.cells[-1].source
+    assert ":::" not in jax.cells[-1].source
+    assert mxnet.cells[2].metadata.tags == ["model"]
+
+
+def test_outputs_are_carried_over_only_for_the_same_code(project):
+    editions.write("s")
+    path = editions.edition_path("s", "jax")
+    path.write_text(editions.dumps(run(editions.edition("s", "jax"))))
+    source = editions.source_path("s")
+    source.write_text(SMALL.replace("# Title", "# Another title"))
+    assert editions.is_executed(editions.edition("s", "jax"))
+    source.write_text(SMALL.replace("y = 2", "y = 3"))
+    assert not editions.is_executed(editions.edition("s", "jax"))
+    source.write_text(SMALL.replace("x = 1", "x = 3"))  # not in this edition
+    assert editions.is_executed(editions.edition("s", "jax"))
+
+
+def test_four_tabs_show_every_output(project):
+    editions.write("s")
+    for f in FRAMEWORKS:
+        nb = run(editions.edition("s", f))
+        editions.edition_path("s", f).write_text(editions.dumps(nb))
+    nb = editions.four_tab("s")
+    shared = next(c for c in nb.cells if "y = 2" in c.source)
+    labels = [o.data["text/plain"] for o in shared.outputs if "data" in o]
+    assert labels == ["PyTorch:", "MXNet:", "TensorFlow:", "JAX:"]
+    alone = editions.four_tab("s", only="jax")
+    shared = next(c for c in alone.cells if "y = 2" in c.source)
+    assert [o.text for o in shared.outputs] == ["out 1\n"]
+    other = next(c for c in alone.cells if "x = 1" in c.source)
+    assert other.outputs == [] and other.execution_count
+
+
+def test_an_edit_in_jupyter_is_taken_back(project):
+    editions.write("s")
+    path, source = editions.four_tab_path("s"), editions.source_path("s")
+    nb = nbformat.read(path, as_version=4)
+    nb.cells[0].source = "# Edited"
+    nbformat.write(nb, path)
+    assert editions.take_back("s")
+    assert source.read_text() == SMALL.replace("# Title", "# Edited")
+    editions.write("s")
+    assert not editions.take_back("s") and editions.stale("s") == []
+
+
+def test_two_edits_are_a_conflict(project):
+    editions.write("s")
+    path, source = editions.four_tab_path("s"), editions.source_path("s")
+    nb = nbformat.read(path, as_version=4)
+    nb.cells[0].source = "# Edited"
+    nbformat.write(nb, path)
+    source.write_text(SMALL.replace("y = 2", "y = 3"))
+    with pytest.raises(SourceError, match=r"notebooks/s.md and notebooks/s.ipynb"):
+        editions.take_back("s")
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("%%tab all", "%%tab caffe", "s.md, cell 4: Unknown tab 'caffe'"),
+        ("%%tab all\n", "", "must begin with %%tab"),
+        (":::{tab} jax", ":::{tab} theano", "Unknown tab 'theano'"),
+        ("JAX.\n:::", "JAX.", "is not closed"),
+        (":::{tab} jax\n", "", "closes nothing"),
+        ("img/f.svg", "img/g.svg", "notebooks/img/g.svg does not exist"),
+    ],
+)
+def test_bad_sources(project, old, new, words):
+    editions.source_path("s").write_text(SMALL.replace(old, new))
+    with pytest.raises(SourceError, match=words):
+        editions.edition("s", "jax")
+
+
+def test_setup_installs_from_the_repository(project, monkeypatch):
+    assert "raise ModuleNotFoundError" in editions.setup_source("jax")
+    (editions.ROOT / "pyproject.toml").write_text(
+        "[tool.d2l_utils]\nrepository = 'https://example.org/x'\n"
+    )
+    source = editions.setup_source("pytorch")
+    assert '%pip install -q "d2l-utils[torch] @ git+https://example.org/x"' in source
+    compile(editions.setup_source("jax").replace("%pip", "pass #"), "setup", "exec")
+
+
+def test_unknown_editions():
+    with pytest.raises(ValueError, match="There is no edition caffe/nin"):
+        cells.load("nin", "caffe")
+
+
+# Live tabs ----------------------------------------------------------------------
+
+
+def live(*sources, select=None):
+    """Run code cells in a kernel; returns the notebook or raises."""
+    nb = new_notebook(cells=[new_code_cell(s) for s in sources])
+    environ = {"D2L_UTILS_TAB": select} if select else {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("D2L_UTILS_TAB", raising=False)
+        for k, v in environ.items():
+            patch.setenv(k, v)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        NotebookClient(nb, timeout=60, kernel_name="python3").execute()
+    return [
+        "".join(o.get("text", "") for o in c.outputs if o.get("name") != "stderr")
+        for c in nb.cells
+    ]
+
+
+LOAD = "%load_ext d2l_utils.tab"
+
+
+def test_tabs_select_cells():
+    outputs = live(
+        LOAD, "%%tab jax\nprint('J')", "%%tab all\nprint('A')",
+        "%%tab mxnet, pytorch\nprint('P')", "print(1)", select="jax",
+    )  # fmt: skip
+    assert outputs[1:] == ["J\n", "A\n", "", "1\n"]
+    outputs = live(LOAD, "%%tab jax\nprint('J')", "\n%%tab pytorch\nprint('P')")
+    assert outputs[1:] == ["", "P\n"]
+
+
+@pytest.mark.parametrize(
+    "source, words",
+    [("%%tab pytorch\n1 / 0", "ZeroDivisionError"), ("%%tab caffe\n1", "Unknown tab")],
+)
+def test_errors_in_tabs_are_errors_of_the_cell(source, words):
+    with pytest.raises(CellExecutionError, match=words):
+        live(LOAD, source)
+
+
+def test_the_environment_replaces_the_chooser():
+    select = "tab.interact_select(['pytorch', 'jax'])"
+    assert live(LOAD, select, select="jax")[1] == "Selected tab: jax\n"
+
+
+def test_switching_after_an_import_asks_for_a_restart(monkeypatch):
+    monkeypatch.setattr(tab, "_selected", None)
+    monkeypatch.setitem(sys.modules, "d2l_utils.torch", None)
+    tab.select("pytorch")
+    with pytest.raises(RuntimeError, match="restart the kernel"):
+        tab.select("jax")
+    with pytest.raises(ValueError, match="Unknown tab 'caffe'"):
+        tab.select("caffe")
+    assert tab.selected("pytorch", "jax") and not tab.selected("mxnet")
+
+
+def test_notebook_for_another_version_says_so():
+    code = "from d2l_utils import require; require(api=99)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "RuntimeError: This notebook needs version 99" in done.stderr

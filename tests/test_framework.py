@@ -1,0 +1,381 @@
+"""What every framework module must do; run with `pytest --framework jax`."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from d2l_utils import data, weights
+from tools.editions import FRAMEWORKS, MODULES, ROOT
+
+NIN_SHAPES = [
+    (96, 54, 54), (96, 26, 26), (256, 26, 26), (256, 12, 12), (384, 12, 12),
+    (384, 5, 5), (384, 5, 5), (10, 5, 5), (10, 1, 1), (10,),
+]  # fmt: skip
+NIN28_SIDES = [26, 25, 14, 13, 6, 2, 2, 2, 1]
+
+
+def fitted(d2l, nin, sample, epochs=1, batch_size=128, **kwargs):
+    d2l.set_seed(0)
+    model = nin["NiN28"](**kwargs)
+    model.board.display = False
+    fm = d2l.FashionMNIST(batch_size=batch_size)
+    trainer = d2l.Trainer(max_epochs=epochs)
+    trainer.fit(model, fm)
+    return model, fm, trainer
+
+
+def one_image(layout, size=28):
+    return layout(1, 1, size, size)
+
+
+# The networks against FACTS -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, channels, size, params, macs",
+    [
+        ("NiN", 1, 224, 1_992_166, 762_297_352),
+        ("NiN", 3, 224, 2_015_398, 830_041_864),
+        ("NiN28", 1, 28, 149_542, 9_477_760),
+    ],
+)
+def test_counts(d2l, nin, layout, name, channels, size, params, macs):
+    counted = d2l.resources(nin[name](), layout(1, channels, size, size))
+    assert (counted.params, counted.macs) == (params, macs)
+    assert [r.name for r in counted.rows if r.kind == "conv"][-1] == "conv11"
+    assert [r.kind for r in counted.rows].count("pool") == 4
+    rows = sum(r.params for r in counted.rows)
+    assert rows == params
+
+
+def test_memory_is_counted(d2l, nin, layout):
+    counted = d2l.resources(nin["NiN28"](), one_image(layout))
+    outputs = 3 * 24 * 26**2 + 24 * 25**2 + 3 * 64 * 14**2 + 64 * 13**2
+    outputs += 3 * 96 * 6**2 + 96 * 2**2 + 3 * 10 * 2**2 + 10
+    slots = 1  # momentum
+    train = 4 * (149_542 * (2 + slots) + outputs + 28 * 28)
+    assert counted.train_bytes == train
+    largest = 2 * 24 * 26**2  # input and output of the first 1x1 convolution
+    assert counted.predict_bytes == 4 * (149_542 + largest)
+
+
+def test_shapes(d2l, nin, layout, capsys):
+    nin["NiN"]().layer_summary(one_image(layout, 224))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(NIN_SHAPES)
+    for line, shape in zip(lines, NIN_SHAPES):
+        name, _, shown = line.partition(" output shape:\t ")
+        expected = layout(1, *shape) if len(shape) == 3 else (1, *shape)
+        assert tuple(json.loads(shown.replace("torch.Size(", "").strip("()")
+                                .join("[]").replace("[[", "[").replace("]]", "]"))
+                     ) == expected  # fmt: skip
+        assert name not in ("function", "<lambda>", "partial") and name
+
+
+def test_activations_of_the_small_network(d2l, nin, sample):
+    model = fitted(d2l, nin, sample)[0]
+    X = sample.val.images[:3, None]
+    outputs = d2l.activations(model, X)
+    assert [a.shape[-1] for a in outputs[:-1]] == NIN28_SIDES
+    assert all(a.shape[0] == 3 and isinstance(a, np.ndarray) for a in outputs)
+    np.testing.assert_allclose(outputs[-1], d2l.predict(model, X), atol=1e-5)
+    np.testing.assert_allclose(outputs[-3].mean(axis=(2, 3)), outputs[-1], atol=1e-5)
+
+
+def test_initial_values_are_glorot(d2l, nin, tmp_path, sample):
+    """Uniform in +-sqrt(6 / (fan_in + fan_out)), biases zero."""
+    model = nin["NiN28"](lr=0.0, momentum=0)
+    model.board.display = False
+    d2l.Trainer(max_epochs=1).fit(model, d2l.FashionMNIST(batch_size=500))
+    d2l.save_weights(model, tmp_path / "w.safetensors")
+    for name, w in weights.read(tmp_path / "w.safetensors")[0].items():
+        if name.endswith("bias"):
+            assert not w.any()
+            continue
+        o, i, h, k = w.shape
+        limit = np.sqrt(6 / ((i + o) * h * k))
+        assert 0.9 * limit < np.abs(w).max() <= limit * (1 + 1e-6)
+        assert abs(w.std() / (limit / np.sqrt(3)) - 1) < 0.15
+
+
+# Data ---------------------------------------------------------------------------
+
+
+def test_loader_gives_what_the_textbook_gives(d2l, layout, sample):
+    fm = d2l.FashionMNIST(batch_size=300, resize=(40, 32))
+    loader = fm.train_dataloader()
+    assert len(loader) == 7
+    batches = list(loader)
+    assert [len(y) for _, y in batches] == [300] * 6 + [200]
+    X, y = batches[0]
+    assert tuple(X.shape) == layout(300, 1, 40, 32)
+    X = np.asarray(X.asnumpy() if hasattr(X, "asnumpy") else X)
+    assert X.dtype == np.float32 and X.min() >= 0 and 0.9 < X.max() <= 1
+    images, labels = next(fm.batches(True, epoch=0))
+    R_h, R_w = (data.resize_matrix(28, n) for n in (40, 32))
+    expected = R_h @ (images / np.float32(255)) @ R_w.T
+    np.testing.assert_allclose(X.reshape(300, 40, 32), expected, atol=1e-5)
+    np.testing.assert_array_equal([int(i) for i in y], labels)
+
+
+def test_second_pass_has_another_order(d2l, sample):
+    loader = d2l.FashionMNIST(batch_size=2000).train_dataloader()
+    first, second = (np.array([int(i) for i in y]) for _ in range(2) for _, y in loader)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(np.sort(first), np.sort(second))
+
+
+def test_validation_order_is_fixed(d2l, sample):
+    ys = [int(i) for _, y in d2l.FashionMNIST().val_dataloader() for i in y]
+    np.testing.assert_array_equal(ys, sample.val.labels)
+
+
+# Training -----------------------------------------------------------------------
+
+
+def test_training_learns(d2l, nin, sample):
+    """On the sample, above chance, with history and evaluation in agreement."""
+    model, fm, trainer = fitted(d2l, nin, sample, epochs=12, batch_size=32, lr=0.03)
+    history = trainer.history
+    assert {len(v) for v in history.values()} == {12}
+    assert set(history) == {
+        "train_loss", "train_acc", "val_loss", "val_acc", "seconds",
+    }  # fmt: skip
+    assert history["val_acc"][-1] > 0.4
+    assert history["train_loss"][-1] < 0.7 * history["train_loss"][0]
+    result = d2l.evaluate(model, fm)
+    assert abs(result["acc"] - history["val_acc"][-1]) < 1e-6
+    assert abs(result["loss"] - history["val_loss"][-1]) < 1e-4
+    logits = d2l.predict(model, sample.val.images[:, None])
+    acc = (logits.argmax(axis=1) == sample.val.labels).mean()
+    assert abs(acc - result["acc"]) < 1e-6
+
+
+def test_the_last_line(d2l, nin, sample, capsys):
+    model = nin["NiN28"]()
+    d2l.Trainer(max_epochs=1, num_gpus=1).fit(model, d2l.FashionMNIST(batch_size=500))
+    line = capsys.readouterr().out.splitlines()[-1]
+    for word in ("loss 2.", "training accuracy", "validation accuracy", "images/s on"):
+        assert word in line
+
+
+def test_dropout_is_on_in_training_only(d2l, nin, sample):
+    """With everything dropped the network can learn nothing; predicting, it runs."""
+    model = fitted(d2l, nin, sample, dropout=0.0)[0]
+    X = sample.val.images[:4, None]
+    np.testing.assert_array_equal(d2l.predict(model, X), d2l.predict(model, X))
+    losses = [
+        fitted(d2l, nin, sample, dropout=p)[2].history["train_loss"][0]
+        for p in (0.0, 0.9)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_the_same_seed_gives_the_same_run(d2l, nin, sample):
+    runs = [fitted(d2l, nin, sample)[2].history["train_loss"] for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+def test_gradient_clipping(d2l, nin, sample, tmp_path):
+    """With a tiny bound on the gradient's norm, one step moves the weights by lr
+    times that bound."""
+    moved = []
+    for epochs, clip in ((1, 0), (1, 1e-3)):
+        d2l.set_seed(0)
+        fm = d2l.FashionMNIST(batch_size=2000)
+        out = []
+        for lr in (0.0, 0.1):
+            d2l.set_seed(0)
+            model = nin["NiN28"](lr=lr, momentum=0, dropout=0.0)
+            model.board.display = False
+            d2l.Trainer(max_epochs=epochs, gradient_clip_val=clip).fit(model, fm)
+            d2l.save_weights(model, tmp_path / "w.safetensors")
+            out.append(weights.read(tmp_path / "w.safetensors")[0])
+        moved.append(np.sqrt(sum(((out[0][k] - out[1][k]) ** 2).sum() for k in out[0])))
+    assert moved[1] == pytest.approx(0.1 * 1e-3, rel=0.02)
+    assert moved[0] > 2 * moved[1]
+
+
+# Weights ------------------------------------------------------------------------
+
+
+def bound(framework, model, loaded):
+    return model.bind(loaded) if framework == "jax" else loaded
+
+
+def test_weights_travel(framework, d2l, nin, sample, tmp_path):
+    model = fitted(d2l, nin, sample)[0]
+    path = tmp_path / "w.safetensors"
+    d2l.save_weights(model, path)
+    tensors, metadata = weights.read(path)
+    assert list(tensors) and tensors["conv1.weight"].shape == (24, 24, 1, 1)
+    assert weights.input_shape(metadata) == (1, 28, 28)
+    other = nin["NiN28"]()
+    other = bound(framework, other, d2l.load_weights(other, path))
+    X = sample.val.images[:16, None]
+    np.testing.assert_array_equal(d2l.predict(model, X), d2l.predict(other, X))
+
+
+def test_the_stored_network_is_good(framework, d2l, nin, sample):
+    """At 56 pixels it must reach 0.80; on these 500 images, too."""
+    model = nin["NiN28"]()
+    path = d2l.stored_path("nin28_56")
+    model = bound(framework, model, d2l.load_weights(model, path))
+    R = data.resize_matrix(28, 56)
+    X = R @ (sample.val.images[:, None] / np.float32(255)) @ R.T
+    logits = d2l.predict(model, X)
+    assert d2l.activations(model, X[:1])[-3].shape == (1, 10, 6, 6)
+    assert (logits.argmax(axis=1) == sample.val.labels).mean() > 0.80
+
+
+def test_weights_of_another_network_are_refused(framework, d2l, nin, sample, tmp_path):
+    model = fitted(d2l, nin, sample)[0]
+    path = tmp_path / "w.safetensors"
+    d2l.save_weights(model, path)
+    with pytest.raises(ValueError, match=r"conv9.weight should be \(7, 96, 3, 3\)"):
+        d2l.load_weights(nin["NiN28"](num_classes=7), path)
+    with pytest.raises(ValueError, match=r"conv0.weight should be \(96, 1, 11, 11\)"):
+        d2l.load_weights(nin["NiN"](), path)
+    with pytest.raises(ValueError, match=r"has not seen an image"):
+        d2l.save_weights(nin["NiN28"](), path)
+
+
+# Errors -------------------------------------------------------------------------
+
+
+def test_too_small_images(d2l, nin, layout, sample):
+    model = nin["NiN"]()
+    with pytest.raises(ValueError, match="smallest that works is 67x67"):
+        model.layer_summary(one_image(layout, 60))
+    model.layer_summary(one_image(layout, 67))  # and the model still works
+    with pytest.raises(ValueError, match="smallest that works is 67x67"):
+        d2l.Trainer(max_epochs=1).fit(nin["NiN"](), d2l.FashionMNIST())
+
+
+def test_wrong_layout(d2l, nin, layout, sample):
+    wrong = {(1, 1, 28, 28): (1, 28, 28, 1)}.get(one_image(layout), (1, 1, 28, 28))
+    with pytest.raises(ValueError, match="looks channels"):
+        nin["NiN28"]().layer_summary(wrong)
+    model = fitted(d2l, nin, sample)[0]
+    with pytest.raises(ValueError, match="NCHW"):
+        d2l.predict(model, sample.val.images[:2, :, :, None])
+
+
+def test_images_are_bytes_or_floats(d2l, nin, sample):
+    model = fitted(d2l, nin, sample)[0]
+    X = sample.val.images[:5, None]
+    expected = d2l.predict(model, X)
+    np.testing.assert_allclose(
+        d2l.predict(model, X / np.float32(255)), expected, atol=1e-6
+    )
+
+
+# Devices and memory -------------------------------------------------------------
+
+
+def test_devices(d2l):
+    assert len(d2l.try_all_gpus()) == max(1, d2l.num_gpus())
+    assert d2l.try_gpu(1000) is not None
+    if d2l.num_gpus() == 0:
+        assert str(d2l.try_gpu()) == str(d2l.cpu())
+
+
+def test_memory_stats(d2l):
+    stats = d2l.memory_stats()
+    assert stats["peak_bytes"] >= stats["current_bytes"] > 10**7
+    if d2l.num_gpus() == 0:
+        assert stats["of"] == "process memory"
+    d2l.reset_peak_memory()
+    assert d2l.memory_stats()["peak_bytes"] <= stats["peak_bytes"]
+
+
+def test_run_facts(d2l, capsys):
+    d2l.run_facts()
+    out = capsys.readouterr().out
+    for word in ("d2l_utils", "NumPy", "Python", " s"):
+        assert word in out
+
+
+# Contract -----------------------------------------------------------------------
+
+# Methods whose signature may differ from PyTorch's, and why.
+DIFFERENT_METHODS = {
+    "jax": {  # parameters and state are arguments, randomness is a key
+        "Module.loss", "Module.training_step", "Module.validation_step",
+        "Module.apply_init", "Classifier.loss", "Classifier.accuracy",
+        "Classifier.training_step", "Classifier.validation_step",
+        "Classifier.apply_init", "Module.layer_summary",
+        "Classifier.layer_summary", "Trainer.fit",
+    },
+}  # fmt: skip
+COMPARED = (
+    "Module", "Classifier", "DataModule", "FashionMNIST", "Trainer",
+    "ProgressBoard", "HyperParameters", "Timer",
+)  # fmt: skip
+METHODS = (
+    "apply_init", "save_hyperparameters", "training_step", "validation_step",
+    "configure_optimizers", "accuracy", "loss", "plot", "get_dataloader",
+    "train_dataloader", "val_dataloader", "text_labels", "visualize",
+    "layer_summary", "fit", "fit_epoch", "prepare_batch", "clip_gradients",
+    "prepare_data", "prepare_model", "draw",
+)  # fmt: skip
+
+
+def contract(d2l):
+    """{name: signature} of the public functions and methods."""
+    found = {}
+    for name in d2l.__all__:
+        obj = getattr(d2l, name)
+        if name in COMPARED:
+            for method in METHODS:
+                if callable(getattr(obj, method, None)):
+                    signature = inspect.signature(getattr(obj, method))
+                    found[f"{name}.{method}"] = list(signature.parameters)
+        elif callable(obj) and name != "init_cnn":  # JAX's is an initializer
+            found[name] = list(inspect.signature(obj).parameters)
+        else:
+            found[name] = None
+    return found
+
+
+def test_same_names_and_signatures(framework, d2l):
+    """Compared with PyTorch's module, which is read in a process of its own."""
+    code = (
+        "import json; from d2l_utils import torch as d2l\n"
+        "from tests.test_framework import contract\n"
+        "print(json.dumps(contract(d2l)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    expected = json.loads(done.stdout.splitlines()[-1])
+    ours = contract(d2l)
+    different = DIFFERENT_METHODS.get(framework, set())
+    extra = {"get_key"} if framework == "jax" else set()
+    assert set(ours) - extra == set(expected)
+    for name, signature in expected.items():
+        if name not in different:
+            assert ours[name] == signature, name
+
+
+def test_no_other_framework_is_loaded(framework, d2l):
+    packages = {MODULES[f] for f in FRAMEWORKS} - {MODULES[framework]}
+    code = (
+        f"import sys; from d2l_utils import {MODULES[framework]}\n"
+        f"print(sorted({packages} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_public_docstrings(d2l):
+    for name in d2l.__all__:
+        obj = getattr(d2l, name)
+        if inspect.isclass(obj) or inspect.isfunction(obj):
+            assert inspect.getdoc(obj), name

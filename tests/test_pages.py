@@ -1,0 +1,257 @@
+"""The HTML book on a made-up section: structure and errors."""
+
+import base64
+import re
+
+import pytest
+from bs4 import BeautifulSoup
+from made_book import ALL, SVG, TITLES, code, make_book, text
+from nbformat import v4
+
+from tools import markup, pages
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("book")
+    assert pages.main(["--out", str(folder / "html")], make_book(folder)) == 0
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def html(built):
+    return (built / "mini.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def soup(html):
+    return BeautifulSoup(html, "html.parser")
+
+
+# Structure ----------------------------------------------------------------------
+
+
+def test_each_group_has_a_tab_and_a_panel_for_each_framework(soup):
+    groups = soup.select(".group")
+    assert len(groups) == 4  # three runs of code, and the facts
+    ids = [element["id"] for element in soup.select("[id]")]
+    assert len(ids) == len(set(ids))
+    for group in groups:
+        tabs, panels = group.select("[role=tab]"), group.select("[role=tabpanel]")
+        assert [t["data-framework"] for t in tabs] == list(ALL)
+        assert [t.text for t in tabs] == list(TITLES.values())
+        assert [p["data-only"] for p in panels] == list(ALL)
+        assert [t["aria-controls"] for t in tabs] == [p["id"] for p in panels]
+        assert [p["aria-labelledby"] for p in panels] == [t["id"] for t in tabs]
+        assert [t["aria-selected"] for t in tabs] == ["true"] + 3 * ["false"]
+        assert [t["tabindex"] for t in tabs] == ["0"] + 3 * ["-1"]
+        assert [p.select_one(".label").text for p in panels] == list(TITLES.values())
+
+
+def test_each_code_is_followed_by_its_outputs_in_the_panel_of_its_framework(soup):
+    for framework in ALL:
+        panel = soup.select_one(f"#g1-{framework}")
+        kinds = [c["class"][0] for c in panel.find_all("div", recursive=False)]
+        assert kinds == ["input", "output", "input", "output"]
+        inputs, outputs = panel.select(".input"), panel.select(".output")
+        mine = "torch" if framework == "pytorch" else "others"
+        assert inputs[0].text.startswith("print('first')")
+        assert inputs[1].text.strip() == f"draw('{mine}')"
+        assert f"out 1 of {framework}" in outputs[0].text
+        assert f"out 1 of {framework} <b>&</b>" in outputs[0].text  # escaped
+        others = set(ALL) - {framework}
+        assert not any(f"of {other}" in panel.text for other in others)
+    for framework in ("pytorch", "mxnet", "tensorflow"):
+        assert "No code for" in soup.select_one(f"#g2-{framework}").text
+    assert "only_jax()" in soup.select_one("#g2-jax").text
+
+
+def test_set_up_is_left_out_and_facts_stand_at_the_foot(soup):
+    assert "import nothing" not in soup.text and "choose()" not in soup.text
+    foot = soup.select_one("main > footer")
+    assert "out 10 of jax" in foot.select_one("#g4-jax").text
+    assert "facts()" not in foot.text and not foot.select(".input")
+    assert not foot.find_next_sibling()
+
+
+def test_passages_for_some_tabs_are_labelled(soup):
+    passages = soup.select(".only")
+    assert [p["data-only"] for p in passages] == ["jax", "pytorch mxnet"]
+    assert [p.select_one(".label").text for p in passages] == ["JAX", "PyTorch, MXNet"]
+    assert passages[0].strong.text == "key" and ":::" not in soup.text
+    common = soup.find("p", string="Common text.")
+    assert common.find_parent(attrs={"data-only": True}) is None
+
+
+def test_nothing_is_loaded(soup, html):
+    for element in soup.find_all(True):
+        for name in {"src", "srcset", "data", "poster", "action"} & set(element.attrs):
+            assert element[name].startswith("data:"), element
+        if element.name == "link":
+            assert element["href"].startswith("data:")
+    assert "@import" not in html and not re.search(r"url\(\s*['\"]?http", html)
+    policy = soup.find("meta", {"http-equiv": "Content-Security-Policy"})["content"]
+    assert policy.startswith("default-src 'none'") and "http" not in policy
+
+
+def test_nothing_from_notebooks_can_run(soup, html):
+    assert len(soup.find_all("script")) == 1 and "hack" not in soup.head.text
+    for element in soup.find_all(True):
+        assert not [name for name in element.attrs if name.startswith("on")]
+        assert not element.get("href", "").startswith("javascript")
+    output = soup.select_one("#g1-jax .output")
+    assert output.td.text == "7" and "hack()" not in output.text
+    assert output.select_one(".ansi-red-fg").text == "red"
+
+
+def test_formulas_are_mathml(soup):
+    formulas = soup.find_all("math")
+    assert [f["display"] for f in formulas] == ["inline", "block"]
+    assert "&#" not in formulas[1].text and formulas[1].mfrac is not None
+    first = soup.main.find("p")
+    assert first.code.text == "code $y$" and first.find_all("code")[1].text == "$$"
+    for element in first("code"):
+        element.extract()
+    assert re.findall(r"\$\S*", first.text) == ["$3,", "$5", "$10,"]
+
+
+@pytest.mark.parametrize(
+    "tex", [r"\frac{1}{", r"\nonsense x", "a & b", r"\text{<script>1</script>}"]
+)
+def test_bad_formulas_are_refused(tex):
+    with pytest.raises(ValueError):
+        markup.mathml(tex, "inline")
+
+
+def test_aligned_equations():
+    made = markup.mathml(r"\begin{aligned}a &= b\\ c &= d\end{aligned}", "block")
+    assert made.count("<mtr>") == 2 and "(1)" not in made
+
+
+def test_document(soup):
+    assert soup.html["lang"] == "en"
+    assert soup.title.text.startswith("8.3 A Made-up Section ")
+    assert soup.title.text.endswith(pages.BOOK)
+    assert "width=device-width" in soup.find("meta", {"name": "viewport"})["content"]
+    assert soup.select_one("header a")["href"] == "index.html"
+    assert soup.find("a", string="the next section")["href"] == "other.html#Start"
+    anchors = [h["id"] for h in soup.select("h1, h2")]
+    assert anchors[:3] == [
+        "8.3-A-Made-up-Section",
+        "Random-Numbers",
+        "Random-Numbers-2",
+    ]
+    assert soup.select_one("h2 a.permalink")["href"] == "#Random-Numbers"
+
+
+def test_pictures_are_inside_with_alt_text(soup):
+    drawing, *plots = soup.find_all("img")
+    assert drawing["alt"] == "Two boxes, 1\N{MULTIPLICATION SIGN}1"
+    assert base64.b64decode(drawing["src"].split(",")[1]).decode() == SVG
+    assert [p["alt"] for p in plots] == ['a "grey" bar']
+    assert (plots[0]["width"], plots[0]["height"]) == ("1400", "90")
+    assert plots[0].find_parent(id="g1-pytorch")
+
+
+def test_without_script_everything_is_visible(soup, html):
+    assert not soup.select("[hidden], [inert], details, template")
+    style = soup.style.text
+    assert not re.search(r"visibility|aria-hidden", html.replace(style, ""))
+    for rule in re.findall(r"([^{}]+)\{[^{}]*display: ?none", style):
+        names = [part.strip() for part in rule.split(",")]
+        printing = rule.strip().startswith(".top, .permalink")
+        assert printing or names == [".tabs"] or all(".js" in n for n in names), rule
+
+
+def test_same_input_same_bytes(built, html, tmp_path):
+    assert (
+        pages.main(["--section", "mini", "--out", str(tmp_path)], make_book(tmp_path))
+        == 0
+    )
+    assert (tmp_path / "mini.html").read_text(encoding="utf-8") == html
+
+
+def test_contents(built):
+    soup = BeautifulSoup((built / "index.html").read_text("utf-8"), "html.parser")
+    mini, later = soup.select("tbody tr")
+    assert mini.th.a["href"] == "mini.html" and mini.th.text == "8.3 A Made-up Section"
+    assert [a["href"] for a in mini.select("td a")][3] == "mini.html?framework=jax"
+    assert later.th.text == "8.4 Later" and not later.find("a")
+    assert [td.text for td in later("td")] == 4 * ["not run"]
+    assert not (built / "later.html").exists()
+
+
+# Errors -------------------------------------------------------------------------
+
+IN_A_FENCE = "Start.\n\n:::{tab} jax\nText."
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (text(":::{tab} caffe\nText.\n:::"), r"mini\.md:9: unknown tab 'caffe': .*jax"),
+        (text(IN_A_FENCE), r"mini\.md:11: ':::\{tab\}' is not closed"),
+        (text("Text.\n:::"), r"mini\.md:10: ':::' closes nothing"),
+        (text(f"{IN_A_FENCE}\n:::{{tab}} mxnet\n:::"), r"mini\.md:13: .*within .*:11"),
+        (text(":::{note}\nText.\n:::"), r"mini\.md:9: ':::\{note\}' is not"),
+        (code("x = 1", ("torch",)), r"mini\.md:9: unknown tab 'torch'"),
+        (
+            text("Text.\n\n![a](img/none.png)"),
+            r"mini\.md:11: .*none\.png does not exist",
+        ),
+        (text('<img src="img/none.png">'), r"mini\.md:9: .*none\.png does not exist"),
+        (text("![a](https://x.org/a.png)"), r"mini\.md:9: .* is on the network"),
+        (text("One\n$\\nonsense$"), r"mini\.md:10: the formula .*unknown command"),
+    ],
+)
+def test_bad_source_stops_with_file_and_line(tmp_path, capsys, cell, message):
+    book = make_book(tmp_path, [text("# Title"), cell, code("1")])
+    assert pages.main(["--out", str(tmp_path / "html")], book) == 1
+    said = capsys.readouterr().err
+    assert re.search(message, said) and said.count("\n") == 1
+    assert not (tmp_path / "html").exists()
+
+
+def spoil(book, framework, change):
+    whole = book.edition_cells
+
+    def edition_cells(section, f):
+        cells = whole(section, f)
+        if f == framework and section == "mini":
+            change(cells)
+        return cells
+
+    book.edition_cells = edition_cells
+    return book
+
+
+def test_missing_outputs_stop(tmp_path, capsys):
+    book = spoil(
+        make_book(tmp_path), "jax", lambda c: c[9].update(execution_count=None)
+    )
+    assert pages.main(["--out", str(tmp_path / "html")], book) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"jax/mini\.ipynb has no stored outputs.*FRAMEWORK=jax", said)
+
+
+def test_a_section_asked_for_must_be_there(tmp_path, capsys):
+    for section, message in (("later", "no stored outputs"), ("nim", "one of mini")):
+        argv = ["--section", section, "--out", str(tmp_path / "html")]
+        assert pages.main(argv, make_book(tmp_path)) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_stored_error_stops(tmp_path, capsys):
+    def fail(cells):
+        error = v4.new_output("error", ename="NameError", evalue="x", traceback=[])
+        cells[9].outputs = [error]
+
+    argv = ["--out", str(tmp_path / "html")]
+    assert pages.main(argv, spoil(make_book(tmp_path), "mxnet", fail)) == 1
+    assert "mxnet/mini.ipynb: a stored output is an error" in capsys.readouterr().err
+
+
+def test_a_cell_that_an_edition_lacks_stops(tmp_path, capsys):
+    book = spoil(make_book(tmp_path), "jax", lambda cells: cells.pop(7))
+    assert pages.main(["--out", str(tmp_path / "html")], book) == 1
+    assert "JAX edition lacks" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Build code: editions, execution, pages, parity. Nothing else imports it."""

@@ -1,0 +1,32 @@
+"""Models for tests, parity and benchmarks, taken from the notebooks themselves."""
+
+from tools.editions import MODULES, SECTIONS, read_source
+
+LOADED_TAGS = ("imports", "model")
+
+
+def load(section, framework, replace=None):
+    """Run the `imports` and `model` cells of an edition; returns its namespace.
+
+    replace: (old, new) changes the source first; that is for tests which put an
+    error in. Raises ValueError for an unknown section or framework, or if `old`
+    does not occur.
+    """
+    if section not in SECTIONS or framework not in MODULES:
+        raise ValueError(
+            f"There is no edition {framework}/{section}: sections are {SECTIONS}, "
+            f"frameworks {tuple(MODULES)}."
+        )
+    namespace = {"__name__": f"{section}_{framework}"}
+    replaced = False
+    for i, cell in enumerate(read_source(section)):
+        wanted = framework in cell.tabs and set(LOADED_TAGS) & set(cell.tags)
+        if cell.kind == "code" and wanted:
+            place = f"notebooks/{section}.md, cell {i + 1} ({framework})"
+            source = cell.source
+            if replace and replace[0] in source:
+                source, replaced = source.replace(*replace), True
+            exec(compile(source, place, "exec"), namespace)
+    if replace and not replaced:
+        raise ValueError(f"{replace[0]!r} does not occur in {framework}/{section}.")
+    return namespace

@@ -1,0 +1,395 @@
+"""From one source to five notebooks: `python -m tools.editions [--check]`.
+
+notebooks/<section>.md is the source. From it come notebooks/<section>.ipynb,
+with all four tabs, and notebooks/<framework>/<section>.ipynb, one framework
+each. Stored outputs are carried over while an edition's code is unchanged.
+Running the editions is execute.py's task, the book that of pages.py.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+import nbformat
+import tomllib
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from d2l_utils import tab
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+FRAMEWORKS = tuple(tab.FRAMEWORKS)
+TITLES = {
+    "pytorch": "PyTorch",
+    "mxnet": "MXNet",
+    "tensorflow": "TensorFlow",
+    "jax": "JAX",
+}
+MODULES = {**{f: f for f in FRAMEWORKS}, "pytorch": "torch"}
+SECTIONS = ("nin",)  # in book order
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+IMAGE = re.compile(r"(!\[[^\]]*\]\()(img/[\w.-]+\.svg)(\))")
+EMBEDDED = re.compile(r"(!\[[^\]]*\]\()(data:image/svg\+xml;base64,[\w+/=]+)(\))")
+FENCE = re.compile(r"^:::(?:\{tab\}\s*(?P<tabs>.*))?\s*$")
+
+
+class SourceError(Exception):
+    """A source cannot be turned into notebooks; the message names the place."""
+
+
+@dataclass(frozen=True)
+class SourceCell:
+    """A cell of a source: `tabs` names its frameworks (all, for text)."""
+
+    kind: str
+    source: str
+    tabs: tuple = FRAMEWORKS
+    tags: tuple = ()
+
+
+def source_path(section):
+    return NOTEBOOKS / f"{section}.md"
+
+
+def four_tab_path(section):
+    return NOTEBOOKS / f"{section}.ipynb"
+
+
+def edition_path(section, framework):
+    return NOTEBOOKS / framework / f"{section}.ipynb"
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+# Reading a source ---------------------------------------------------------------
+
+
+def read_source(section):
+    """The cells of notebooks/<section>.md; raises SourceError for a bad one."""
+    return parse_cells(read_notebook(source_path(section)).cells, section)
+
+
+def read_notebook(path):
+    if path.suffix == ".md":
+        return jupytext.read(path, fmt="md:myst")
+    return nbformat.read(path, as_version=4)
+
+
+def parse_cells(cells, section):
+    parsed = []
+    for i, cell in enumerate(cells):
+        where = f"{section}.md, cell {i + 1}"
+        tags = tuple(cell.metadata.get("tags", ()))
+        if cell.cell_type != "code":
+            for framework in FRAMEWORKS:
+                markdown_for(cell.source, framework, where)  # raises if unbalanced
+            parsed.append(SourceCell("markdown", cell.source, tags=tags))
+            continue
+        first, _, rest = cell.source.partition("\n")
+        try:
+            tabs = tab.parse(first)
+        except ValueError as error:
+            raise SourceError(f"{where}: {error}") from error
+        if tabs is None and "chooser" not in tags:
+            raise SourceError(f"{where}: a code cell must begin with %%tab: {first!r}")
+        if tabs is None:
+            parsed.append(SourceCell("code", cell.source, (), tags))
+        else:
+            parsed.append(SourceCell("code", rest, tabs, tags))
+    return parsed
+
+
+def markdown_for(source, framework, where=""):
+    """The text with the passages of other tabs, and the fences, left out."""
+    kept, tabs = [], None
+    for number, line in enumerate(source.split("\n"), 1):
+        fence = FENCE.match(line)
+        if fence is None:
+            if tabs is None or framework in tabs:
+                kept.append(line)
+        elif fence["tabs"] is not None:
+            if tabs is not None:
+                raise SourceError(f"{where}, line {number}: ':::' within ':::'")
+            try:
+                tabs = tab.parse(f"%%tab {fence['tabs']}")
+            except ValueError as error:
+                raise SourceError(f"{where}, line {number}: {error}") from error
+        else:
+            if tabs is None:
+                raise SourceError(f"{where}, line {number}: ':::' closes nothing")
+            tabs = None
+    if tabs is not None:
+        raise SourceError(f"{where}: a ':::{{tab}}' passage is not closed with ':::'")
+    return "\n".join(kept).strip()
+
+
+def data_uri(name):
+    path = NOTEBOOKS / name
+    if not path.is_file():
+        raise SourceError(f"The figure notebooks/{name} does not exist.")
+    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def embed(text):
+    """The text with drawings inside, so that a notebook alone shows them."""
+    return IMAGE.sub(lambda m: m[1] + data_uri(m[2]) + m[3], text)
+
+
+def extract(text):
+    """The inverse of `embed`."""
+    names = {
+        data_uri(f"img/{p.name}"): f"img/{p.name}"
+        for p in sorted((NOTEBOOKS / "img").glob("*.svg"))
+    }
+    return EMBEDDED.sub(lambda m: m[1] + names.get(m[2], m[2]) + m[3], text)
+
+
+# Writing notebooks --------------------------------------------------------------
+
+
+def repository():
+    """The repository that notebooks install from, or ''; see pyproject.toml."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        return tomllib.load(file)["tool"]["d2l_utils"]["repository"]
+
+
+def setup_source(framework):
+    """The first code cell of an edition: nothing to do where d2l_utils is there."""
+    lines = [
+        "import importlib.util",
+        "",
+        "if importlib.util.find_spec('d2l_utils') is None:",
+    ]
+    if repository():
+        extra = MODULES[framework]
+        target = f"d2l-utils[{extra}] @ git+{repository()}"
+        lines.append(f'    %pip install -q "{target}"')
+    else:
+        lines += [
+            "    raise ModuleNotFoundError(",
+            "        'd2l_utils is not installed: run `pip install .` in the '",
+            "        'folder of this project, then restart the kernel')",
+        ]
+    return "\n".join(lines)
+
+
+def number(cells):
+    """Give cells their ids: content hash plus ordinal among equals."""
+    seen = {}
+    for cell in cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode())
+        key = digest.hexdigest()[:12]
+        seen[key] = seen.get(key, -1) + 1
+        cell.id = f"{key}-{seen[key]}"
+    return cells
+
+
+def new_cell(kind, source, tags=()):
+    make = new_code_cell if kind == "code" else new_markdown_cell
+    return make(source, metadata={"tags": list(tags)} if tags else {})
+
+
+def aligned_edition(section, framework):
+    """[(index of the source cell, or None for a generated one, edition cell)]."""
+    pairs = []
+    for i, cell in enumerate(read_source(section)):
+        if cell.kind == "markdown":
+            text = markdown_for(cell.source, framework, section)
+            if text:
+                pairs.append((i, new_cell("markdown", embed(text), cell.tags)))
+        elif framework in cell.tabs:
+            pairs.append((i, new_cell("code", cell.source, cell.tags)))
+    setup = new_cell("code", setup_source(framework), ("setup",))
+    pairs.insert(1, (None, setup))
+    return pairs
+
+
+def code_of(nb):
+    return [c.source for c in nb.cells if c.cell_type == "code"]
+
+
+def carry_outputs(nb, path):
+    """Copy outputs from the notebook at `path` if its code is the same."""
+    if not path.exists():
+        return
+    old = nbformat.read(path, as_version=4)
+    if code_of(old) != code_of(nb):
+        return
+    outputs = iter([c for c in old.cells if c.cell_type == "code"])
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            source = next(outputs)
+            cell.outputs = source.outputs
+            cell.execution_count = source.execution_count
+
+
+def edition(section, framework):
+    """One framework's notebook, with the stored outputs if they still hold."""
+    cells = [cell for _, cell in aligned_edition(section, framework)]
+    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    nb = new_notebook(cells=number(cells), metadata=metadata)
+    nb.nbformat_minor = 5
+    carry_outputs(nb, edition_path(section, framework))
+    return nb
+
+
+def edition_cells(section, framework):
+    """{index of source cell: stored edition cell}, for pages and the four tabs."""
+    nb = edition(section, framework)
+    return {
+        i: cell
+        for (i, _), cell in zip(aligned_edition(section, framework), nb.cells)
+        if i is not None
+    }
+
+
+def is_executed(nb):
+    return all(c.execution_count for c in nb.cells if c.cell_type == "code")
+
+
+def four_tab(section, only=None):
+    """The notebook with all tabs; with `only`, that tab's outputs alone.
+
+    A cell of several tabs shows the outputs of each under its name.
+    """
+    source = read_notebook(source_path(section))
+    editions = {f: edition_cells(section, f) for f in FRAMEWORKS}
+    cells = []
+    for i, (raw, parsed) in enumerate(zip(source.cells, read_source(section))):
+        if parsed.kind == "markdown":
+            cells.append(new_cell("markdown", embed(raw.source), parsed.tags))
+            continue
+        cell = new_cell("code", raw.source, parsed.tags)
+        for framework in parsed.tabs:
+            ran = editions[framework][i]
+            if not ran.execution_count or only not in (None, framework):
+                continue
+            if only is None and len(parsed.tabs) > 1 and ran.outputs:
+                cell.outputs.append(label(framework))
+            cell.outputs.extend(ran.outputs)
+        cells.append(cell)
+    for count, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
+        cell.execution_count = count
+    nb = new_notebook(cells=number(cells), metadata=dict(source.metadata))
+    nb.metadata["language_info"] = {"name": "python"}
+    nb.metadata["d2l"] = {"source": digest(source)}
+    nb.nbformat_minor = 5
+    return nb
+
+
+def label(framework):
+    text = f"{TITLES[framework]}:"
+    data = {"text/plain": text, "text/markdown": f"**{text}**"}
+    return new_output("display_data", data=data)
+
+
+# Edits made in Jupyter ----------------------------------------------------------
+
+
+def digest(nb):
+    """Hash of what an author can edit: kinds, texts and tags of the cells."""
+    cells = [
+        (c.cell_type, extract(c.source), list(c.metadata.get("tags", [])))
+        for c in nb.cells
+    ]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+
+
+def take_back(section):
+    """Take an edit saved in the four-tab notebook back into the source.
+
+    Raises SourceError if both were edited since the last `make notebooks`.
+    """
+    path, source = four_tab_path(section), source_path(section)
+    if not path.exists():
+        return False
+    nb, md = read_notebook(path), read_notebook(source)
+    generated = nb.metadata.get("d2l", {}).get("source")
+    edited, current = digest(nb), digest(md)
+    if edited in (generated, current):
+        return False
+    if current != generated:
+        raise SourceError(
+            f"Both {relative(source)} and {relative(path)} were edited since the "
+            "notebooks were made. Keep one: undo the edit of the other, for example "
+            f"with `git checkout {relative(path)}`, then run `make notebooks` again."
+        )
+    for cell in nb.cells:
+        cell.source = extract(cell.source)
+    nb.metadata = md.metadata
+    text = jupytext.writes(nb, fmt="md:myst")
+    source.write_text(text, encoding="utf-8")
+    return True
+
+
+# The command --------------------------------------------------------------------
+
+
+def dumps(nb):
+    return nbformat.writes(nb, indent=1).rstrip("\n") + "\n"
+
+
+def products(section):
+    """{path: text} of all notebooks of a section, editions first."""
+    made = {edition_path(section, f): dumps(edition(section, f)) for f in FRAMEWORKS}
+    return made | {four_tab_path(section): dumps(four_tab(section))}
+
+
+def stale(section):
+    """Paths of generated notebooks that differ from what the source gives."""
+    return [
+        path
+        for path, text in products(section).items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+
+
+def write(section):
+    """Write what is stale; returns the paths written."""
+    written = stale(section)
+    made = products(section)
+    for path in written:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(made[path], encoding="utf-8")
+    return written
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    args = parser.parse_args(argv)
+    failed = False
+    for section in SECTIONS:
+        try:
+            if args.check:
+                paths, verb = stale(section), "is stale: run `make notebooks`"
+                failed |= bool(paths)
+            else:
+                if take_back(section):
+                    print(f"took the edit back into {relative(source_path(section))}")
+                paths, verb = write(section), "written"
+            for path in paths:
+                print(f"{relative(path)} {verb}")
+            for framework in FRAMEWORKS:
+                if not is_executed(edition(section, framework)):
+                    print(
+                        f"{relative(edition_path(section, framework))} has no "
+                        "outputs: run `make execute`"
+                    )
+                    failed |= args.check
+        except SourceError as error:
+            sys.exit(str(error))
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
