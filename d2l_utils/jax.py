@@ -11,20 +11,17 @@ if "." not in __name__:
         "sys.path. Start Python in another folder, or take that entry out."
     )
 
-import dataclasses
 import itertools
 import math
 from dataclasses import field
 from functools import partial
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from d2l_utils import base, require, summary, weights
 from d2l_utils.base import HyperParameters, Timer, add_to_class
 from d2l_utils.board import ProgressBoard, plot, show_images
-from d2l_utils.data import DataModule, images_to_float
+from d2l_utils.data import DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.training import ModuleMixin, Recorder
 from d2l_utils.training import Trainer as _Trainer
@@ -34,10 +31,38 @@ try:
     import jax
     import optax
     from flax import linen as nn
-    from flax.training import train_state
-    from flax.traverse_util import flatten_dict, unflatten_dict
     from jax import numpy as jnp
-    from jax.ad_checkpoint import checkpoint_name
+
+    from d2l_utils.jax_devices import (
+        cpu,
+        gpu,
+        memory_stats,
+        num_gpus,
+        reset_peak_memory,
+        try_all_gpus,
+        try_gpu,
+    )  # fmt: skip
+    from d2l_utils.jax_states import (
+        batchwise,
+        build,
+        check,
+        compiled,
+        logits,
+        make_state,
+        metrics,
+        outputs_of_layers,
+        variables_of,
+    )  # fmt: skip
+    from d2l_utils.layers.jax import (
+        clone,
+        from_stored,
+        layer_name,
+        named_variables,
+        shapes_of,
+        stored_shape,
+        to_stored,
+        trace,
+    )  # fmt: skip
 except ImportError as error:
     raise base.missing_framework("JAX with Flax and Optax", "jax", error) from error
 
@@ -50,47 +75,10 @@ __all__ = [
     "try_all_gpus", "try_gpu",
 ]  # fmt: skip
 
-CHANNELS_LAST = True
-PREDICT_BATCH = 256
-
-KINDS = {nn.Dense: "dense", nn.Conv: "conv", nn.BatchNorm: "bn"}
-LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
-LEAVES |= {"mean": "mean", "var": "var"}  # Flax's names and the stored ones
-MARK = "d2l_utils:"  # begins the names that `_trace` gives to layers' outputs
-
 init_cnn = nn.initializers.glorot_uniform()
 """Glorot-uniform weights (Glorot, Bengio 2010); pass it as `kernel_init`."""
 
 _key_numbers = itertools.count()
-
-
-def cpu():
-    """The CPU as a device."""
-    return jax.devices("cpu")[0]
-
-
-def _gpus():
-    return [device for device in jax.devices() if device.platform == "gpu"]
-
-
-def num_gpus():
-    """Number of GPUs that JAX can use."""
-    return len(_gpus())
-
-
-def gpu(i=0):
-    """GPU number i as a device; IndexError if it is not there."""
-    return _gpus()[i]
-
-
-def try_gpu(i=0):
-    """GPU number i if it is there, else the CPU (textbook, section 6.7)."""
-    return gpu(i) if num_gpus() > i else cpu()
-
-
-def try_all_gpus():
-    """All GPUs, or [cpu()] if there are none."""
-    return _gpus() or [cpu()]
 
 
 def set_seed(seed):
@@ -106,152 +94,6 @@ def get_key():
     return jax.random.fold_in(key, next(_key_numbers))
 
 
-def _clone(model, training):
-    """The model without weights, in training or evaluation mode if it has any."""
-    modal = any(f.name == "training" for f in dataclasses.fields(model))
-    return model.clone(**({"training": training} if modal else {}))
-
-
-def _shapes(model, X_shape):
-    """The model's variables as shapes; nothing is computed."""
-    net = _clone(model, training=False)
-    return jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), jnp.zeros(X_shape)))
-
-
-def _channels_first(shape):
-    """(n, h, w, c) as (n, c, h, w)."""
-    return (shape[0], shape[-1], *shape[1:-1])
-
-
-def _equations(jaxpr):
-    """The equations of a traced function in order, inner functions' included."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for inner in equation.params.values():
-            if hasattr(inner, "eqns"):
-                yield from _equations(inner)
-
-
-def _trace(model, X_shape):
-    """Rows of `summary.Layer` in the order in which a batch passes them.
-
-    The `ref` of a row is (path of its variables, the (h, w, c) whose flattening
-    a dense layer works on, or None). Traced only: nothing is computed.
-    """
-    net, variables = _clone(model, training=False), _shapes(model, X_shape)
-    sizes = {k: v.size for k, v in flatten_dict(variables.get("params", {})).items()}
-    calls, rows, name, flat, constants = [], [], summary.Namer(), None, set()
-
-    # Layers with weights are modules, pools are plain functions. Naming a layer's
-    # output makes the traced program show both, in order.
-    def mark(call, args, kwargs, context):
-        y, parents = call(*args, **kwargs), type(context.module).__mro__
-        kind = next((KINDS[c] for c in parents if c in KINDS), None)
-        if kind is None or context.method_name != "__call__":
-            return y
-        calls.append((kind, context.module.path, args[0].shape))
-        return checkpoint_name(y, f"{MARK}{len(calls) - 1}")
-
-    with nn.intercept_methods(mark):
-        X = jax.ShapeDtypeStruct(X_shape, jnp.float32)
-        jaxpr = jax.make_jaxpr(net.apply)(variables, X)
-    for equation in _equations(jaxpr):
-        what, params = equation.primitive.name, equation.params
-        ends = [v.aval.shape for v in (*equation.invars, *equation.outvars)] or [()]
-        x, y = ends[0], ends[-1]
-        if all(hasattr(v, "val") for v in equation.invars):  # numbers only
-            constants.update(equation.outvars)
-        if what == "name" and params["name"].startswith(MARK):
-            kind, path, x = calls[int(params["name"].removeprefix(MARK))]
-            if kind != "dense":  # a dense layer takes the last axis, wherever it is
-                x, y, flat = _channels_first(x), _channels_first(y), None
-            own = {k[-1]: n for k, n in sizes.items() if k[:-1] == path}
-            weight, total = own.get("kernel", own.get("scale", 0)), sum(own.values())
-            ref, flat = (path, flat), None
-            rows.append(summary.Layer(name(kind), kind, x, y, total, weight, ref))
-        elif what == "reshape" and len(x) == 4 and y == (x[0], math.prod(x[1:])):
-            flat = x[1:]
-        elif what in ("reduce_sum", "reduce_max") and len(x) == 4:
-            if params["axes"] == (1, 2):
-                x, y = _channels_first(x), (x[0], x[3], 1, 1)
-                rows.append(summary.Layer(name("pool"), "pool", x, y))
-        # avg_pool(count_include_pad=False) also pools an image of ones.
-        elif what.startswith("reduce_window") and equation.invars[0] not in constants:
-            x, y = _channels_first(x), _channels_first(y)
-            rows.append(summary.Layer(name("pool"), "pool", x, y))
-    return rows
-
-
-def _layer_name(layer):
-    """A module's class, a function's name, or what a lambda calls first."""
-    if isinstance(layer, nn.Module):
-        return type(layer).__name__
-    if isinstance(layer, partial):
-        return _layer_name(layer.func)
-    names = [getattr(layer, "__name__", type(layer).__name__)]
-    if names == ["<lambda>"]:  # pass over modules, as nn in nn.max_pool
-        known = layer.__globals__
-        called = layer.__code__.co_names
-        names = [n for n in called if not isinstance(known.get(n), ModuleType)] or names
-    return names[0]
-
-
-def _places(model, shape, variables):
-    """{stored name: (path, variable, its kernel shape or None)}, in order.
-
-    shape: (C, H, W). A kernel is seen as (h, w, in, out) or (in, out); a dense
-    layer's behind a flattening as (h, w, c, out), since CHW order is stored.
-    """
-    places, variables = {}, flatten_dict(variables)
-    for row in _trace(model, (1, *shape[1:], shape[0])):
-        if row.kind == "pool":
-            continue
-        path, flat = row.ref
-        for leaf, name in LEAVES.items():
-            stats = "batch_stats" if leaf in ("mean", "var") else "params"
-            x = variables.get((stats, *path, leaf))
-            if x is not None:
-                kernel = (*(flat or x.shape[:-1]), x.shape[-1])
-                kernel = kernel if leaf == "kernel" else None
-                places[f"{row.name}.{name}"] = (stats, *path, leaf), x, kernel
-    return places
-
-
-def _stored_shape(shape):
-    """(h, w, in, out) as (out, in, h, w), (in, out) as (out, in)."""
-    return shape if len(shape) == 1 else (shape[-1], shape[-2], *shape[:-2])
-
-
-def _check(model, X_shape):
-    """Raise ValueError unless the model takes images of this shape."""
-    summary.check_size(
-        type(model).__name__,
-        X_shape,
-        lambda shape: [r.output_shape for r in _trace(model, shape)],
-        CHANNELS_LAST,
-    )
-
-
-def _build(model, X_shape):
-    """Check that the model takes images of this shape, and note it."""
-    _check(model, X_shape)
-    model._input_shape = _channels_first(X_shape)[1:]
-
-
-class TrainState(train_state.TrainState):
-    """What training changes, and the root of its dropout keys."""
-
-    batch_stats: Any
-    dropout_rng: Any
-
-
-def _state(net, variables, tx, key):
-    return TrainState.create(
-        apply_fn=net.apply, params=variables["params"], tx=tx,
-        batch_stats=variables.get("batch_stats", {}), dropout_rng=key,
-    )  # fmt: skip
-
-
 class Module(ModuleMixin, HyperParameters, nn.Module):
     """Base class of models (textbook, section 3.2)."""
 
@@ -262,7 +104,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
     )
 
     _fitted = None  # the TrainState of this model's training
-    _compiled = None  # see the function of this name
+    compiled = None  # see the function of this name
 
     @nn.nowrap
     def __setattr__(self, name, value):
@@ -320,8 +162,8 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
             inputs.append(last)
         inputs = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
         if inputs[0].ndim == 4:
-            _build(self, inputs[0].shape)
-        return jax.jit(_clone(self, training=False).init)(key, *inputs)
+            build(self, inputs[0].shape)
+        return jax.jit(clone(self, training=False).init)(key, *inputs)
 
 
 class Classifier(Module):
@@ -360,15 +202,15 @@ class Classifier(Module):
 
         `key` is taken as in the textbook, but shapes do not depend on it.
         """
-        _build(self, X_shape)
+        build(self, X_shape)
 
         def show(net, X):
             for layer in net.net.layers:
                 X = layer(X)
-                print(_layer_name(layer), "output shape:\t", X.shape)
+                print(layer_name(layer), "output shape:\t", X.shape)
 
-        net, X = _clone(self, training=False), jnp.zeros(X_shape)
-        jax.eval_shape(partial(net.apply, method=show), _shapes(self, X_shape), X)
+        net, X = clone(self, training=False), jnp.zeros(X_shape)
+        jax.eval_shape(partial(net.apply, method=show), shapes_of(self, X_shape), X)
 
 
 @jax.jit
@@ -419,8 +261,8 @@ class Trainer(_Trainer):
         variables = model.apply_init(inputs, params_key)
         if model.scope is not None:
             variables = jax.tree.map(jnp.copy, model.variables)
-        evaluated, trained = _clone(model, False), _clone(model, True)
-        state = _state(evaluated, variables, self.optim, dropout_key)
+        evaluated, trained = clone(model, False), clone(model, True)
+        state = make_state(evaluated, variables, self.optim, dropout_key)
         self.state = model._fitted = jax.device_put(state, self.device)
 
         def train_step(state, batch):
@@ -465,66 +307,15 @@ class Trainer(_Trainer):
         return jax.tree.map(lambda g: g * scale, grads)
 
 
-def _variables(model):
-    """The variables from the model's training, or those it is bound to."""
-    if model._fitted is not None:
-        state = model._fitted
-        return {"params": state.params, "batch_stats": state.batch_stats}
-    if model.scope is not None:
-        return model.variables
-    raise ValueError(
-        f"This {type(model).__name__} has no weights: a Flax model does not hold "
-        "them. Train it, or use model.bind(variables), with variables from "
-        "load_weights(model, path) or model.apply_init((X,), get_key())."
-    )
-
-
-def _logits(net, variables, X):
-    return net.apply(variables, X)
-
-
-def _outputs(net, variables, X):
-    def layers(net, X):
-        return [X := layer(X) for layer in net.net.layers]
-
-    return net.apply(variables, X, method=layers)
-
-
-def _metrics(net, variables, X, Y):
-    state = _state(net, variables, optax.identity(), jax.random.PRNGKey(0))
-    args = state.params, (X,), Y, state
-    return {"loss": net.loss(*args)[0], "acc": net.accuracy(*args)}
-
-
-def _compiled(model, function):
-    """function(net, variables, ...) compiled, once, for evaluation mode."""
-    model._compiled = model._compiled or {}
-    if function not in model._compiled:
-        net = _clone(model, training=False)
-        model._compiled[function] = jax.jit(partial(function, net))
-    return model._compiled[function]
-
-
 def evaluate(model, data):
     """{'loss', 'acc'}: means over the validation data, in evaluation mode.
 
     Raises ValueError for a model neither trained nor bound to variables.
     """
-    variables, step, values = _variables(model), _compiled(model, _metrics), Recorder()
+    variables, step, values = variables_of(model), compiled(model, metrics), Recorder()
     for X, y in data.val_dataloader():
         values.add(len(y), step(variables, X, y))
     return values.means()
-
-
-def _batchwise(model, X, function):
-    """Results of function(net, variables, x) for batches x of NumPy images X."""
-    variables, function = _variables(model), _compiled(model, function)
-    summary.check_layout(X.shape, channels_last=False)
-    X = np.moveaxis(images_to_float(X), 1, -1)
-    if model._input_shape != _channels_first(X.shape)[1:]:
-        _build(model, (1, *X.shape[1:]))
-    starts = range(0, len(X), PREDICT_BATCH)
-    return [function(variables, X[i : i + PREDICT_BATCH]) for i in starts]
 
 
 def predict(model, X):
@@ -533,7 +324,7 @@ def predict(model, X):
     X: uint8, or float in [0, 1]. Raises ValueError for another layout, images
     too small for the model, or a model neither trained nor bound to variables.
     """
-    return np.concatenate(_batchwise(model, X, _logits))
+    return np.concatenate(batchwise(model, X, logits))
 
 
 def activations(model, X):
@@ -541,7 +332,7 @@ def activations(model, X):
 
     A list of NumPy arrays, channels first. Raises ValueError as `predict` does.
     """
-    parts = zip(*_batchwise(model, X, _outputs))
+    parts = zip(*batchwise(model, X, outputs_of_layers))
     outputs, shape = [], ()  # shape: of the last image-like output, (n, h, w, c)
     for output in map(np.concatenate, parts):
         flattened = output.ndim == 2 and output.size == math.prod(shape)
@@ -556,28 +347,10 @@ def resources(model, X_shape):
 
     Returns `summary.Resources`; see `summary.count` for what is counted.
     """
-    _build(model, X_shape)
-    params = jax.tree.leaves(_shapes(model, X_shape).get("params", {}))
-    rows, slots = _trace(model, X_shape), summary.optimizer_slots(model)
+    build(model, X_shape)
+    params = jax.tree.leaves(shapes_of(model, X_shape).get("params", {}))
+    rows, slots = trace(model, X_shape), summary.optimizer_slots(model)
     return summary.count(rows, sum(p.size for p in params), X_shape, slots)
-
-
-def memory_stats():
-    """{'peak_bytes', 'current_bytes', 'of'}: GPU counters, or process memory."""
-    if not num_gpus():
-        return summary.process_memory()
-    stats = gpu().memory_stats()
-    return {
-        "peak_bytes": stats["peak_bytes_in_use"],
-        "current_bytes": stats["bytes_in_use"],
-        "of": f"{gpu().device_kind}, peak since the process began",
-    }
-
-
-def reset_peak_memory():
-    """Start the peak of `memory_stats` anew; a GPU's cannot be, in JAX."""
-    if not num_gpus():
-        summary.reset_process_peak()
 
 
 def run_facts():
@@ -593,13 +366,8 @@ def save_weights(model, path, variables=None):
     Raises ValueError if there are none, or the model was never run.
     """
     shape = weights.known_shape(model)
-    variables = _variables(model) if variables is None else variables
-    tensors = {}
-    for name, (_, x, kernel) in _places(model, shape, variables).items():
-        x = tensors[name] = np.asarray(x)
-        if kernel:
-            y = np.moveaxis(x.reshape(kernel), (-1, -2), (0, 1))
-            tensors[name] = y.reshape(_stored_shape(x.shape))
+    variables = variables_of(model) if variables is None else variables
+    tensors = to_stored(named_variables(model, shape, variables))
     about = {"model": type(model).__name__, "num_classes": model.num_classes}
     weights.write(path, tensors, input_shape=shape, **about)
 
@@ -612,15 +380,9 @@ def load_weights(model, path, variables=None):
     """
     tensors, metadata = weights.read(path)
     nhwc = lambda shape: (1, *shape[1:], shape[0])  # noqa: E731
-    shape = weights.build_for(model, metadata, lambda s: _check(model, nhwc(s)))
-    places = _places(model, shape, _shapes(model, nhwc(shape)))
-    expected = {k: _stored_shape(x.shape) for k, (_, x, _) in places.items()}
+    shape = weights.build_for(model, metadata, lambda s: check(model, nhwc(s)))
+    places = named_variables(model, shape, shapes_of(model, nhwc(shape)))
+    expected = {k: stored_shape(x.shape) for k, (_, x, _) in places.items()}
     weights.check(tensors, metadata, expected, type(model).__name__)
-    loaded = flatten_dict(variables or {})
-    for name, (where, x, kernel) in places.items():
-        y = tensors[name]
-        if kernel:
-            y = np.moveaxis(y.reshape(_stored_shape(kernel)), (0, 1), (-1, -2))
-        loaded[where] = jnp.array(y.reshape(x.shape))
     model._input_shape = shape
-    return unflatten_dict(loaded)
+    return from_stored(places, tensors, variables)

@@ -28,6 +28,7 @@ try:
     from torch import nn
     from torch.nn import functional as F
     from torch.nn.modules.lazy import LazyModuleMixin
+    from torch.nn.parameter import UninitializedBuffer
 
     from d2l_utils.layers.torch import device_of, evaluating, named_tensors, trace
 except ImportError as error:
@@ -96,13 +97,22 @@ def _unbuilt(model):
     ]
 
 
+def _not_copied(model):
+    """For deepcopy: what a copy shares, or (lazy buffers) cannot copy itself."""
+    shared = (getattr(model, "trainer", None), model.board)
+    return {id(x): x for x in shared} | {
+        id(b): UninitializedBuffer()
+        for b in model.buffers()
+        if isinstance(b, UninitializedBuffer)
+    }
+
+
 def _build(model, X_shape):
     """Check that the model takes images of this shape, and give it weights."""
     lazy = _unbuilt(model)
-    shared = {id(x): x for x in (getattr(model, "trainer", None), model.board)}
 
     def attempt(shape):  # on a copy: a trial would fix the sizes of lazy layers
-        trial = copy.deepcopy(model, dict(shared)) if lazy else model
+        trial = copy.deepcopy(model, _not_copied(model)) if lazy else model
         return [r.output_shape for r in trace(trial, shape)]
 
     name = type(model).__name__

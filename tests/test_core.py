@@ -13,14 +13,21 @@ from tools.editions import ROOT
 
 PACKAGE = ROOT / "d2l_utils"
 FRAMEWORK_PACKAGES = {"torch", "mxnet", "tensorflow", "keras", "jax", "flax", "optax"}
-FRAMEWORK_FILES = {"torch.py", "mxnet.py", "tensorflow.py", "jax.py"}
+OWN_PACKAGES = {  # what a file of this name may import
+    "torch.py": {"torch"},
+    "mxnet.py": {"mxnet"},
+    "mxnet_import.py": {"mxnet"},
+    "tensorflow.py": {"tensorflow", "keras"},
+    "jax.py": {"jax", "flax", "optax"},
+    "jax_devices.py": {"jax"},
+    "jax_states.py": {"jax", "flax", "optax"},
+}
 
 
-def imported(path, top_level_only=False):
+def imported(path):
     """Names of the modules that a file imports."""
     tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else ast.walk(tree)
-    for node in nodes:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -29,28 +36,24 @@ def imported(path, top_level_only=False):
 
 
 def test_imports_go_one_way():
-    for path in PACKAGE.glob("*.py"):
-        names = {n.split(".")[0] for n in imported(path)}
-        own = (
-            path.name in FRAMEWORK_FILES
-            and {
-                "torch": {"torch"},
-                "mxnet": {"mxnet"},
-                "tensorflow": {"tensorflow", "keras"},
-                "jax": {"jax", "flax", "optax"},
-            }[path.stem]
-        )
-        assert not names & (FRAMEWORK_PACKAGES - (own or set())), path.name
-        assert "tools" not in names, path.name
-        siblings = {n.split(".")[1] for n in imported(path) if "d2l_utils." in n}
-        assert not siblings & {p[:-3] for p in FRAMEWORK_FILES} - {path.stem}
+    """Notebook -> framework module -> core -> NumPy; frameworks never each other."""
+    frameworks = {name[:-3] for name in OWN_PACKAGES}
+    for path in PACKAGE.rglob("*.py"):
+        names = set(imported(path))
+        outside = {n.split(".")[0] for n in names if not n.startswith("d2l_utils")}
+        own = OWN_PACKAGES.get(path.name, set())
+        assert not outside & (FRAMEWORK_PACKAGES - own), path
+        assert "tools" not in outside, path
+        ours = {p for n in names if n.startswith("d2l_utils.") for p in n.split(".")}
+        family = path.stem.split("_")[0]
+        assert not {n for n in ours & frameworks if n.split("_")[0] != family}, path
 
 
 def test_modules_stay_short():
     lengths = {
-        p.name: len(p.read_text().splitlines())
+        str(p.relative_to(ROOT)): len(p.read_text().splitlines())
         for folder in ("d2l_utils", "tools")
-        for p in (ROOT / folder).glob("*.py")
+        for p in (ROOT / folder).rglob("*.py")
     }
     assert {n: k for n, k in lengths.items() if k >= 400} == {}
 

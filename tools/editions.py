@@ -326,8 +326,9 @@ def take_back(section):
     for cell in nb.cells:
         cell.source = extract(cell.source)
     nb.metadata = md.metadata
-    text = jupytext.writes(nb, fmt="md:myst")
-    source.write_text(text, encoding="utf-8")
+    body = jupytext.writes(nb, fmt="md:myst").split("---\n", 2)[2]
+    header = source.read_text(encoding="utf-8").split("---\n", 2)[1]
+    source.write_text(f"---\n{header}---\n{body}", encoding="utf-8")
     return True
 
 
