@@ -104,7 +104,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
     )
 
     _fitted = None  # the TrainState of this model's training
-    compiled = None  # see the function of this name
+    _compiled = None  # see `jax_states.compiled`
 
     @nn.nowrap
     def __setattr__(self, name, value):

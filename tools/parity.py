@@ -133,10 +133,10 @@ def loss_and_gradients(framework, d2l, model, batch, path):
             return optax.softmax_cross_entropy_with_integer_labels(Y_hat, y).mean()
 
         loss, gradients = jax.value_and_grad(mean_loss)(variables["params"])
-        d2l.save_weights(module, path, {**variables, "params": gradients})
+        d2l.save_weights(model, path, {**variables, "params": gradients})
         return float(loss)
     d2l.save_weights(model, path)
-    return float(loss)
+    return float(loss.detach() if framework == "pytorch" else loss)
 
 
 class OneBatch(data.DataModule):
@@ -178,7 +178,6 @@ def measure(framework, case, weights_path, folder, replace=None):
         result[f"gradient/{name}"] = g
 
     trained = Model(lr=LR, momentum=0, dropout=0.0)
-    trained.board.display = False
     step(framework, d2l, trained, OneBatch(batch), weights_path, scratch)
     before = weights.read(weights_path)[0]
     for name, w in weights.read(scratch)[0].items():
@@ -188,12 +187,9 @@ def measure(framework, case, weights_path, folder, replace=None):
 
 def step(framework, d2l, model, one_batch, weights_path, out):
     """One SGD step of the Trainer from the given weights; saves the result."""
-    loaded = d2l.load_weights(model, weights_path)
-    trainer = d2l.Trainer(max_epochs=1)
-    if framework == "jax":  # the model holds no weights: start from these
-        model.apply_init = None
-        object.__setattr__(model, "apply_init", lambda *args: loaded)
-    trainer.fit(model, one_batch)
+    model = set_weights(framework, d2l, model, weights_path)
+    model.board.display = False
+    d2l.Trainer(max_epochs=1).fit(model, one_batch)
     d2l.save_weights(model, out)
 
 
@@ -261,26 +257,24 @@ def run_worker(framework, folder):
     subprocess.run([*command, "--folder", str(folder)], check=True, cwd=ROOT)
 
 
+def make_weights(case, path):
+    """Write the test weights of a case; PyTorch tells the names and shapes."""
+    section, cls, size = case
+    d2l = import_module("d2l_utils.torch")
+    model = cells.load(section, "pytorch")[cls]()
+    d2l.resources(model, (1, 1, size, size))  # builds it
+    d2l.save_weights(model, path)
+    shapes = {k: v.shape for k, v in weights.read(path)[0].items()}
+    about = {"model": cls, "input_shape": (1, size, size), "num_classes": 10}
+    weights.write(path, test_weights(shapes), **about)
+
+
 def worker(framework, folder):
-    d2l = import_module(f"d2l_utils.{MODULES[framework]}")
+    """All cases of one framework; PyTorch comes first and makes the weights."""
     for case in CASES:
-        section, cls, size = case
         path = folder / f"{name_of(case)}.safetensors"
-        if not path.exists():  # the first framework makes the test weights
-            model = cells.load(section, framework)[cls]()
-            shapes = {}
-            if framework == "pytorch":
-                model.layer_summary = None
-                d2l.resources(model, (1, 1, size, size))
-                d2l.save_weights(model, path)
-                shapes = {k: v.shape for k, v in weights.read(path)[0].items()}
-            weights.write(
-                path,
-                test_weights(shapes),
-                model=cls,
-                input_shape=(1, size, size),
-                num_classes=10,
-            )
+        if framework == "pytorch":
+            make_weights(case, path)
         result = measure(framework, case, path, folder)
         np.savez(folder / f"{name_of(case)}.{framework}.npz", **result)
 
