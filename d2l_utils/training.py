@@ -6,7 +6,7 @@ an evaluation or a plot happens, the subclass says how.
 
 import time
 
-from d2l_utils.base import HyperParameters, fast_mode
+from d2l_utils.base import HyperParameters, fast_mode, keep_memory
 from d2l_utils.board import ProgressBar
 
 
@@ -130,6 +130,8 @@ class Trainer(HyperParameters):
         self.run_epochs()
 
     def run_epochs(self):
+        """All epochs; the model and the optimizer are ready."""
+        keep_memory()
         self.train_batch_idx = self.val_batch_idx = 0
         self.history, self.train_seconds, self.train_images = {}, 0.0, 0
         board = self.model.board
@@ -190,9 +192,9 @@ class Trainer(HyperParameters):
         else:
             x = self.epoch + 1
             every_n = self.num_val_batches / model.plot_valid_per_epoch
-        for key, value in values.items():
+        for key in sorted(values, reverse=True):  # loss before acc, everywhere
             label = ("train_" if train else "val_") + key
-            model.board.draw(x, value, label, every_n=max(1, int(every_n)))
+            model.board.draw(x, values[key], label, every_n=max(1, int(every_n)))
 
     def record(self, key, value):
         """Called by `Module.plot` during a step."""

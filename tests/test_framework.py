@@ -137,16 +137,25 @@ def test_validation_order_is_fixed(d2l, sample):
 # Training -----------------------------------------------------------------------
 
 
-def test_training_learns(d2l, nin, sample):
-    """On the sample, above chance, with history and evaluation in agreement."""
-    model, fm, trainer = fitted(d2l, nin, sample, epochs=12, batch_size=32, lr=0.03)
+def test_training_learns(framework, d2l, nin, sample):
+    """From the network stored for 56 pixels, which is lost at 28 pixels, two epochs
+    on the sample lead to a good one; history and evaluation agree."""
+    d2l.set_seed(0)
+    model = nin["NiN28"](lr=0.01)
+    path = d2l.stored_path("nin28_56")
+    model = bound(framework, model, d2l.load_weights(model, path))
+    model.board.display = False
+    fm = d2l.FashionMNIST(batch_size=64)
+    before = d2l.evaluate(model, fm)
+    trainer = d2l.Trainer(max_epochs=2)
+    trainer.fit(model, fm)
     history = trainer.history
-    assert {len(v) for v in history.values()} == {12}
+    assert {len(v) for v in history.values()} == {2}
     assert set(history) == {
         "train_loss", "train_acc", "val_loss", "val_acc", "seconds",
     }  # fmt: skip
-    assert history["val_acc"][-1] > 0.4
-    assert history["train_loss"][-1] < 0.7 * history["train_loss"][0]
+    assert history["val_acc"][-1] > max(0.7, before["acc"] + 0.1)
+    assert history["val_loss"][-1] < 0.8 * before["loss"]
     result = d2l.evaluate(model, fm)
     assert abs(result["acc"] - history["val_acc"][-1]) < 1e-6
     assert abs(result["loss"] - history["val_loss"][-1]) < 1e-4
@@ -217,7 +226,11 @@ def test_weights_travel(framework, d2l, nin, sample, tmp_path):
     other = nin["NiN28"]()
     other = bound(framework, other, d2l.load_weights(other, path))
     X = sample.val.images[:16, None]
-    np.testing.assert_array_equal(d2l.predict(model, X), d2l.predict(other, X))
+    np.testing.assert_allclose(d2l.predict(model, X), d2l.predict(other, X), atol=1e-6)
+    d2l.save_weights(model, tmp_path / "again.safetensors")
+    again = weights.read(tmp_path / "again.safetensors")[0]
+    for name, w in tensors.items():
+        np.testing.assert_array_equal(again[name], w)
 
 
 def test_the_stored_network_is_good(framework, d2l, nin, sample):
@@ -281,7 +294,8 @@ def test_devices(d2l):
     assert len(d2l.try_all_gpus()) == max(1, d2l.num_gpus())
     assert d2l.try_gpu(1000) is not None
     if d2l.num_gpus() == 0:
-        assert str(d2l.try_gpu()) == str(d2l.cpu())
+        assert type(d2l.try_gpu()) is type(d2l.cpu())
+        assert "gpu" not in str(d2l.try_gpu()).lower()
 
 
 def test_memory_stats(d2l):
@@ -310,19 +324,26 @@ DIFFERENT_METHODS = {
         "Classifier.training_step", "Classifier.validation_step",
         "Classifier.apply_init", "Module.layer_summary",
         "Classifier.layer_summary", "Trainer.fit",
+        "Trainer.clip_gradients",  # of gradients: these are not in the model
     },
+    "tensorflow": {"Trainer.clip_gradients"},  # as in JAX
 }  # fmt: skip
-COMPARED = (
-    "Module", "Classifier", "DataModule", "FashionMNIST", "Trainer",
-    "ProgressBoard", "HyperParameters", "Timer",
-)  # fmt: skip
-METHODS = (
+MODULE_METHODS = (
     "apply_init", "save_hyperparameters", "training_step", "validation_step",
-    "configure_optimizers", "accuracy", "loss", "plot", "get_dataloader",
-    "train_dataloader", "val_dataloader", "text_labels", "visualize",
-    "layer_summary", "fit", "fit_epoch", "prepare_batch", "clip_gradients",
-    "prepare_data", "prepare_model", "draw",
+    "configure_optimizers", "loss", "plot",
 )  # fmt: skip
+DATA_METHODS = ("get_dataloader", "train_dataloader", "val_dataloader")
+METHODS = {
+    "Module": MODULE_METHODS,
+    "Classifier": (*MODULE_METHODS, "accuracy", "layer_summary"),
+    "DataModule": DATA_METHODS,
+    "FashionMNIST": (*DATA_METHODS, "text_labels", "visualize"),
+    "Trainer": ("fit", "fit_epoch", "prepare_batch", "clip_gradients")
+    + ("prepare_data", "prepare_model"),
+    "ProgressBoard": ("draw",),
+    "HyperParameters": ("save_hyperparameters",),
+    "Timer": ("start", "stop", "avg", "sum", "cumsum"),
+}
 
 
 def contract(d2l):
@@ -330,11 +351,10 @@ def contract(d2l):
     found = {}
     for name in d2l.__all__:
         obj = getattr(d2l, name)
-        if name in COMPARED:
-            for method in METHODS:
-                if callable(getattr(obj, method, None)):
-                    signature = inspect.signature(getattr(obj, method))
-                    found[f"{name}.{method}"] = list(signature.parameters)
+        if name in METHODS:
+            for method in METHODS[name]:
+                signature = inspect.signature(getattr(obj, method))
+                found[f"{name}.{method}"] = list(signature.parameters)
         elif callable(obj) and name != "init_cnn":  # JAX's is an initializer
             found[name] = list(inspect.signature(obj).parameters)
         else:
@@ -364,6 +384,8 @@ def test_same_names_and_signatures(framework, d2l):
 
 def test_no_other_framework_is_loaded(framework, d2l):
     packages = {MODULES[f] for f in FRAMEWORKS} - {MODULES[framework]}
+    if framework == "tensorflow":
+        packages -= {"jax"}  # TensorFlow itself loads it where it is installed
     code = (
         f"import sys; from d2l_utils import {MODULES[framework]}\n"
         f"print(sorted({packages} & set(sys.modules)))"
@@ -378,4 +400,5 @@ def test_public_docstrings(d2l):
     for name in d2l.__all__:
         obj = getattr(d2l, name)
         if inspect.isclass(obj) or inspect.isfunction(obj):
-            assert inspect.getdoc(obj), name
+            documented = inspect.getdoc(obj) or name == "init_cnn"  # Flax's, in JAX
+            assert documented, name
