@@ -111,7 +111,7 @@ def cpu_text(threads=None):
     if threads is None:  # os.sched_getaffinity is missing on macOS and Windows
         count = getattr(os, "sched_getaffinity", None)
         threads = len(count(0)) if count else os.cpu_count()
-    return f"cpu ({threads} threads)"
+    return f"cpu ({threads} thread{'s' * (threads > 1)})"
 
 
 def processor_name():

@@ -51,7 +51,7 @@ def images(size):
     return X[:-1], split.labels[:NUM_IMAGES].astype(np.int32), X[-1:]
 
 
-def test_weights(shapes, seed=0):
+def made_weights(shapes, seed=0):
     """Weights that keep the signal's size, biases that are not zero."""
     rng = np.random.default_rng(seed)
     made = {}
@@ -266,7 +266,7 @@ def make_weights(case, path):
     d2l.save_weights(model, path)
     shapes = {k: v.shape for k, v in weights.read(path)[0].items()}
     about = {"model": cls, "input_shape": (1, size, size), "num_classes": 10}
-    weights.write(path, test_weights(shapes), **about)
+    weights.write(path, made_weights(shapes), **about)
 
 
 def worker(framework, folder):
