@@ -5,6 +5,7 @@ from importlib import import_module, util
 import numpy as np
 import pytest
 
+from d2l_utils import sources
 from tools.editions import FRAMEWORKS, MODULES
 
 
@@ -51,16 +52,28 @@ def nin(framework):
     return cells.load("nin", framework)
 
 
+def use_data(monkeypatch, arrays):
+    from d2l_utils import data
+
+    monkeypatch.setattr(data, "load_fashion_mnist", lambda root=None: arrays)
+    return arrays
+
+
 @pytest.fixture
-def sample(monkeypatch, tmp_path):
+def sample(monkeypatch):
     """Data comes from the sample only: small, and the same everywhere."""
-    from d2l_utils import data, sources
+    return use_data(monkeypatch, sources.load_sample())
 
-    def sampled(root=None):
-        return sources.load_sample()
 
-    monkeypatch.setattr(data, "load_fashion_mnist", sampled)
-    return sampled()
+@pytest.fixture
+def few(monkeypatch):
+    """Even less: 400 training and 100 validation images of the sample."""
+    arrays = sources.load_sample()
+    train, val = (
+        sources.Split(split.images[:n], split.labels[:n])
+        for split, n in ((arrays.train, 400), (arrays.val, 100))
+    )
+    return use_data(monkeypatch, arrays._replace(train=train, val=val))
 
 
 @pytest.fixture
