@@ -82,9 +82,9 @@ def test_nothing_is_stale(section):
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_stored_outputs_are_there_and_clean(section, framework):
-    path = editions.edition_path(section, framework)
+@pytest.mark.parametrize("tab_name", FRAMEWORKS)
+def test_stored_outputs_are_there_and_clean(section, tab_name):
+    path = editions.edition_path(section, tab_name)
     nb = nbformat.read(path, as_version=4)
     nbformat.validate(nb)
     assert editions.is_executed(nb)
@@ -103,16 +103,16 @@ def test_stored_outputs_are_there_and_clean(section, framework):
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_each_tab_holds_exactly_its_edition(section, framework):
+@pytest.mark.parametrize("tab_name", FRAMEWORKS)
+def test_each_tab_holds_exactly_its_edition(section, tab_name):
     """What the transformer leaves of the four-tab notebook is the edition's code."""
     four = nbformat.read(editions.four_tab_path(section), as_version=4)
-    edition = nbformat.read(editions.edition_path(section, framework), as_version=4)
+    edition = nbformat.read(editions.edition_path(section, tab_name), as_version=4)
     kept = []
     for cell in four.cells:
         if cell.cell_type == "code" and "chooser" not in cell.metadata.get("tags", []):
             first, _, rest = cell.source.partition("\n")
-            if framework in tab.parse(first):
+            if tab_name in tab.parse(first):
                 kept.append(rest)
     assert kept == [
         c.source

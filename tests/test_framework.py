@@ -154,7 +154,7 @@ def test_training_learns(framework, d2l, nin, sample):
     assert set(history) == {
         "train_loss", "train_acc", "val_loss", "val_acc", "seconds",
     }  # fmt: skip
-    assert history["val_acc"][-1] > max(0.7, before["acc"] + 0.1)
+    assert history["val_acc"][-1] > max(0.5, before["acc"] + 0.2)
     assert history["val_loss"][-1] < 0.8 * before["loss"]
     result = d2l.evaluate(model, fm)
     assert abs(result["acc"] - history["val_acc"][-1]) < 1e-6
