@@ -28,10 +28,10 @@ def stored_path(name):
     return path
 
 
-def write(path, tensors, *, model, input_shape, num_classes, note=""):
+def write(path, tensors, *, model, input_shape, num_classes):
     """Write named float32 arrays, all or nothing.
 
-    model: the class name; input_shape: (C, H, W); note: free text.
+    model: the class name; input_shape: (C, H, W).
     """
     from safetensors.numpy import save
 
@@ -43,7 +43,7 @@ def write(path, tensors, *, model, input_shape, num_classes, note=""):
         "height": str(h),
         "width": str(w),
         "num_classes": str(num_classes),
-    } | ({"note": note} if note else {})
+    }
     tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
