@@ -379,7 +379,10 @@ def load_weights(model, path, variables=None):
     taken from `variables`. Raises WeightsError where the file does not fit.
     """
     tensors, metadata = weights.read(path)
-    nhwc = lambda shape: (1, *shape[1:], shape[0])  # noqa: E731
+
+    def nhwc(shape):
+        return (1, *shape[1:], shape[0])
+
     shape = weights.build_for(model, metadata, lambda s: check(model, nhwc(s)))
     places = named_variables(model, shape, shapes_of(model, nhwc(shape)))
     expected = {k: stored_shape(x.shape) for k, (_, x, _) in places.items()}

@@ -79,6 +79,10 @@ class Trainer(HyperParameters):
     for none. `fit` draws loss and accuracy, keeps `history` (a dict of lists
     with one entry per epoch) and ends with one line of results; it is silent
     where the model's `board.display` is False.
+
+    A framework's subclass defines `prepare_batch(batch)`, tensors on the device;
+    `train_step(batch)` and `val_step(batch)`, which return the recorded values on
+    the device; and `device_text()`.
     """
 
     def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0):
@@ -86,23 +90,6 @@ class Trainer(HyperParameters):
         if fast_mode() and max_epochs > 1:
             print(f"D2L_UTILS_FAST: 1 epoch instead of {max_epochs}, few batches.")
             self.max_epochs = 1
-
-    # What a framework adds ------------------------------------------------------
-
-    def prepare_batch(self, batch):
-        """A batch as the data gives it, as tensors on the device."""
-        raise NotImplementedError
-
-    def train_step(self, batch):
-        """One update; returns the recorded values, on the device."""
-        raise NotImplementedError
-
-    def val_step(self, batch):
-        """One validation batch; returns the recorded values, on the device."""
-        raise NotImplementedError
-
-    def device_text(self):
-        raise NotImplementedError
 
     # The loop -------------------------------------------------------------------
 

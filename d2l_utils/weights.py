@@ -64,7 +64,8 @@ def read(path):
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            names = file.keys()  # the file itself cannot be iterated over
+            tensors = {k: file.get_tensor(k) for k in names}
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise WeightsError(
             f"{path.name} is not a readable safetensors file: {error}"
