@@ -114,6 +114,16 @@ def cpu_text(threads=None):
     return f"cpu ({threads} thread{'s' * (threads > 1)})"
 
 
+def cpu_has_bfloat16():
+    """Whether the processor multiplies bfloat16 natively (x86 on Linux is asked)."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = next(line for line in file if line.startswith("flags")).split()
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    except (OSError, StopIteration):
+        return False
+
+
 def processor_name():
     """What the processor calls itself."""
     try:

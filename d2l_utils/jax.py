@@ -33,7 +33,7 @@ try:
     from flax import linen as nn
     from jax import numpy as jnp
 
-    from d2l_utils.jax_devices import (
+    from d2l_utils.devices.jax import (
         cpu,
         gpu,
         memory_stats,
@@ -42,6 +42,7 @@ try:
         try_all_gpus,
         try_gpu,
     )  # fmt: skip
+    from d2l_utils.jax_fast import faster
     from d2l_utils.jax_states import (
         batchwise,
         build,
@@ -234,8 +235,8 @@ class FashionMNIST(_FashionMNIST):
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0):
-        super().__init__(max_epochs, num_gpus, gradient_clip_val)
+    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
+        super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)
         self.gpus = try_all_gpus()[:num_gpus]
         self.device = self.gpus[0] if self.gpus else cpu()
 
@@ -280,6 +281,8 @@ class Trainer(_Trainer):
             args = state.params, self.inputs(batch), state
             return self.recording(model.validation_step, *args)[1]
 
+        if self.device.platform == "cpu":
+            train_step, val_step = faster(train_step), faster(val_step)
         self._train_step = jax.jit(train_step, donate_argnums=0)
         self._val_step = jax.jit(val_step)
 

@@ -32,6 +32,15 @@ try:
     from mxnet import autograd, gluon, np, npx
     from mxnet.gluon import nn
 
+    from d2l_utils.devices.mxnet import (
+        cpu,
+        gpu,
+        memory_stats,
+        num_gpus,
+        reset_peak_memory,
+        try_all_gpus,
+        try_gpu,
+    )  # fmt: skip
     from d2l_utils.layers.mxnet import (
         device_of,
         initialize,
@@ -56,31 +65,6 @@ __all__ = [
 CHANNELS_LAST = False
 PREDICT_BATCH = 256
 STEPS_AHEAD = 8  # batches that wait on the device at most
-
-
-def cpu():
-    """The CPU as a device."""
-    return mx.cpu()
-
-
-def num_gpus():
-    """Number of GPUs that MXNet can use; 0 for its CPU wheels."""
-    return mx.context.num_gpus()
-
-
-def gpu(i=0):
-    """GPU number i as a device, whether or not it is there."""
-    return mx.gpu(i)
-
-
-def try_gpu(i=0):
-    """GPU number i if it is there, else the CPU (textbook, section 6.7)."""
-    return gpu(i) if num_gpus() > i else cpu()
-
-
-def try_all_gpus():
-    """All GPUs, or [cpu()] if there are none."""
-    return [gpu(i) for i in range(num_gpus())] or [cpu()]
 
 
 def set_seed(seed):
@@ -202,8 +186,8 @@ def _hybridize(model, active):
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0):
-        super().__init__(max_epochs, num_gpus, gradient_clip_val)
+    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
+        super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)
         self.gpus = try_all_gpus()[:num_gpus]
         self.device = self.gpus[0] if self.gpus else cpu()
 
@@ -326,28 +310,6 @@ def resources(model, X_shape):
     rows = trace(model, X_shape)
     slots = summary.optimizer_slots(model)
     return summary.count(rows, num_trained(model), X_shape, slots)
-
-
-def memory_stats():
-    """{'peak_bytes', 'current_bytes', 'of'}: GPU counters, or process memory.
-
-    MXNet keeps the GPU memory that it once had, so that there both are the same.
-    """
-    if num_gpus():
-        npx.waitall()
-        free, total = mx.context.gpu_memory_info()
-        used = total - free
-        return {"peak_bytes": used, "current_bytes": used, "of": "gpu(0), all in use"}
-    return summary.process_memory()
-
-
-def reset_peak_memory():
-    """Start the peak of `memory_stats` anew."""
-    if num_gpus():
-        npx.waitall()
-        gpu().empty_cache()
-    else:
-        summary.reset_process_peak()
 
 
 def run_facts():

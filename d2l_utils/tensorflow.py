@@ -27,6 +27,17 @@ try:
     import tensorflow as tf
     from tensorflow.keras import layers as nn
 
+    from d2l_utils.devices.tensorflow import (
+        cpu,
+        gpu,
+        gpu_has_bfloat16,
+        gpu_name,
+        memory_stats,
+        num_gpus,
+        reset_peak_memory,
+        try_all_gpus,
+        try_gpu,
+    )  # fmt: skip
     from d2l_utils.layers.tensorflow import (
         channels_first,
         named_variables,
@@ -49,36 +60,6 @@ CHANNELS_LAST = True
 PREDICT_BATCH = 256
 
 
-def cpu():
-    """The CPU as a device."""
-    return tf.device("/CPU:0")
-
-
-def num_gpus():
-    """Number of GPUs that TensorFlow can use."""
-    return len(tf.config.list_physical_devices("GPU"))
-
-
-def gpu(i=0):
-    """GPU number i as a device, whether or not it is there."""
-    return tf.device(f"/GPU:{i}")
-
-
-def try_gpu(i=0):
-    """GPU number i if it is there, else the CPU (textbook, section 6.7)."""
-    return gpu(i) if num_gpus() > i else cpu()
-
-
-def try_all_gpus():
-    """All GPUs, or [cpu()] if there are none."""
-    return [gpu(i) for i in range(num_gpus())] or [cpu()]
-
-
-def _gpu_name():
-    device = tf.config.list_physical_devices("GPU")[0]
-    return tf.config.experimental.get_device_details(device).get("device_name", "GPU")
-
-
 def set_seed(seed):
     """Seed weights, dropout and the order of the data.
 
@@ -95,6 +76,20 @@ def init_cnn(module):
         module.kernel.assign(glorot(module.kernel.shape))
         if module.use_bias:
             module.bias.assign(tf.zeros_like(module.bias))
+
+
+@contextlib.contextmanager
+def _policy(model, name):
+    """Layers compute by this Keras dtype policy; theirs come back afterwards."""
+    layers = list(model._flatten_layers())
+    before = [layer.dtype_policy for layer in layers]
+    for layer in layers:
+        layer.dtype_policy = name
+    try:
+        yield
+    finally:
+        for layer, policy in zip(layers, before):
+            layer.dtype_policy = policy
 
 
 @contextlib.contextmanager
@@ -207,8 +202,8 @@ class FashionMNIST(_FashionMNIST):
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0):
-        super().__init__(max_epochs, num_gpus, gradient_clip_val)
+    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
+        super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)
         # Without a GPU asked for, the device is that of the caller's `with`.
         self.device = try_gpu() if num_gpus else contextlib.nullcontext()
 
@@ -219,9 +214,14 @@ class Trainer(_Trainer):
 
     def device_text(self):
         if "GPU" in tf.zeros(()).device:  # where TensorFlow computes now
-            return _gpu_name()
+            return gpu_name()
         threads = tf.config.threading.get_intra_op_parallelism_threads()
         return base.cpu_text(threads or None)  # 0 stands for all
+
+    def bfloat16_is_faster(self):
+        if "GPU" not in tf.zeros(()).device:
+            return base.cpu_has_bfloat16()
+        return gpu_has_bfloat16()
 
     def prepare_model(self, model):
         super().prepare_model(model)
@@ -253,7 +253,12 @@ class Trainer(_Trainer):
         """One update, compiled as `train_step`; returns the recorded values."""
         variables = self.model.trainable_variables
         batch = self.prepare_batch(batch)
-        with _mode(self.model, training=True), tf.GradientTape() as tape:
+        policy = "mixed_bfloat16" if self.in_bfloat16() else "float32"
+        with (
+            _mode(self.model, training=True),
+            _policy(self.model, policy),
+            tf.GradientTape() as tape,
+        ):
             l, recorded = self.recording(self.model.training_step, batch)
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:
@@ -323,23 +328,6 @@ def resources(model, X_shape):
     _build(model, X_shape)
     rows, params = trace(model, X_shape), num_elements(model.trainable_weights)
     return summary.count(rows, params, X_shape, summary.optimizer_slots(model))
-
-
-def memory_stats():
-    """{'peak_bytes', 'current_bytes', 'of'}: GPU counters, or process memory."""
-    if num_gpus():
-        info = tf.config.experimental.get_memory_info("GPU:0")
-        peak, current = info["peak"], info["current"]
-        return {"peak_bytes": peak, "current_bytes": current, "of": _gpu_name()}
-    return summary.process_memory()
-
-
-def reset_peak_memory():
-    """Start the peak of `memory_stats` anew."""
-    if num_gpus():
-        tf.config.experimental.reset_memory_stats("GPU:0")
-    else:
-        summary.reset_process_peak()
 
 
 def run_facts():

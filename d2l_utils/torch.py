@@ -30,6 +30,15 @@ try:
     from torch.nn.modules.lazy import LazyModuleMixin
     from torch.nn.parameter import UninitializedBuffer
 
+    from d2l_utils.devices.torch import (
+        cpu,
+        gpu,
+        memory_stats,
+        num_gpus,
+        reset_peak_memory,
+        try_all_gpus,
+        try_gpu,
+    )  # fmt: skip
     from d2l_utils.layers.torch import device_of, evaluating, named_tensors, trace
 except ImportError as error:
     raise base.missing_framework("PyTorch", "torch", error) from error
@@ -45,34 +54,6 @@ __all__ = [
 
 CHANNELS_LAST = False
 PREDICT_BATCH = 256
-
-
-def cpu():
-    """The CPU as a device."""
-    return torch.device("cpu")
-
-
-def num_gpus():
-    """Number of GPUs that PyTorch can use: CUDA devices, or Apple's one."""
-    if torch.cuda.is_available():
-        return torch.cuda.device_count()
-    return int(torch.backends.mps.is_available())
-
-
-def gpu(i=0):
-    """GPU number i as a device, whether or not it is there."""
-    kind = "mps" if torch.backends.mps.is_available() else "cuda"
-    return torch.device(kind, i)
-
-
-def try_gpu(i=0):
-    """GPU number i if it is there, else the CPU (textbook, section 6.7)."""
-    return gpu(i) if num_gpus() > i else cpu()
-
-
-def try_all_gpus():
-    """All GPUs, or [cpu()] if there are none."""
-    return [gpu(i) for i in range(num_gpus())] or [cpu()]
 
 
 def set_seed(seed):
@@ -159,6 +140,8 @@ class Classifier(ClassifierMixin, Module):
     def loss(self, Y_hat, Y, averaged=True):
         """Cross-entropy of logits (n, classes) and labels (n,)."""
         Y_hat = Y_hat.reshape((-1, Y_hat.shape[-1]))
+        if Y_hat.element_size() < 4:  # half precision is too coarse for the sum
+            Y_hat = Y_hat.float()
         reduction = "mean" if averaged else "none"
         return F.cross_entropy(Y_hat, Y.reshape(-1).long(), reduction=reduction)
 
@@ -192,8 +175,8 @@ class FashionMNIST(_FashionMNIST):
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0):
-        super().__init__(max_epochs, num_gpus, gradient_clip_val)
+    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
+        super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)
         self.gpus = try_all_gpus()[:num_gpus]
         self.device = self.gpus[0] if self.gpus else cpu()
 
@@ -203,6 +186,11 @@ class Trainer(_Trainer):
         if self.device.type == "cpu":
             return base.cpu_text(torch.get_num_threads())
         return str(self.device)
+
+    def bfloat16_is_faster(self):
+        if self.device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return self.device.type == "cpu" and base.cpu_has_bfloat16()
 
     def prepare_model(self, model):
         super().prepare_model(model)
@@ -226,9 +214,12 @@ class Trainer(_Trainer):
     def train_step(self, batch):
         if not self.model.training:
             self.model.train()
-        l, recorded = self.recording(
-            self.model.training_step, self.prepare_batch(batch)
-        )
+        batch = self.prepare_batch(batch)
+        # Entered anew in each step: it keeps bfloat16 copies of the weights.
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.in_bfloat16()
+        ):
+            l, recorded = self.recording(self.model.training_step, batch)
         self.optim.zero_grad()
         l.backward()
         if self.gradient_clip_val > 0:
@@ -301,25 +292,6 @@ def resources(model, X_shape):
     params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     rows = trace(model, X_shape)
     return summary.count(rows, params, X_shape, summary.optimizer_slots(model))
-
-
-def memory_stats():
-    """{'peak_bytes', 'current_bytes', 'of'}: GPU counters, or process memory."""
-    if torch.cuda.is_available():
-        return {
-            "peak_bytes": torch.cuda.max_memory_allocated(),
-            "current_bytes": torch.cuda.memory_allocated(),
-            "of": torch.cuda.get_device_name(),
-        }
-    return summary.process_memory()
-
-
-def reset_peak_memory():
-    """Start the peak of `memory_stats` anew."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        summary.reset_process_peak()
 
 
 def run_facts():

@@ -9,6 +9,8 @@ import time
 from d2l_utils.base import HyperParameters, fast_mode, keep_memory
 from d2l_utils.board import ProgressBar
 
+PRECISIONS = ("auto", "float32")
+
 
 class ModuleMixin:
     """What the `Module` of every framework shares (textbook, section 3.2)."""
@@ -76,20 +78,33 @@ class Trainer(HyperParameters):
 
     max_epochs: passes over the training data; num_gpus: 0 or 1, a GPU is used
     when asked for and there; gradient_clip_val: bound of the gradient's norm, 0
-    for none. `fit` draws loss and accuracy, keeps `history` (a dict of lists
-    with one entry per epoch) and ends with one line of results; it is silent
-    where the model's `board.display` is False.
+    for none; precision: 'float32', or 'auto', which computes training steps in
+    bfloat16 where the hardware has it and this framework is faster with it (the
+    weights, validation and prediction stay in float32). `fit` draws loss and
+    accuracy, keeps `history` (a dict of lists with one entry per epoch) and ends
+    with one line of results; it is silent where the model's `board.display` is
+    False.
 
     A framework's subclass defines `prepare_batch(batch)`, tensors on the device;
     `train_step(batch)` and `val_step(batch)`, which return the recorded values on
-    the device; and `device_text()`.
+    the device; `device_text()`; and `bfloat16_is_faster()` where it may be.
     """
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0):
+    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
         self.save_hyperparameters()
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision={precision!r}: choose one of {PRECISIONS}.")
         if fast_mode() and max_epochs > 1:
             print(f"D2L_UTILS_FAST: 1 epoch instead of {max_epochs}, few batches.")
             self.max_epochs = 1
+
+    def bfloat16_is_faster(self):
+        """Whether this framework trains faster in bfloat16 on this device."""
+        return False
+
+    def in_bfloat16(self):
+        """Whether training steps compute in bfloat16."""
+        return self.precision == "auto" and self.bfloat16_is_faster()
 
     # The loop -------------------------------------------------------------------
 
@@ -123,6 +138,11 @@ class Trainer(HyperParameters):
         self.history, self.train_seconds, self.train_images = {}, 0.0, 0
         board = self.model.board
         board.xlabel = board.xlabel or "epoch"
+        if board.display and self.in_bfloat16():
+            print(
+                "Training steps compute in bfloat16, which is faster here; "
+                "Trainer(precision='float32') does not."
+            )
         batch_size = getattr(self.data, "batch_size", 1)
         self.bar = ProgressBar(
             self.max_epochs * self.num_train_batches * batch_size, board.display

@@ -19,7 +19,7 @@ OWN_PACKAGES = {  # what a file of this name may import
     "mxnet_import.py": {"mxnet"},
     "tensorflow.py": {"tensorflow", "keras"},
     "jax.py": {"jax", "flax", "optax"},
-    "jax_devices.py": {"jax"},
+    "jax_fast.py": {"jax"},
     "jax_states.py": {"jax", "flax", "optax"},
 }
 

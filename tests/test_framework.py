@@ -208,6 +208,35 @@ def test_gradient_clipping(d2l, nin, few, tmp_path):
     assert moved[0] > 2 * moved[1]
 
 
+def trained_losses(d2l, nin, precision):
+    """Losses of a few steps in which the network begins to learn."""
+    d2l.set_seed(0)
+    model = nin["NiN28"](dropout=0.0)
+    model.board.display = False
+    trainer = d2l.Trainer(max_epochs=2, precision=precision)
+    trainer.fit(model, d2l.FashionMNIST(batch_size=100))
+    return trainer, np.array(trainer.history["train_loss"])
+
+
+def test_precision(d2l, nin, few, monkeypatch, capsys):
+    """bfloat16 only where the hardware has it, and then near float32, not equal."""
+    exact = trained_losses(d2l, nin, "float32")[1]
+    monkeypatch.setattr(d2l.base, "cpu_has_bfloat16", lambda: False)
+    trainer, without = trained_losses(d2l, nin, "auto")
+    assert not trainer.in_bfloat16()
+    np.testing.assert_array_equal(exact, without)
+    monkeypatch.setattr(d2l.base, "cpu_has_bfloat16", lambda: True)
+    trainer, auto = trained_losses(d2l, nin, "auto")
+    np.testing.assert_allclose(exact, auto, rtol=2e-2)
+    assert trainer.in_bfloat16() == (auto != exact).any()
+    model = nin["NiN28"]()
+    trainer.fit(model, d2l.FashionMNIST(batch_size=500))
+    printed = capsys.readouterr().out.splitlines()
+    assert (printed[0].count("bfloat16") == 1) == trainer.in_bfloat16()
+    with pytest.raises(ValueError, match="precision='half'"):
+        d2l.Trainer(max_epochs=1, precision="half")
+
+
 # Weights ------------------------------------------------------------------------
 
 
