@@ -4,8 +4,10 @@ from importlib import import_module, util
 
 import numpy as np
 import pytest
+from made_sources import SMALL
 
 from d2l_utils import sources
+from tools import editions, reading
 from tools.editions import FRAMEWORKS, MODULES
 
 
@@ -50,6 +52,21 @@ def nin(framework):
     from tools import cells
 
     return cells.load("nin", framework)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small project with one section, 's'."""
+    folder = tmp_path / "notebooks"
+    (folder / "img").mkdir(parents=True)
+    (folder / "img" / "f.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (folder / "s.md").write_text(SMALL)
+    (tmp_path / "pyproject.toml").write_text("[tool.d2l_utils]\nrepository = ''\n")
+    monkeypatch.setattr(editions, "ROOT", tmp_path)
+    monkeypatch.setattr(reading, "ROOT", tmp_path)
+    monkeypatch.setattr(reading, "NOTEBOOKS", folder)
+    monkeypatch.setattr(editions, "SECTIONS", ("s",))
+    return folder
 
 
 def use_data(monkeypatch, arrays):

@@ -5,68 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
+from made_sources import SMALL
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from d2l_utils import tab
 from tools import cells, editions
-from tools.editions import FRAMEWORKS, ROOT, SECTIONS, SourceError
-
-SMALL = """---
-jupytext:
-  formats: ipynb,md:myst
-  text_representation:
-    extension: .md
-    format_name: myst
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
----
-
-# Title
-
-```{code-cell} ipython3
-:tags: [chooser]
-
-%load_ext d2l_utils.tab
-```
-
-```{code-cell} ipython3
-:tags: [model]
-
-%%tab pytorch, mxnet
-x = 1
-```
-
-```{code-cell} ipython3
-%%tab all
-y = 2
-```
-
-For all. ![A figure.](img/f.svg)
-
-:::{tab} jax
-Only for JAX.
-:::
-"""
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A small project with one section, 's'."""
-    folder = tmp_path / "notebooks"
-    (folder / "img").mkdir(parents=True)
-    (folder / "img" / "f.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    (folder / "s.md").write_text(SMALL)
-    (tmp_path / "pyproject.toml").write_text("[tool.d2l_utils]\nrepository = ''\n")
-    monkeypatch.setattr(editions, "ROOT", tmp_path)
-    monkeypatch.setattr(editions, "NOTEBOOKS", folder)
-    monkeypatch.setattr(editions, "SECTIONS", ("s",))
-    return folder
+from tools.editions import DRAFTS, FRAMEWORKS, ROOT, SECTIONS, SourceError
 
 
 def run(nb):
@@ -124,7 +73,7 @@ def test_each_tab_holds_exactly_its_edition(section, tab_name):
     assert "%%tab" not in json.dumps(edition.cells)
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", SECTIONS + DRAFTS)
 def test_code_cells_follow_the_rules(section):
     for cell in editions.read_source(section):
         if cell.kind == "code":
@@ -185,14 +134,21 @@ def test_four_tabs_show_every_output(project):
     assert other.outputs == [] and other.execution_count
 
 
-def test_an_edit_in_jupyter_is_taken_back(project):
+@pytest.mark.parametrize("paired", [False, True])
+def test_an_edit_in_jupyter_is_taken_back(project, paired):
+    """paired: Jupytext writes the source itself, with the drawings in it."""
     editions.write("s")
     path, source = editions.four_tab_path("s"), editions.source_path("s")
     nb = nbformat.read(path, as_version=4)
     nb.cells[0].source = "# Edited"
     nbformat.write(nb, path)
+    if paired:
+        jupytext.write(nb, source, fmt="md:myst")
+        assert "base64," in source.read_text()
     assert editions.take_back("s")
-    assert source.read_text() == SMALL.replace("# Title", "# Edited")
+    body = source.read_text().split("---\n", 2)[2]
+    assert body == SMALL.replace("# Title", "# Edited").split("---\n", 2)[2]
+    assert "base64," not in source.read_text()
     editions.write("s")
     assert not editions.take_back("s") and editions.stale("s") == []
 

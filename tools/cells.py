@@ -1,6 +1,6 @@
 """Models for tests, parity and benchmarks, taken from the notebooks themselves."""
 
-from tools.editions import MODULES, SECTIONS, read_source
+from tools.editions import DRAFTS, MODULES, SECTIONS, read_source
 
 LOADED_TAGS = ("imports", "model")
 
@@ -12,17 +12,17 @@ def load(section, framework, replace=None):
     error in. Raises ValueError for an unknown section or framework, or if `old`
     does not occur.
     """
-    if section not in SECTIONS or framework not in MODULES:
+    if section not in SECTIONS + DRAFTS or framework not in MODULES:
         raise ValueError(
-            f"There is no edition {framework}/{section}: sections are {SECTIONS}, "
+            f"There is no edition {framework}/{section}: sections are {SECTIONS + DRAFTS}, "
             f"frameworks {tuple(MODULES)}."
         )
     namespace = {"__name__": f"{section}_{framework}"}
     replaced = False
-    for i, cell in enumerate(read_source(section)):
+    for cell in read_source(section):
         wanted = framework in cell.tabs and set(LOADED_TAGS) & set(cell.tags)
         if cell.kind == "code" and wanted:
-            place = f"notebooks/{section}.md, cell {i + 1} ({framework})"
+            place = f"notebooks/{cell.where} ({framework})"
             source = cell.source
             if replace and replace[0] in source:
                 source, replaced = source.replace(*replace), True

@@ -3,28 +3,36 @@
 notebooks/<section>.md is the source. From it come notebooks/<section>.ipynb,
 with all four tabs, and notebooks/<framework>/<section>.ipynb, one framework
 each. Stored outputs are carried over while an edition's code is unchanged.
-Running the editions is execute.py's task, the book that of pages.py.
+Reading a source is reading.py's task, running the editions execute.py's, the book
+that of pages.py.
 """
 
 import argparse
-import base64
 import hashlib
 import json
-import re
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import jupytext
 import nbformat
 import tomllib
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from d2l_utils import tab
+from tools.reading import (
+    FRAMEWORKS,
+    ROOT,
+    SourceError,
+    edition_path,
+    embed,
+    extract,
+    four_tab_path,
+    in_full,
+    markdown_for,
+    read_notebook,
+    read_source,
+    relative,
+    source_path,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = ROOT / "notebooks"
-FRAMEWORKS = tuple(tab.FRAMEWORKS)
 TITLES = {
     "pytorch": "PyTorch",
     "mxnet": "MXNet",
@@ -33,124 +41,9 @@ TITLES = {
 }
 MODULES = {**{f: f for f in FRAMEWORKS}, "pytorch": "torch"}
 SECTIONS = ("nin",)  # in book order
+DRAFTS = ("googlenet",)  # whose editions were not run yet: not in the book
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-IMAGE = re.compile(r"(!\[[^\]]*\]\()(img/[\w.-]+\.svg)(\))")
-EMBEDDED = re.compile(r"(!\[[^\]]*\]\()(data:image/svg\+xml;base64,[\w+/=]+)(\))")
-FENCE = re.compile(r"^:::(?:\{tab\}\s*(?P<tabs>.*))?\s*$")
-
-
-class SourceError(Exception):
-    """A source cannot be turned into notebooks; the message names the place."""
-
-
-@dataclass(frozen=True)
-class SourceCell:
-    """A cell of a source: `tabs` names its frameworks (all, for text)."""
-
-    kind: str
-    source: str
-    tabs: tuple = FRAMEWORKS
-    tags: tuple = ()
-
-
-def source_path(section):
-    return NOTEBOOKS / f"{section}.md"
-
-
-def four_tab_path(section):
-    return NOTEBOOKS / f"{section}.ipynb"
-
-
-def edition_path(section, framework):
-    return NOTEBOOKS / framework / f"{section}.ipynb"
-
-
-def relative(path):
-    return path.relative_to(ROOT).as_posix()
-
-
-# Reading a source ---------------------------------------------------------------
-
-
-def read_source(section):
-    """The cells of notebooks/<section>.md; raises SourceError for a bad one."""
-    return parse_cells(read_notebook(source_path(section)).cells, section)
-
-
-def read_notebook(path):
-    if path.suffix == ".md":
-        return jupytext.read(path, fmt="md:myst")
-    return nbformat.read(path, as_version=4)
-
-
-def parse_cells(cells, section):
-    parsed = []
-    for i, cell in enumerate(cells):
-        where = f"{section}.md, cell {i + 1}"
-        tags = tuple(cell.metadata.get("tags", ()))
-        if cell.cell_type != "code":
-            for framework in FRAMEWORKS:
-                markdown_for(cell.source, framework, where)  # raises if unbalanced
-            parsed.append(SourceCell("markdown", cell.source, tags=tags))
-            continue
-        first, _, rest = cell.source.partition("\n")
-        try:
-            tabs = tab.parse(first)
-        except ValueError as error:
-            raise SourceError(f"{where}: {error}") from error
-        if tabs is None and "chooser" not in tags:
-            raise SourceError(f"{where}: a code cell must begin with %%tab: {first!r}")
-        if tabs is None:
-            parsed.append(SourceCell("code", cell.source, (), tags))
-        else:
-            parsed.append(SourceCell("code", rest, tabs, tags))
-    return parsed
-
-
-def markdown_for(source, framework, where=""):
-    """The text with the passages of other tabs, and the fences, left out."""
-    kept, tabs = [], None
-    for number, line in enumerate(source.split("\n"), 1):
-        fence = FENCE.match(line)
-        if fence is None:
-            if tabs is None or framework in tabs:
-                kept.append(line)
-        elif fence["tabs"] is not None:
-            if tabs is not None:
-                raise SourceError(f"{where}, line {number}: ':::' within ':::'")
-            try:
-                tabs = tab.parse(f"%%tab {fence['tabs']}")
-            except ValueError as error:
-                raise SourceError(f"{where}, line {number}: {error}") from error
-        else:
-            if tabs is None:
-                raise SourceError(f"{where}, line {number}: ':::' closes nothing")
-            tabs = None
-    if tabs is not None:
-        raise SourceError(f"{where}: a ':::{{tab}}' passage is not closed with ':::'")
-    return "\n".join(kept).strip()
-
-
-def data_uri(name):
-    path = NOTEBOOKS / name
-    if not path.is_file():
-        raise SourceError(f"The figure notebooks/{name} does not exist.")
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def embed(text):
-    """The text with drawings inside, so that a notebook alone shows them."""
-    return IMAGE.sub(lambda m: m[1] + data_uri(m[2]) + m[3], text)
-
-
-def extract(text):
-    """The inverse of `embed`."""
-    names = {
-        data_uri(f"img/{p.name}"): f"img/{p.name}"
-        for p in sorted((NOTEBOOKS / "img").glob("*.svg"))
-    }
-    return EMBEDDED.sub(lambda m: m[1] + names.get(m[2], m[2]) + m[3], text)
 
 
 # Writing notebooks --------------------------------------------------------------
@@ -264,11 +157,14 @@ def four_tab(section, only=None):
     source = read_notebook(source_path(section))
     editions = {f: edition_cells(section, f) for f in FRAMEWORKS}
     cells = []
-    for i, (raw, parsed) in enumerate(zip(source.cells, read_source(section))):
+    for i, parsed in enumerate(read_source(section)):
         if parsed.kind == "markdown":
-            cells.append(new_cell("markdown", embed(raw.source), parsed.tags))
+            cells.append(new_cell("markdown", embed(parsed.source), parsed.tags))
             continue
-        cell = new_cell("code", raw.source, parsed.tags)
+        cell = new_cell("code", parsed.head + parsed.source, parsed.tags)
+        if parsed.include:
+            line, mark = parsed.include
+            cell.metadata["include"] = {"line": line, "digest": mark}
         for framework in parsed.tabs:
             ran = editions[framework][i]
             if not ran.execution_count or only not in (None, framework):
@@ -307,6 +203,7 @@ def digest(nb):
 def take_back(section):
     """Take an edit saved in the four-tab notebook back into the source.
 
+    Where Jupytext has written the source already, it is put in its short form.
     Raises SourceError if both were edited since the last `make notebooks`.
     """
     path, source = four_tab_path(section), source_path(section)
@@ -315,9 +212,12 @@ def take_back(section):
     nb, md = read_notebook(path), read_notebook(source)
     generated = nb.metadata.get("d2l", {}).get("source")
     edited, current = digest(nb), digest(md)
-    if edited in (generated, current):
+    if edited == current:
+        if not in_full(source):
+            return False
+    elif edited == generated:
         return False
-    if current != generated:
+    elif current != generated:
         raise SourceError(
             f"Both {relative(source)} and {relative(path)} were edited since the "
             "notebooks were made. Keep one: undo the edit of the other, for example "
