@@ -192,7 +192,7 @@ def test_setup_installs_from_the_repository(project, monkeypatch):
 
 
 def test_unknown_editions():
-    with pytest.raises(ValueError, match="There is no edition caffe/nin"):
+    with pytest.raises(ValueError, match="There is no caffe/nin"):
         cells.load("nin", "caffe")
 
 

@@ -14,7 +14,7 @@ def load(section, framework, replace=None):
     """
     if section not in SECTIONS + DRAFTS or framework not in MODULES:
         raise ValueError(
-            f"There is no edition {framework}/{section}: sections are {SECTIONS + DRAFTS}, "
+            f"There is no {framework}/{section}: sections are {SECTIONS + DRAFTS}, "
             f"frameworks {tuple(MODULES)}."
         )
     namespace = {"__name__": f"{section}_{framework}"}
