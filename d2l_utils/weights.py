@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 FORMAT = "1"
+MOST_CHANNELS, LARGEST_INPUT = 512, 2**22  # of an input, in channels and in numbers
+LONGEST_SHOWN = 60  # characters of a text from a file
 STORED = Path(__file__).parent / "sample"
 
 
@@ -64,26 +66,45 @@ def read(path):
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise WeightsError(
+                    f"{path.name} has the format {_shown(metadata.get('format'))}; "
+                    f"this package reads format {FORMAT}, as save_weights writes it."
+                )
             names = file.keys()  # the file itself cannot be iterated over
-            tensors = {k: file.get_tensor(k) for k in names}
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+            for name in names:
+                about = file.get_slice(name)
+                if about.get_dtype() != "F32":
+                    raise WeightsError(
+                        f"{path.name}: {_shown(name)} {tuple(about.get_shape())} "
+                        f"should be float32, but is stored as {about.get_dtype()}."
+                    )
+            tensors = {name: file.get_tensor(name) for name in names}
+    except WeightsError:
+        raise
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
             f"{path.name} is not a readable safetensors file: {error}"
         ) from error
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(
-            f"{path.name} has the format {metadata.get('format')!r}; this package "
-            f"reads format {FORMAT!r}, as save_weights writes it."
-        )
     return tensors, metadata
+
+
+def _shown(text):
+    """Text from a file, fit for one line of a message."""
+    return f"{ascii(text).strip(chr(39)):.{LONGEST_SHOWN}}"
 
 
 def input_shape(metadata):
     """(C, H, W) of the images that a stored network was built for."""
     try:
-        return tuple(int(metadata[k]) for k in ("channels", "height", "width"))
+        c, h, w = (int(metadata[k]) for k in ("channels", "height", "width"))
     except (KeyError, ValueError) as error:
         raise WeightsError("The weights file does not name its input shape.") from error
+    # A network is built for this shape before its weights can be compared.
+    if min(c, h, w) < 1 or c > MOST_CHANNELS or c * h * w > LARGEST_INPUT:
+        sizes = _shown(f"({c}, {h}, {w})")
+        raise WeightsError(f"The weights file is for images of {sizes}: no network is.")
+    return c, h, w
 
 
 def check(tensors, metadata, expected, model):
@@ -91,25 +112,21 @@ def check(tensors, metadata, expected, model):
 
     expected: {name: shape} of the model, whose class name is `model`.
     """
-    about = f"weights of {metadata.get('model', '?')} do not fit this {model}"
+    stored = _shown(metadata.get("model", "?"))
+    about = f"The weights of {stored} do not fit this {model}"
     for name in dict.fromkeys([*expected, *tensors]):
         if name not in tensors:
             raise WeightsError(
-                f"The {about}: {name} is missing, expected {expected[name]}."
+                f"{about}: {name} is missing, expected {tuple(expected[name])}."
             )
-        given = tensors[name]
+        given = tensors[name].shape
         if name not in expected:
             raise WeightsError(
-                f"The {about}: the file has {name} {given.shape}, the model does not."
+                f"{about}: the file has {_shown(name)} {given}, the model does not."
             )
-        if given.shape != tuple(expected[name]):
+        if given != tuple(expected[name]):
             raise WeightsError(
-                f"The {about}: {name} should be {tuple(expected[name])}, "
-                f"but is {given.shape}."
-            )
-        if given.dtype != np.float32:
-            raise WeightsError(
-                f"The {about}: {name} should be float32, but is {given.dtype}."
+                f"{about}: {name} should be {tuple(expected[name])}, but is {given}."
             )
 
 

@@ -5,12 +5,12 @@ from tools.editions import DRAFTS, MODULES, SECTIONS, read_source
 LOADED_TAGS = ("imports", "model")
 
 
-def load(section, framework, replace=None):
-    """Run the `imports` and `model` cells of an edition; returns its namespace.
+def load(section, framework, replace=None, tags=LOADED_TAGS):
+    """Run the cells of an edition that have one of the tags; returns its namespace.
 
-    replace: (old, new) changes the source first; that is for tests which put an
-    error in. Raises ValueError for an unknown section or framework, or if `old`
-    does not occur.
+    By default these are its imports and models. replace: (old, new) changes the
+    source first; that is for tests which put an error in. Raises ValueError for an
+    unknown section or framework, or if `old` does not occur.
     """
     if section not in SECTIONS + DRAFTS or framework not in MODULES:
         raise ValueError(
@@ -20,7 +20,7 @@ def load(section, framework, replace=None):
     namespace = {"__name__": f"{section}_{framework}"}
     replaced = False
     for cell in read_source(section):
-        wanted = framework in cell.tabs and set(LOADED_TAGS) & set(cell.tags)
+        wanted = framework in cell.tabs and set(tags) & set(cell.tags)
         if cell.kind == "code" and wanted:
             place = f"notebooks/{cell.where} ({framework})"
             source = cell.source
