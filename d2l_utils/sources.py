@@ -1,18 +1,27 @@
 """Where Fashion-MNIST comes from: files found, fetched, verified and decoded.
 
-NumPy only. What is done with the arrays is in `d2l_utils.data`.
+NumPy only. What is done with the arrays is in `d2l_utils.data`. Nothing that a
+file or a server sends is taken unverified, and no fault of theirs costs more
+than the download: a fetched file is verified in memory and then put into the
+cache whole, and where it cannot be kept, it is used from memory.
 """
 
+import contextlib
 import gzip
 import hashlib
+import io
 import math
 import os
 import warnings
+import zlib
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from d2l_utils.fetching import fetch
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",
@@ -45,8 +54,8 @@ MIRRORS = (
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 SAMPLE = Path(__file__).parent / "sample"
-TIMEOUT = 20  # seconds without a byte before a mirror is given up
-MAX_FILE = 64 * 2**20  # bytes; the largest real file has 47,040,016
+LARGEST = 64 * 2**20  # bytes, unpacked; the largest real file has 47,040,016
+WAIT = 600  # seconds to wait for another process that downloads
 
 
 class DataError(Exception):
@@ -90,37 +99,55 @@ def decode_idx(raw, name="data"):
             f"{name} should hold {math.prod(shape):,} bytes for the shape {shape}, "
             f"but holds {len(raw) - start:,}: it is truncated or damaged."
         )
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+    except ValueError as error:  # (0, 2**32 - 1, 2**32 - 1): no bytes, yet too big
+        raise DataError(f"{name} claims the shape {shape}: {error}") from error
+
+
+def unpack(packed, name="data"):
+    """The bytes, unpacked if they are gzipped; never more than LARGEST.
+
+    Raises DataError where they cannot be unpacked, or would be more.
+    """
+    if len(packed) > LARGEST:
+        raise DataError(f"{name} has more than {LARGEST:,} bytes.")
+    raw = packed
+    if packed[:2] == b"\x1f\x8b":
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+                raw = file.read(LARGEST + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{name} is damaged: {error}") from error
+    if len(raw) > LARGEST:
+        raise DataError(f"{name} unpacks to more than {LARGEST:,} bytes.")
+    return raw
 
 
 def _read(path):
-    """The decompressed bytes of a file, whether it is gzipped or not."""
+    """The unpacked bytes of a file."""
     try:
         with open(path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else open(path, "rb") as file:
-            raw = file.read(MAX_FILE + 1)
-    except (OSError, EOFError) as error:  # gzip raises both for damaged files
+            packed = file.read(LARGEST + 1)
+    except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    except Exception as error:  # zlib.error has no public base but Exception
-        if type(error).__module__ != "zlib":
-            raise
-        raise DataError(f"{path} is damaged: {error}") from error
-    if len(raw) > MAX_FILE:
-        raise DataError(f"{path} unpacks to more than {MAX_FILE:,} bytes.")
-    return raw
+    return unpack(packed, path)
+
+
+def _check(raw, name, where, cure=""):
+    """Raise DataError unless these are the bytes of the file of this name."""
+    found = hashlib.sha256(raw).hexdigest()
+    if found != SHA256[name]:
+        raise DataError(
+            f"{where} is not the Fashion-MNIST file {name}: its decompressed bytes "
+            f"have the SHA-256 {found}, expected {SHA256[name]}.{cure}"
+        )
 
 
 def _read_verified(path):
     raw = _read(path)
-    name = path.name.removesuffix(".gz")
-    found = hashlib.sha256(raw).hexdigest()
-    if found != SHA256[name]:
-        raise DataError(
-            f"{path} is not the Fashion-MNIST file {name}: its decompressed bytes "
-            f"have the SHA-256 {found}, expected {SHA256[name]}. "
-            "Delete it, or point D2L_UTILS_DATA at a folder with the real files."
-        )
+    cure = " Delete it, or point D2L_UTILS_DATA at a folder with the real files."
+    _check(raw, path.name.removesuffix(".gz"), path, cure)
     return raw
 
 
@@ -128,15 +155,25 @@ def _find(folder):
     """Paths of the four files in a folder (with or without .gz), or None."""
     paths = {}
     for key, name in FILES.items():
-        candidates = [folder / name, folder / f"{name}.gz"]
-        paths[key] = next((p for p in candidates if p.is_file()), None)
+        # os.path: where pathlib raises PermissionError, this says no.
+        there = [p for p in _places(folder, name) if os.path.isfile(p)]
+        paths[key] = there[0] if there else None
     return paths if all(paths.values()) else None
+
+
+def _places(folder, name):
+    return folder / name, folder / f"{name}.gz"
 
 
 def _load_folder(folder, source, verified=True):
     paths = _find(folder)
     read = _read_verified if verified else _read
-    parts = {k: decode_idx(read(p), p.name) for k, p in paths.items()}
+    return _arrays({k: read(p) for k, p in paths.items()}, folder, source, verified)
+
+
+def _arrays(raw, folder, source, verified=True):
+    """Arrays from the unpacked bytes of the four files, {key: bytes}."""
+    parts = {k: decode_idx(v, FILES[k]) for k, v in raw.items()}
     for part in ("train", "val"):
         images, labels = parts[f"{part}_images"], parts[f"{part}_labels"]
         if images.ndim != 3 or labels.shape != images.shape[:1]:
@@ -164,46 +201,111 @@ def cache_folder():
     return Path(user_cache_dir("d2l_utils", appauthor=False)) / "fashion-mnist"
 
 
-def _download(folder):
-    """Fetch the four files into `folder`; each appears there only when verified."""
+@contextlib.contextmanager
+def _locked(folder):
+    """Let one process at a time in, if `folder` can have a lock at all.
+
+    Where it cannot (a read-only file system), or another process holds it for
+    longer than WAIT, go on without: files are put in place whole, so that the
+    worst is a second download.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
     try:
-        import pooch
-        from filelock import FileLock
-    except ImportError as error:
-        raise DataError(
-            f"Downloading needs the package {error.name}: pip install {error.name}."
-        ) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        for name in FILES.values():
-            target = folder / f"{name}.gz"
-            if target.exists():
-                continue  # another process was faster, or an earlier run got so far
-            failures = []
-            for mirror in MIRRORS:
-                part = folder / f"{name}.{os.getpid()}.part.gz"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            print("Another process is downloading Fashion-MNIST; waiting for it.")
+            lock.acquire(timeout=WAIT)
+        for path in folder.glob("*.part*"):  # of a process that was killed
+            path.unlink(missing_ok=True)
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _from_cache(folder, name):
+    """The verified bytes of a file in the cache, or None; a damaged one goes."""
+    for path in _places(folder, name):
+        try:
+            return _read_verified(path)
+        except DataError:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return None
+
+
+def _from_mirrors(name, mirrors):
+    """(as sent, unpacked): the verified bytes of a file.
+
+    A mirror that fails goes to the end of the list `mirrors`, so that the next
+    file need not wait for it.
+    """
+    failures = []
+    for mirror in tuple(mirrors):
+        try:
+            packed = fetch(f"{mirror}{name}.gz")
+            raw = unpack(packed, "what it sent")
+            _check(raw, name, "a web page" if packed[:1] == b"<" else "what it sent")
+            return packed, raw
+        except Exception as error:  # whatever a mirror does, try the next
+            failures.append(f"{mirror}: {error}")
+            mirrors.remove(mirror)
+            mirrors.append(mirror)
+    raise DataError(
+        f"{name}.gz could not be downloaded from any mirror:\n  "
+        + "\n  ".join(failures)
+    )
+
+
+def _keep(path, packed):
+    """Put a file into the cache, all or nothing."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(packed)
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _download(folder):
+    """The data set from the mirrors, kept in `folder` where that is possible.
+
+    What is already there and right is not fetched again: an earlier run may have
+    got so far, or another process was faster.
+    """
+    for package in ("pooch", "filelock"):
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise DataError(
+                f"Downloading needs the package {package}: pip install {package}."
+            ) from error
+    raw, mirrors, unkept, source = {}, list(MIRRORS), None, "cache"
+    with _locked(folder):
+        for key, name in FILES.items():
+            raw[key] = _from_cache(folder, name)
+            if raw[key] is None:
+                packed, raw[key] = _from_mirrors(name, mirrors)
+                source = "download"
                 try:
-                    pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)(
-                        mirror + target.name, str(part), None
-                    )
-                    _verify_download(part, name)
-                    os.replace(part, target)
-                    break
-                except Exception as error:  # whatever a mirror does, try the next
-                    failures.append(f"{mirror}: {error}")
-                finally:
-                    part.unlink(missing_ok=True)
-            else:
-                raise DataError(
-                    f"{target.name} could not be downloaded from any mirror:\n  "
-                    + "\n  ".join(failures)
-                )
-
-
-def _verify_download(part, name):
-    found = hashlib.sha256(_read(part)).hexdigest()
-    if found != SHA256[name]:
-        raise DataError(f"the file has the wrong SHA-256 {found}")
+                    _keep(folder / f"{name}.gz", packed)
+                except OSError as error:
+                    unkept = error
+    if unkept:
+        warnings.warn(
+            "Fashion-MNIST was downloaded and is used from memory, but it cannot be "
+            f"kept in {folder} ({unkept}), so the next run downloads it again. Make "
+            "room there, or set D2L_UTILS_DATA to a folder with its four files.",
+            stacklevel=4,
+        )
+    return _arrays(raw, folder, source)
 
 
 @lru_cache(maxsize=2)
@@ -213,8 +315,11 @@ def load_fashion_mnist(root=None):
     Looked for in this order: `root`, or else the folder that the environment
     variable D2L_UTILS_DATA names; the cache; Debian's package
     dataset-fashion-mnist; the mirrors. Files may be gzipped or not; the SHA-256
-    of the decompressed bytes decides. When nothing is to be had, the small
-    sample in this package is used, with a warning.
+    of the decompressed bytes decides. Several processes download once. A mirror
+    is left for the next within the limits of `d2l_utils.fetching`, and where
+    downloaded files cannot be kept they are used from memory, with a warning.
+    When nothing is to be had, the small sample in this package is used, with a
+    warning.
 
     Raises DataError when a file in `root` is damaged or another file.
     Source: Xiao, Rasul, Vollgraf (2017).
@@ -235,19 +340,16 @@ def load_fashion_mnist(root=None):
     if _find(cache):
         try:
             return _load_folder(cache, "cache")
-        except DataError as error:  # ours, so ours to throw away
+        except DataError as error:  # mended below
             reasons.append(str(error))
-            for path in _find(cache).values():
-                path.unlink(missing_ok=True)
     if _find(DEBIAN):
         try:
             return _load_folder(DEBIAN, "Debian package dataset-fashion-mnist")
         except DataError as error:
             reasons.append(str(error))
     try:
-        _download(cache)
-        return _load_folder(cache, "download")
-    except (DataError, OSError) as error:
+        return _download(cache)
+    except DataError as error:
         reasons.append(str(error))
     sample = load_sample()
     warnings.warn(

@@ -1,45 +1,32 @@
 """Data without a framework: IDX files, sources, checksums, order, resizing."""
 
+import contextlib
 import gzip
-import http.server
+import math
+import os
 import shutil
-import threading
-import warnings
+import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_mirrors import idx, make_files
 
 from d2l_utils import data, sources
 from d2l_utils.sources import DataError
 
 
-def idx(array):
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    return header + array.astype(np.uint8).tobytes()
-
-
 @pytest.fixture
 def fake(tmp_path, monkeypatch, rng):
     """A tiny data set with its own checksums, and no other source in reach."""
-    import hashlib
-
     monkeypatch.delenv("D2L_UTILS_DATA", raising=False)
     monkeypatch.setattr(sources, "DEBIAN", tmp_path / "nowhere")
     monkeypatch.setattr(sources, "MIRRORS", ())
     monkeypatch.setattr(sources, "cache_folder", lambda: tmp_path / "cache")
     sources.load_fashion_mnist.cache_clear()
     folder = tmp_path / "files"
-    folder.mkdir()
-    sums = {}
-    for key, name in sources.FILES.items():
-        n = 20 if key.startswith("train") else 10
-        shape = (n, 28, 28) if key.endswith("images") else (n,)
-        raw = idx(rng.integers(0, 10, shape))
-        sums[name] = hashlib.sha256(raw).hexdigest()
-        (folder / f"{name}.gz").write_bytes(gzip.compress(raw))
-    monkeypatch.setattr(sources, "SHA256", sums)
+    monkeypatch.setattr(sources, "SHA256", make_files(folder, rng))
     yield folder
     sources.load_fashion_mnist.cache_clear()
 
@@ -60,6 +47,7 @@ def test_idx_reads_what_was_written(rng):
         (idx(np.zeros((2, 3)))[:-1], "should hold 6 bytes"),
         (idx(np.zeros((2, 3))) + b"x", "but holds 7"),
         (b"\0\0\x08\x02" + b"\xff" * 8, "truncated or damaged"),
+        (b"\0\0\x08\x03" + bytes(4) + b"\xff" * 8, "claims the shape"),
     ],
 )
 def test_bad_idx_is_refused(raw, words):
@@ -67,13 +55,56 @@ def test_bad_idx_is_refused(raw, words):
         sources.decode_idx(raw)
 
 
-@given(st.binary(max_size=64))
+SIZES = st.sampled_from([0, 1, 2, 3, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def idx_like(draw):
+    """Bytes with the beginning of an IDX file, and any sizes claimed."""
+    sizes = draw(st.lists(SIZES, min_size=1, max_size=4))
+    head = bytes([0, 0, 8, len(sizes)]) + np.array(sizes, ">u4").tobytes()
+    size = math.prod(sizes)
+    exact = size < 1000 and draw(st.booleans())
+    return head + (bytes(size) if exact else draw(st.binary(max_size=64)))
+
+
+@settings(deadline=2000, max_examples=400)  # ms: none may hang
+@given(idx_like() | st.binary(max_size=64).map(b"\0\0\x08".__add__) | st.binary())
 def test_any_bytes_give_an_array_or_a_data_error(raw):
     try:
-        array = sources.decode_idx(b"\0\0\x08" + raw)
+        array = sources.decode_idx(raw)
     except DataError:
         return
-    assert array.size <= len(raw)
+    assert array.dtype == np.uint8 and raw.endswith(array.tobytes())
+    assert len(raw) == 4 + 4 * array.ndim + array.size
+
+
+@settings(deadline=2000)
+@given(st.binary(max_size=300), st.data())
+def test_any_damage_to_a_packed_file_gives_bytes_or_a_data_error(raw, data):
+    packed = bytearray(gzip.compress(raw))
+    for _ in range(data.draw(st.integers(0, 3))):
+        packed[data.draw(st.integers(2, len(packed) - 1))] = data.draw(
+            st.integers(0, 255)
+        )
+    packed = packed[: data.draw(st.integers(0, len(packed)))]
+    with contextlib.suppress(DataError):
+        assert len(sources.unpack(bytes(packed))) <= sources.LARGEST
+
+
+def test_a_gzip_bomb_costs_no_more_memory_than_the_limit(monkeypatch, tmp_path):
+    limit = 2**20
+    monkeypatch.setattr(sources, "LARGEST", limit)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(bytes(2**22)) * 30)  # 120 MiB in 120 kB
+    tracemalloc.start()
+    with pytest.raises(DataError, match="unpacks to more than 1,048,576 bytes"):
+        sources._read(path)
+    os.truncate(path, 0), os.truncate(path, 2**27)  # 128 MiB, not packed
+    with pytest.raises(DataError, match="has more than 1,048,576 bytes"):
+        sources._read(path)
+    assert tracemalloc.get_traced_memory()[1] < 5 * limit
+    tracemalloc.stop()
 
 
 def test_root_is_read_and_verified(fake):
@@ -126,55 +157,6 @@ def test_without_any_source_the_sample_is_used_with_a_warning(fake):
 def test_an_empty_root_says_so(fake, tmp_path):
     with pytest.warns(UserWarning, match="does not hold the four"):
         sources.load_fashion_mnist(str(tmp_path))
-
-
-@pytest.fixture
-def serve(tmp_path):
-    """Start a server on loopback: serve(answer) -> URL; answer(name) -> bytes|None."""
-    servers = []
-
-    def start(answer):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                body = answer(self.path.strip("/"))
-                self.send_response(404 if body is None else 200)
-                self.send_header("Content-Length", str(len(body or b"")))
-                self.end_headers()
-                self.wfile.write(body or b"")
-
-            def log_message(self, *args):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def test_download_passes_over_bad_mirrors(fake, serve, monkeypatch, tmp_path):
-    good = {p.name: p.read_bytes() for p in fake.iterdir()}
-    mirrors = (
-        serve(lambda name: None),
-        serve(lambda name: b"<html>maintenance</html>"),
-        serve(lambda name: gzip.compress(b"wrong bytes")),
-        serve(lambda name: good[name][:-20]),
-        serve(good.get),
-    )
-    monkeypatch.setattr(sources, "MIRRORS", mirrors)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        arrays = sources.load_fashion_mnist()
-    assert arrays.source == "download"
-    left = {p.name for p in (tmp_path / "cache").iterdir()} - {".lock"}
-    assert left == set(good)  # and nothing half-written
-    sources.load_fashion_mnist.cache_clear()
-    monkeypatch.setattr(sources, "MIRRORS", ())
-    assert sources.load_fashion_mnist().source == "cache"
 
 
 def test_order_of_an_epoch():

@@ -1,0 +1,61 @@
+"""One file from one address, within limits of time and size, into memory.
+
+What a file must hold, and where it is looked for, is in `d2l_utils.sources`.
+"""
+
+import io
+import threading
+
+TIMEOUT = 20  # seconds a server has to connect, and between any two bytes
+SLOWEST = 20_000  # bytes/s, over each TIMEOUT: below that it is given up
+LARGEST = 32 * 2**20  # bytes; the largest of the real files has 26,421,880
+
+
+class FetchError(Exception):
+    """A server did not send a file, or not as a server should."""
+
+
+class _Received(io.BytesIO):
+    """The bytes so far. Writing fails when there are too many, or after `close`."""
+
+    def write(self, chunk):
+        if self.tell() + len(chunk) > LARGEST:
+            raise FetchError(f"it sends more than {LARGEST:,} bytes")
+        return super().write(chunk)
+
+
+def fetch(url):
+    """The bytes at `url`. Nothing is written to the disk.
+
+    Raises FetchError for whatever a server does wrong: no answer, an error
+    page, less than was announced, more than LARGEST bytes, and less than SLOWEST
+    bytes a second. So it ends within LARGEST / SLOWEST seconds (28 minutes), and
+    within TIMEOUT where nothing comes.
+    """
+    import pooch
+
+    received, errors = _Received(), []
+
+    def work():
+        try:
+            get = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
+            get(url, received, None)
+        except Exception as error:  # the caller is told, below
+            errors.append(error)
+
+    # In a thread, because a read from a server that sends a byte now and then,
+    # or a slow name server, cannot be given up otherwise.
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            before = received.tell()
+            thread.join(TIMEOUT)
+            new = received.tell() - before
+            if thread.is_alive() and new < SLOWEST * TIMEOUT:
+                raise FetchError(f"it sent only {new:,} bytes in {TIMEOUT} s")
+        if errors:
+            raise FetchError(str(errors[0])) from errors[0]
+        return received.getvalue()
+    finally:
+        received.close()  # which ends the thread at the next bytes that it gets
