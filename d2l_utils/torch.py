@@ -78,14 +78,15 @@ def _unbuilt(model):
     ]
 
 
-def _not_copied(model):
-    """For deepcopy: what a copy shares, or (lazy buffers) cannot copy itself."""
+def _copy(model):
+    """A copy of an unbuilt model, to try a size on."""
     shared = (getattr(model, "trainer", None), model.board)
-    return {id(x): x for x in shared} | {
-        id(b): UninitializedBuffer()
+    memo = {id(x): x for x in shared} | {
+        id(b): UninitializedBuffer()  # cannot be copied
         for b in model.buffers()
         if isinstance(b, UninitializedBuffer)
     }
+    return copy.deepcopy(model, memo)
 
 
 def _build(model, X_shape):
@@ -93,7 +94,7 @@ def _build(model, X_shape):
     lazy = _unbuilt(model)
 
     def attempt(shape):  # on a copy: a trial would fix the sizes of lazy layers
-        trial = copy.deepcopy(model, _not_copied(model)) if lazy else model
+        trial = _copy(model) if lazy else model
         return [r.output_shape for r in trace(trial, shape)]
 
     name = type(model).__name__
@@ -324,10 +325,14 @@ def load_weights(model, path, variables=None):
     """
     weights.needs_no_variables(variables)
     tensors, metadata = weights.read(path)
-    shape = weights.build_for(model, metadata, lambda s: _build(model, (1, *s)))
-    found = named_tensors(model, (1, *shape))
-    expected = {k: tuple(v.shape) for k, v in found.items()}
-    weights.check(tensors, metadata, expected, type(model).__name__)
+    models = [_copy(model), model] if _unbuilt(model) else [model]
+    for net in models:  # a file that does not fit must not build the model
+        shape = weights.build_for(
+            net, metadata, lambda s, net=net: _build(net, (1, *s))
+        )
+        found = named_tensors(net, (1, *shape))
+        expected = {k: tuple(v.shape) for k, v in found.items()}
+        weights.check(tensors, metadata, expected, type(model).__name__)
     with torch.no_grad():
         for name, tensor in found.items():
             tensor.copy_(torch.from_numpy(tensors[name]))

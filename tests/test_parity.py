@@ -409,3 +409,29 @@ def test_a_missing_tensor_is_found(kind, reference):
     missing = dict(reference)
     del missing[f"{kind}/conv3.bias"]
     assert found(reference, missing)
+
+
+# Trained weights that were carried ------------------------------------------------
+
+
+def test_harm_to_carried_weights_is_found(rng):
+    stored = {"conv0.bias": np.ones(2, np.float32)}
+    logits = rng.random((100, 10))
+    logits[0, :2] = 50, 50 + parity.TORN / 2
+    good = {"logits": logits, "saved/conv0.bias": stored["conv0.bias"]}
+
+    def well(**changes):
+        row = parity.compare_carried(good, {**good, **changes}, stored)
+        return parity.carried_well(row)
+
+    assert well()
+    torn, wrong = logits.copy(), logits.copy()
+    torn[0, 0] += parity.TORN / 2 + 1e-6
+    assert torn[0].argmax() != logits[0].argmax() and well(logits=torn)
+    wrong[1, wrong[1].argmin()] = 9
+    assert not well(logits=wrong)
+    assert not well(logits=logits * 1.001)
+    assert not well(**{"saved/conv0.bias": stored["conv0.bias"] + 1e-7})
+    assert not well(**{"saved/conv1.bias": stored["conv0.bias"]})
+    untrained = {**good, "logits": logits * 1e-9}
+    assert not parity.carried_well(parity.compare_carried(untrained, good, stored))

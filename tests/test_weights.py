@@ -212,8 +212,9 @@ def test_a_new_model_survives_a_misfit(
     channels, framework, d2l, nin, good, loaded, tmp_path, request
 ):
     """Also one for another number of channels, for which it must not stay built."""
-    if channels == 3 and framework in ("pytorch", "tensorflow"):
-        request.applymarker(pytest.mark.xfail(strict=True))
+    if channels == 3 and framework == "tensorflow":
+        reason = "Keras has no way back: the model stays built for three channels"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     path, model, X = tmp_path / "w.safetensors", nin["NiN28"](), loaded[1]
     tensors = {**good[0], "conv0.weight": zeros(24, channels, 3, 3)}
     del tensors["conv3.bias"]

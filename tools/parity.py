@@ -4,6 +4,9 @@ Each framework, in a process of its own, loads the same weights into the model o
 its edition, takes the same images, and stores activations, logits, loss,
 gradients and the update of one step (parity_worker.py). Every ordered pair is
 compared, with the first as the reference. Exits non-zero above the tolerances.
+Then the network that comes with the package: all load it, save it again to the last
+bit, and predict the same class for every validation image on which it is not torn
+between two.
 
 Differences are relative: to the largest value of a tensor for activations, logits
 and loss; of L2 norms for gradients and updates, where a single ReLU or maximum
@@ -23,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from d2l_utils import weights
 from tools import parity_worker
 from tools.editions import FRAMEWORKS, ROOT
 
@@ -55,6 +59,7 @@ TOLERANCES = {
 }
 KINDS = tuple(TOLERANCES["float32"])
 LOGIT_RANGE = (0.1, 10)
+TORN = 1e-4  # between the two largest logits: no prediction to be compared
 
 
 def compare(reference, other):
@@ -121,6 +126,8 @@ def worker(framework, folder):
             parity_worker.make_weights(case[:3], path)
         result = parity_worker.measure(framework, case[:3], path, case[3])
         np.savez(folder / f"{name_of(case)}.{framework}.npz", **result)
+    carried = parity_worker.carry(framework, folder)
+    np.savez(folder / f"carried.{framework}.npz", **carried)
 
 
 def run_worker(framework, folder):
@@ -168,6 +175,50 @@ def compare_all(frameworks, folder):
     return table, passed
 
 
+def compare_carried(reference, other, stored):
+    """How two results of `carry` differ: counts, and a relative difference.
+
+    stored: the tensors of the file, which `other` should have saved unchanged.
+    """
+    a, b = reference["logits"], other["logits"]
+    best = np.sort(a, axis=1)
+    decided = best[:, -1] - best[:, -2] > TORN
+    unlike = a.argmax(axis=1) != b.argmax(axis=1)
+    saved = {k.split("/")[1]: v for k, v in other.items() if k.startswith("saved/")}
+    changed = [k for k, w in stored.items() if not np.array_equal(saved.get(k), w)]
+    return {
+        "images": len(a),
+        "decided": int(decided.sum()),
+        "predicted otherwise": int((unlike & decided).sum()),
+        "logits": float(np.abs(a - b).max() / np.abs(a).max()),
+        "tensors": len(stored),
+        "tensors changed": len(changed) + len(set(saved) - set(stored)),
+    }
+
+
+def carried_well(row):
+    """Whether trained weights travelled between two frameworks unharmed."""
+    right = not row["predicted otherwise"] and not row["tensors changed"]
+    enough = row["decided"] > 0.9 * row["images"]
+    return right and enough and row["logits"] <= TOLERANCES["float32"]["logits"]
+
+
+def compare_all_carried(frameworks, folder):
+    """(rows, whether trained weights travelled unharmed between all pairs)."""
+    results = {f: dict(np.load(folder / f"carried.{f}.npz")) for f in frameworks}
+    stored = weights.read(weights.stored_path("nin28_56"))[0]
+    table, passed = [], True
+    print("\nweights of nin28_56, carried")
+    for a, b in itertools.permutations(frameworks, 2):
+        row = compare_carried(results[a], results[b], stored)
+        good = carried_well(row)
+        passed &= good
+        text = ", ".join(f"{k} {v:.6g}" for k, v in row.items())
+        print(f"{a:11}{b:11}{text}" + "  FAILED" * (not good))
+        table.append({"network": "carried", "reference": a, "other": b, **row})
+    return table, passed
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--worker", choices=FRAMEWORKS, help=argparse.SUPPRESS)
@@ -184,7 +235,9 @@ def main(argv=None):
     with tempfile.TemporaryDirectory(dir=build, prefix="parity") as folder:
         run_workers(frameworks, Path(folder))
         table, passed = compare_all(frameworks, Path(folder))
-    (build / "parity.json").write_text(json.dumps(table, indent=1))
+        carried, travelled = compare_all_carried(frameworks, Path(folder))
+    passed &= travelled
+    (build / "parity.json").write_text(json.dumps(table + carried, indent=1))
     print("parity: " + ("all pairs within tolerance" if passed else "FAILED"))
     return int(not passed)
 

@@ -314,3 +314,20 @@ def make_weights(case, path):
     shapes = {k: v.shape for k, v in weights.read(path)[0].items()}
     about = {"model": cls, "input_shape": (1, size, size), "num_classes": 10}
     weights.write(path, made_weights(shapes), **about)
+
+
+def carry(framework, folder):
+    """Trained weights: loaded, used on all validation images, and saved again.
+
+    Returns {'logits', 'saved/<name>'}, as `measure` does.
+    """
+    d2l = import_module(f"d2l_utils.{MODULES[framework]}")
+    model = cells.load("nin", framework)["NiN28"]()
+    loaded = d2l.load_weights(model, weights.stored_path("nin28_56"))
+    model = model.bind(loaded) if framework == "jax" else loaded
+    R = data.resize_matrix(28, 56)
+    X = R @ data.images_to_float(sources.load_fashion_mnist().val.images)[:, None] @ R.T
+    result = {"logits": d2l.predict(model, X)}
+    path = folder / f"carried.{framework}.safetensors"
+    d2l.save_weights(model, path)
+    return result | {f"saved/{k}": w for k, w in weights.read(path)[0].items()}
