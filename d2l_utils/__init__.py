@@ -19,7 +19,7 @@ def require(api):
     """
     if api != API:
         cure = (
-            "update the package (pip install -U d2l-utils)"
+            "update the package (git pull, then pip install . in its folder)"
             if api > API
             else "take the notebook from the current version of the project"
         )

@@ -23,6 +23,7 @@ from d2l_utils.board import ProgressBoard, plot, show_images
 from d2l_utils.data import DataModule, images_to_float
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.mxnet_import import load_mxnet
+from d2l_utils.names import unknown_names
 from d2l_utils.training import ClassifierMixin, ModuleMixin, Recorder
 from d2l_utils.training import Trainer as _Trainer
 from d2l_utils.weights import stored_path
@@ -61,6 +62,7 @@ __all__ = [
     "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
     "try_all_gpus", "try_gpu",
 ]  # fmt: skip
+__getattr__ = unknown_names(__name__, __all__)
 
 CHANNELS_LAST = False
 PREDICT_BATCH = 256
@@ -185,6 +187,7 @@ def _hybridize(model, active):
 
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
+    gpus_there = staticmethod(num_gpus)
 
     def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
         super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)

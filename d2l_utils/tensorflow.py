@@ -19,6 +19,7 @@ from d2l_utils.base import HyperParameters, Timer, add_to_class
 from d2l_utils.board import ProgressBoard, plot, show_images
 from d2l_utils.data import DataModule, images_to_float
 from d2l_utils.data import FashionMNIST as _FashionMNIST
+from d2l_utils.names import unknown_names
 from d2l_utils.training import ClassifierMixin, ModuleMixin, Recorder
 from d2l_utils.training import Trainer as _Trainer
 from d2l_utils.weights import stored_path
@@ -32,6 +33,7 @@ try:
         gpu,
         gpu_has_bfloat16,
         gpu_name,
+        grow_memory,
         memory_stats,
         num_gpus,
         reset_peak_memory,
@@ -55,6 +57,7 @@ __all__ = [
     "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
     "try_all_gpus", "try_gpu",
 ]  # fmt: skip
+__getattr__ = unknown_names(__name__, __all__)
 
 CHANNELS_LAST = True
 PREDICT_BATCH = 256
@@ -126,6 +129,7 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
 
     def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
         super().__init__()
+        grow_memory()
         del self.loss  # Keras sets it to None, which hides the method
         self.save_hyperparameters()
         self.board = ProgressBoard()
@@ -195,12 +199,14 @@ class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
 
     def to_tensors(self, images, labels):
+        grow_memory()
         X = _resized(images, self.resize_matrices())
         return X, tf.convert_to_tensor(labels)
 
 
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
+    gpus_there = staticmethod(num_gpus)
 
     def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
         super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)

@@ -5,11 +5,30 @@ an evaluation or a plot happens, the subclass says how.
 """
 
 import time
+from numbers import Integral
 
 from d2l_utils.base import HyperParameters, fast_mode, keep_memory
 from d2l_utils.board import ProgressBar
 
 PRECISIONS = ("auto", "float32")
+
+
+def check_num_gpus(asked, there):
+    """Say in one line where a Trainer uses fewer GPUs than the number `asked` for.
+
+    Nothing is said of one GPU that is not there: notebooks that run everywhere
+    ask for one. Raises ValueError for what is no number of GPUs.
+    """
+    if not isinstance(asked, Integral) or asked < 0:
+        raise ValueError(
+            f"num_gpus={asked!r}: choose 0, the CPU, or 1, a GPU where there is one."
+        )
+    if asked > 1:
+        found = "1 is" if there == 1 else f"{there or 'none'} are"
+        print(
+            f"num_gpus={asked}, but a Trainer uses one GPU at most, and {found} here: "
+            f"training on {'the first GPU' if there else 'the CPU'}."
+        )
 
 
 class ModuleMixin:
@@ -85,13 +104,15 @@ class Trainer(HyperParameters):
     with one line of results; it is silent where the model's `board.display` is
     False.
 
-    A framework's subclass defines `prepare_batch(batch)`, tensors on the device;
-    `train_step(batch)` and `val_step(batch)`, which return the recorded values on
-    the device; `device_text()`; and `bfloat16_is_faster()` where it may be.
+    A framework's subclass defines `gpus_there()`, the number of GPUs;
+    `prepare_batch(batch)`, tensors on the device; `train_step(batch)` and
+    `val_step(batch)`, which return the recorded values on the device;
+    `device_text()`; and `bfloat16_is_faster()` where it may be.
     """
 
     def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
         self.save_hyperparameters()
+        check_num_gpus(num_gpus, self.gpus_there())
         if precision not in PRECISIONS:
             raise ValueError(f"precision={precision!r}: choose one of {PRECISIONS}.")
         if fast_mode() and max_epochs > 1:

@@ -1,6 +1,7 @@
 """The framework-free core: hyperparameters, boards, counting, weights, imports."""
 
 import ast
+import json
 import subprocess
 import sys
 
@@ -106,12 +107,40 @@ def test_a_missing_framework_is_explained(module, name):
     assert f"pip install 'd2l-utils[{module}]'" in done.stderr
 
 
-def test_require():
-    assert d2l_utils.require(api=d2l_utils.API) is None
-    with pytest.raises(RuntimeError, match="pip install -U d2l-utils"):
-        d2l_utils.require(api=d2l_utils.API + 1)
-    with pytest.raises(RuntimeError, match="take the notebook from the current"):
-        d2l_utils.require(api=d2l_utils.API - 1)
+@pytest.mark.parametrize(
+    "needed, cure",
+    [
+        (4, "update the package (git pull, then pip install . in its folder)"),
+        (2, "take the notebook from the current version of the project"),
+    ],
+)
+def test_a_notebook_for_another_version_says_so(needed, cure, monkeypatch):
+    monkeypatch.setattr(d2l_utils, "API", 3)
+    assert d2l_utils.require(api=3) is None
+    with pytest.raises(RuntimeError) as caught:
+        d2l_utils.require(api=needed)
+    assert str(caught.value) == (
+        f"This notebook needs version {needed} of the d2l_utils interface, but "
+        f"d2l_utils {d2l_utils.__version__} offers version 3. To go on, {cure}, then "
+        "restart the kernel."
+    )
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("notebooks/*/*.ipynb")), ids=lambda p: p.parent.name
+)
+def test_it_says_so_before_anything_is_made(path, monkeypatch):
+    """The cell of imports holds nothing else but the check at its end."""
+    cells = json.loads(path.read_text())["cells"]
+    tagged = [c for c in cells if "imports" in c["metadata"].get("tags", ())]
+    *before, check = ast.parse("".join(tagged[0]["source"])).body
+    others = [ast.unparse(x) for x in before if not hasattr(x, "names")]
+    assert set(others) <= {"npx.set_np()"}
+    run = compile(ast.unparse(check), str(path), "exec")
+    exec(run, {"d2l": d2l_utils})
+    monkeypatch.setattr(d2l_utils, "API", d2l_utils.API + 1)
+    with pytest.raises(RuntimeError, match="This notebook needs version"):
+        exec(run, {"d2l": d2l_utils})
 
 
 def test_save_hyperparameters():

@@ -1,8 +1,19 @@
-"""JAX: devices and their memory."""
+"""JAX: devices and their memory.
+
+Importing this is the one place where the package sets something at import: that
+JAX takes GPU memory as it needs it, not three quarters of it at once, so that
+other processes (another notebook) can use the same GPU. JAX reads the variable
+when it first computes anything, which may be in the user's next line. A value
+that is there already stays; set it to "true" to have JAX's own default back.
+"""
+
+import os
 
 import jax
 
 from d2l_utils import summary
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def cpu():

@@ -1,5 +1,8 @@
 """TensorFlow: devices and their memory."""
 
+import contextlib
+from functools import cache
+
 import tensorflow as tf
 
 from d2l_utils import summary
@@ -10,13 +13,30 @@ def cpu():
     return tf.device("/CPU:0")
 
 
+@cache
+def grow_memory():
+    """Let TensorFlow take GPU memory as it needs it, not all that there is.
+
+    Other processes (another notebook) can then use the same GPU. It has to come
+    before the first operation, so it is called wherever this package is about to
+    use TensorFlow, but not at import. A choice that was made already stays.
+    """
+    for device in tf.config.list_physical_devices("GPU"):
+        # RuntimeError: an operation came first; ValueError: the GPU is split.
+        with contextlib.suppress(RuntimeError, ValueError):
+            if tf.config.experimental.get_memory_growth(device) is None:
+                tf.config.experimental.set_memory_growth(device, True)
+
+
 def num_gpus():
     """Number of GPUs that TensorFlow can use."""
+    grow_memory()
     return len(tf.config.list_physical_devices("GPU"))
 
 
 def gpu(i=0):
     """GPU number i as a device, whether or not it is there."""
+    grow_memory()
     return tf.device(f"/GPU:{i}")
 
 

@@ -1,0 +1,178 @@
+"""Devices: what is found, what is asked for, and how much memory is taken.
+
+The GPUs here are not there: the lists that the frameworks give are replaced.
+"""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from d2l_utils.training import check_num_gpus
+from tools.editions import ROOT
+
+
+def name(device):
+    return getattr(device, "_device_name", None) or str(device)
+
+
+# Without a framework ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asked, there, words",
+    [
+        (0, 0, None),
+        (0, 2, None),
+        (1, 0, None),  # as the notebooks do everywhere
+        (1, 2, None),
+        (2, 0, "one GPU at most, and none are here: training on the CPU"),
+        (2, 1, "one GPU at most, and 1 is here: training on the first GPU"),
+        (2, 4, "one GPU at most, and 4 are here: training on the first GPU"),
+    ],
+)
+def test_asking_for_more_gpus_than_are_used(asked, there, words, capsys):
+    check_num_gpus(asked, there)
+    out = capsys.readouterr().out
+    assert out == (f"num_gpus={asked}, but a Trainer uses {words}.\n" if words else "")
+
+
+@pytest.mark.parametrize("asked", [-1, 0.5, "1", None, [0]])
+def test_what_is_no_number_of_gpus(asked):
+    with pytest.raises(ValueError, match="choose 0, the CPU, or 1"):
+        check_num_gpus(asked, 1)
+
+
+@pytest.mark.parametrize("given, left", [(None, "false"), ("true", "true")])
+def test_jax_is_asked_not_to_take_all_memory(given, left):
+    """A module in the place of JAX: only what the import sets is looked at."""
+    variable = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    environ = {k: v for k, v in os.environ.items() if k != variable}
+    code = (
+        "import os, sys, types\n"
+        "sys.modules['jax'] = types.ModuleType('jax')\n"
+        "before = dict(os.environ)\n"
+        "import d2l_utils.devices.jax\n"
+        "changed = {k for k in os.environ if os.environ[k] != before.get(k)}\n"
+        f"print(os.environ[{variable!r}], changed <= {{{variable!r}}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environ | ({variable: given} if given else {}),
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [left, "True"], done.stderr
+
+
+# With each framework ------------------------------------------------------------
+
+
+@pytest.fixture
+def find_gpus(framework, d2l, monkeypatch):
+    """find_gpus(n): from now on the framework finds n GPUs."""
+
+    def pytorch(n):
+        monkeypatch.setattr(d2l.torch.cuda, "is_available", lambda: n > 0)
+        monkeypatch.setattr(d2l.torch.cuda, "device_count", lambda: n)
+        monkeypatch.setattr(d2l.torch.backends.mps, "is_available", lambda: False)
+
+    def mxnet(n):
+        monkeypatch.setattr(d2l.mx.context, "num_gpus", lambda: n)
+
+    def tensorflow(n):
+        found = [f"made GPU {i}" for i in range(n)]
+        config = d2l.tf.config
+        monkeypatch.setattr(config, "list_physical_devices", lambda kind: found)
+
+    def jax(n):
+        real = d2l.jax.devices
+        found = [SimpleNamespace(platform="gpu", id=i) for i in range(n)]
+        found = found or real("cpu")
+        monkeypatch.setattr(
+            d2l.jax, "devices", lambda kind=None: real(kind) if kind else found
+        )
+
+    return locals()[framework]
+
+
+def test_without_gpus(d2l, find_gpus, capsys):
+    find_gpus(0)
+    cpu = name(d2l.cpu())
+    assert d2l.num_gpus() == 0
+    assert [name(d) for d in d2l.try_all_gpus()] == [cpu]
+    assert name(d2l.try_gpu()) == name(d2l.try_gpu(3)) == cpu
+    d2l.Trainer(max_epochs=1, num_gpus=1)
+    assert capsys.readouterr().out == ""
+    d2l.Trainer(max_epochs=1, num_gpus=2)
+    assert "training on the CPU" in capsys.readouterr().out
+
+
+def test_with_two_gpus(d2l, find_gpus, capsys):
+    find_gpus(2)
+    assert d2l.num_gpus() == 2
+    both = [name(d2l.gpu(i)) for i in range(2)]
+    assert [name(d) for d in d2l.try_all_gpus()] == both and both[0] != both[1]
+    assert [name(d2l.try_gpu(i)) for i in range(3)] == [*both, name(d2l.cpu())]
+    assert name(d2l.Trainer(max_epochs=1, num_gpus=1).device) == both[0]
+    assert name(d2l.Trainer(max_epochs=1).device) not in both
+    assert capsys.readouterr().out == ""
+    assert name(d2l.Trainer(max_epochs=1, num_gpus=3).device) == both[0]
+    assert "2 are here: training on the first GPU" in capsys.readouterr().out
+
+
+def test_the_gpu_of_a_mac(d2l, framework, find_gpus, monkeypatch):
+    if framework != "pytorch":
+        pytest.skip("only PyTorch computes on Apple's GPU")
+    find_gpus(0)
+    monkeypatch.setattr(d2l.torch.backends.mps, "is_available", lambda: True)
+    mps = d2l.torch.device("mps", 0)
+    assert d2l.num_gpus() == 1 and d2l.try_all_gpus() == [mps]
+    assert d2l.try_gpu() == mps and d2l.try_gpu(1) == d2l.cpu()
+    assert d2l.Trainer(max_epochs=1, num_gpus=1).device == mps
+
+
+def test_tensorflow_takes_gpu_memory_as_it_needs_it(
+    d2l, framework, find_gpus, monkeypatch, few
+):
+    if framework != "tensorflow":
+        pytest.skip("about TensorFlow")
+
+    def load_a_batch():
+        next(iter(d2l.FashionMNIST(batch_size=2).train_dataloader()))
+
+    grow = d2l.grow_memory
+    chosen = {"made GPU 0": None, "made GPU 1": False}
+    experimental = d2l.tf.config.experimental
+    monkeypatch.setattr(experimental, "get_memory_growth", chosen.get)
+    monkeypatch.setattr(experimental, "set_memory_growth", chosen.__setitem__)
+    find_gpus(2)
+    for use in (d2l.try_gpu, d2l.try_all_gpus, d2l.Classifier, load_a_batch):
+        chosen["made GPU 0"] = None
+        grow.cache_clear()
+        use()
+        assert chosen == {"made GPU 0": True, "made GPU 1": False}
+
+    def too_late(device, enable):
+        raise RuntimeError("cannot be modified after being initialized")
+
+    monkeypatch.setattr(experimental, "set_memory_growth", too_late)
+    chosen["made GPU 0"] = None
+    grow.cache_clear()
+    assert d2l.num_gpus() == 2
+    grow.cache_clear()
+
+
+def test_importing_jax_does_not_start_its_devices(framework):
+    if framework != "jax":
+        pytest.skip("about JAX")
+    code = (
+        "import d2l_utils.jax\n"
+        "from jax._src import xla_bridge\n"
+        "print(xla_bridge.backends_are_initialized())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr

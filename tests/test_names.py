@@ -1,0 +1,66 @@
+"""Names that a framework module does not have: the answer says what to use."""
+
+import ast
+import re
+
+import pytest
+
+from d2l_utils.names import OLDER, advice, unknown_names
+from tools.editions import MODULES, ROOT
+
+WANTED = [
+    "train_ch3", "train_ch5", "train_ch6", "train_ch13", "load_data_fashion_mnist",
+    "evaluate_accuracy", "evaluate_accuracy_gpu", "Accumulator", "Animator",
+    "get_fashion_mnist_labels", "get_dataloader_workers", "use_svg_display",
+    "set_figsize", "sgd", "linreg", "squared_loss", "Benchmark",
+]  # fmt: skip
+
+
+def public(module):
+    """`__all__` of a framework module, read without importing it."""
+    tree = ast.parse((ROOT / "d2l_utils" / f"{module}.py").read_text())
+    assigned = {n.targets[0].id: n.value for n in tree.body if hasattr(n, "targets")}
+    return ast.literal_eval(assigned["__all__"])
+
+
+def message(name, names=("Trainer", "FashionMNIST", "try_gpu", "try_all_gpus")):
+    with pytest.raises(AttributeError) as caught:
+        unknown_names("d2l_utils.torch", names)(name)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted({*WANTED, *OLDER}))
+def test_older_names_say_what_to_use(name):
+    text = message(name)
+    assert f"has no attribute {name!r}. That is of an older edition" in text
+    assert "; use " in text and text.endswith(".") and "\n" not in text
+
+
+@pytest.mark.parametrize("module", MODULES.values())
+def test_what_is_advised_is_there_and_what_is_older_is_not(module):
+    names = public(module)
+    assert not set(OLDER) & set(names)
+    advised = {n for text in OLDER.values() for n in re.findall(r"\bd2l\.(\w+)", text)}
+    assert {"Trainer", "evaluate", "FashionMNIST"} <= advised <= set(names)
+
+
+def test_names_that_are_nearly_right():
+    assert message("Trianer").endswith("Did you mean Trainer?")
+    assert message("fashion_mnist").endswith("Did you mean FashionMNIST?")
+    assert message("try_gpus").endswith("Did you mean try_gpu or try_all_gpus?")
+
+
+def test_other_names():
+    standard = "module 'd2l_utils.torch' has no attribute "
+    assert message("bicycle") == standard + "'bicycle'"
+    assert message("__path__") == standard + "'__path__'"
+    assert message("_trainer") == standard + "'_trainer'"
+    assert advice("bicycle", ()) == ""
+
+
+def test_every_framework_module_answers(d2l):
+    with pytest.raises(AttributeError, match=r"use d2l\.Trainer\("):
+        d2l.train_ch6  # noqa: B018
+    with pytest.raises(AttributeError, match="Did you mean Classifier"):
+        d2l.Clasifier  # noqa: B018
+    assert not hasattr(d2l, "bicycle") and not hasattr(d2l, "__path__")
