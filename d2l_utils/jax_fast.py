@@ -1,9 +1,10 @@
 """JAX on a CPU: the same step, with its slow operations written another way.
 
 XLA's CPU compiler spends most of a training step of a small convolutional network
-in two operations: the gradient of max pooling, which runs on one thread, and the
-weight gradient of 1x1 convolutions. `faster` traces a function and evaluates what
-it recorded, operation by operation, with equal formulas in place of these. The
+in three operations: the gradient of max pooling, which runs on one thread; the
+weight gradient of 1x1 convolutions; and convolutions whose kernel is larger than the
+map, where it lets the two change places. `faster` traces a function and evaluates
+what it recorded, operation by operation, with equal formulas in place of these. The
 result differs by rounding only. Nothing in JAX is changed, models need not know.
 """
 
@@ -44,7 +45,9 @@ def _evaluate(jaxpr, consts, args):
         name, inputs = eqn.primitive.name, [value(v) for v in eqn.invars]
         outputs = None
         if name == "conv_general_dilated":
-            outputs = _convolution(*inputs, eqn.params)
+            outputs = _matrix_product(*inputs, eqn.params)
+            if outputs is None:
+                outputs = _padded_first(*inputs, eqn.params)
         elif name == "select_and_scatter_add":
             outputs = _max_pool_gradient(*inputs, eqn.params)
         elif name in INLINED:
@@ -60,7 +63,26 @@ def _evaluate(jaxpr, consts, args):
     return [value(v) for v in jaxpr.outvars]
 
 
-def _convolution(x, kernel, p):
+def _padded_first(x, kernel, p):
+    """A convolution with a kernel larger than x, by way of x with its padding.
+
+    Up to thirty times as fast; None for any other. Without the barrier XLA would
+    fold the padding back into the convolution before it compares the sizes.
+    """
+    places, padding = p["dimension_numbers"].lhs_spec[2:], p["padding"]
+    sizes = zip(p["dimension_numbers"].rhs_spec[2:], places)
+    if set(p["lhs_dilation"]) != {1} or not any(
+        kernel.shape[k] > x.shape[i] for k, i in sizes
+    ):
+        return None
+    ends = dict(zip(places, padding))
+    widths = [(*ends.get(i, (0, 0)), 0) for i in range(x.ndim)]
+    padded = lax.pad(x, jnp.array(0, x.dtype), widths)
+    p = {**p, "padding": [(0, 0)] * len(places)}
+    return lax.conv_general_dilated(lax.optimization_barrier(padded), kernel, **p)
+
+
+def _matrix_product(x, kernel, p):
     """A convolution that is a matrix product, as one; None for any other.
 
     Those are 1x1 convolutions, and what gives their gradients: the kernel is one
