@@ -40,8 +40,8 @@ TITLES = {
     "jax": "JAX",
 }
 MODULES = {**{f: f for f in FRAMEWORKS}, "pytorch": "torch"}
-SECTIONS = ("nin",)  # in book order
-DRAFTS = ("googlenet", "parity")  # whose editions were not run yet: not in the book
+SECTIONS = ("nin", "googlenet", "parity")  # in book order
+DRAFTS = ()  # sections whose editions were not run yet: not in the book
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
