@@ -3,6 +3,7 @@
 Imports nothing but the standard library.
 """
 
+import contextlib
 import ctypes
 import inspect
 import os
@@ -92,6 +93,19 @@ class Timer:
         """The running sums of the recorded times."""
         total = 0.0
         return [total := total + t for t in self.times]
+
+
+def replace_file(path, content, part):
+    """Write bytes to `path`, all or nothing, by way of `part` in the same folder."""
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
 
 
 def keep_memory():

@@ -34,6 +34,7 @@ try:
     from flax import linen as nn
     from jax import numpy as jnp
 
+    from d2l_utils import jax_states
     from d2l_utils.devices.jax import (
         cpu,
         gpu,
@@ -44,17 +45,6 @@ try:
         try_gpu,
     )  # fmt: skip
     from d2l_utils.jax_fast import faster
-    from d2l_utils.jax_states import (
-        batchwise,
-        build,
-        check,
-        compiled,
-        logits,
-        make_state,
-        metrics,
-        outputs_of_layers,
-        variables_of,
-    )  # fmt: skip
     from d2l_utils.layers.jax import (
         clone,
         from_stored,
@@ -65,6 +55,7 @@ try:
         to_stored,
         trace,
     )  # fmt: skip
+    from d2l_utils.states import jax as states
 except ImportError as error:
     raise base.missing_framework("JAX with Flax and Optax", "jax", error) from error
 
@@ -165,7 +156,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
             inputs.append(last)
         inputs = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
         if inputs[0].ndim == 4:
-            build(self, inputs[0].shape)
+            jax_states.build(self, inputs[0].shape)
         return jax.jit(clone(self, training=False).init)(key, *inputs)
 
 
@@ -205,7 +196,7 @@ class Classifier(Module):
 
         `key` is taken as in the textbook, but shapes do not depend on it.
         """
-        build(self, X_shape)
+        jax_states.build(self, X_shape)
 
         def show(net, X):
             for layer in net.net.layers:
@@ -238,9 +229,8 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
-        super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)
-        self.gpus = try_all_gpus()[:num_gpus]
+    def find_device(self):
+        self.gpus = try_all_gpus()[: self.num_gpus]
         self.device = self.gpus[0] if self.gpus else cpu()
 
     def device_text(self):
@@ -250,23 +240,24 @@ class Trainer(_Trainer):
     def fit(self, model, data, key=None):
         """Train the model on the data.
 
-        It starts from fresh weights, made with `key` (default: `get_key()`), or
-        from a copy of those that the model is bound to.
+        It starts from a copy of the weights that the model is bound to or was
+        trained to; else, or with a `key`, from fresh ones (default: `get_key()`).
         """
         self.prepare_data(data)
         self.prepare_model(model)
         self.optim = model.configure_optimizers()
-        self.prepare_state(model, get_key() if key is None else key)
+        self.prepare_state(model, key)
         self.run_epochs()
 
     def prepare_state(self, model, key):
-        params_key, dropout_key = jax.random.split(key)
+        known = model.scope is not None or (model._fitted is not None and key is None)
+        params_key, dropout_key = jax.random.split(get_key() if key is None else key)
         inputs = jax.eval_shape(self.inputs, self.first_batch())[:-1]
         variables = model.apply_init(inputs, params_key)
-        if model.scope is not None:
-            variables = jax.tree.map(jnp.copy, model.variables)
+        if known:  # copied, since the steps take over the memory
+            variables = jax.tree.map(jnp.copy, jax_states.variables_of(model))
         evaluated, trained = clone(model, False), clone(model, True)
-        state = make_state(evaluated, variables, self.optim, dropout_key)
+        state = jax_states.make_state(evaluated, variables, self.optim, dropout_key)
         self.state = model._fitted = jax.device_put(state, self.device)
 
         def train_step(state, batch):
@@ -288,6 +279,13 @@ class Trainer(_Trainer):
             train_step, val_step = faster(train_step), faster(val_step)
         self._train_step = jax.jit(train_step, donate_argnums=0)
         self._val_step = jax.jit(val_step)
+
+    def state_tensors(self):
+        return states.tensors_of(self.state)
+
+    def restore(self, tensors):
+        state = states.restored(self.state, tensors, self.device)
+        self.state = self.model._fitted = state
 
     def prepare_batch(self, batch):
         return jax.device_put(tuple(batch), self.device)
@@ -318,7 +316,8 @@ def evaluate(model, data):
 
     Raises ValueError for a model neither trained nor bound to variables.
     """
-    variables, step, values = variables_of(model), compiled(model, metrics), Recorder()
+    variables, values = jax_states.variables_of(model), Recorder()
+    step = jax_states.compiled(model, jax_states.metrics)
     for X, y in data.val_dataloader():
         values.add(len(y), step(variables, X, y))
     return values.means()
@@ -330,7 +329,7 @@ def predict(model, X):
     X: uint8, or float in [0, 1]. Raises ValueError for another layout, images
     too small for the model, or a model neither trained nor bound to variables.
     """
-    return np.concatenate(batchwise(model, X, logits))
+    return np.concatenate(jax_states.batchwise(model, X, jax_states.logits))
 
 
 def activations(model, X):
@@ -338,7 +337,7 @@ def activations(model, X):
 
     A list of NumPy arrays, channels first. Raises ValueError as `predict` does.
     """
-    parts = zip(*batchwise(model, X, outputs_of_layers))
+    parts = zip(*jax_states.batchwise(model, X, jax_states.outputs_of_layers))
     outputs, shape = [], ()  # shape: of the last image-like output, (n, h, w, c)
     for output in map(np.concatenate, parts):
         flattened = output.ndim == 2 and output.size == math.prod(shape)
@@ -353,7 +352,7 @@ def resources(model, X_shape):
 
     Returns `summary.Resources`; see `summary.count` for what is counted.
     """
-    build(model, X_shape)
+    jax_states.build(model, X_shape)
     params = jax.tree.leaves(shapes_of(model, X_shape).get("params", {}))
     rows, slots = trace(model, X_shape), summary.optimizer_slots(model)
     return summary.count(rows, sum(p.size for p in params), X_shape, slots)
@@ -372,7 +371,7 @@ def save_weights(model, path, variables=None):
     Raises ValueError if there are none, or the model was never run.
     """
     shape = weights.known_shape(model)
-    variables = variables_of(model) if variables is None else variables
+    variables = jax_states.variables_of(model) if variables is None else variables
     tensors = to_stored(named_variables(model, shape, variables))
     about = {"model": type(model).__name__, "num_classes": model.num_classes}
     weights.write(path, tensors, input_shape=shape, **about)
@@ -389,7 +388,9 @@ def load_weights(model, path, variables=None):
     def nhwc(shape):
         return (1, *shape[1:], shape[0])
 
-    shape = weights.build_for(model, metadata, lambda s: check(model, nhwc(s)))
+    shape = weights.build_for(
+        model, metadata, lambda s: jax_states.check(model, nhwc(s))
+    )
     places = named_variables(model, shape, shapes_of(model, nhwc(shape)))
     expected = {k: stored_shape(x.shape) for k, (_, x, _) in places.items()}
     weights.check(tensors, metadata, expected, type(model).__name__)

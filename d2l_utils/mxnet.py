@@ -51,6 +51,7 @@ try:
         trace,
         undo_for,
     )  # fmt: skip
+    from d2l_utils.states import mxnet as states
 except (ImportError, OSError, AttributeError) as error:  # OSError: a C library
     raise base.missing_framework("MXNet", "mxnet", error) from error
 
@@ -189,13 +190,21 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
-        super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)
-        self.gpus = try_all_gpus()[:num_gpus]
+    def find_device(self):
+        self.gpus = try_all_gpus()[: self.num_gpus]
         self.device = self.gpus[0] if self.gpus else cpu()
 
     def device_text(self):
         return base.cpu_text() if self.device == cpu() else str(self.device)
+
+    def state_tensors(self):
+        return states.tensors_of(self.model, self.optim)
+
+    def restore(self, tensors):
+        states.restore(self.model, self.optim, tensors)
+
+    def seed_step(self, seed):
+        mx.random.seed(seed)
 
     def prepare_model(self, model):
         super().prepare_model(model)

@@ -46,6 +46,7 @@ try:
         num_elements,
         trace,
     )
+    from d2l_utils.states import tensorflow as states
 except ImportError as error:
     raise base.missing_framework("TensorFlow", "tensorflow", error) from error
 
@@ -208,10 +209,9 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
-        super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)
+    def find_device(self):
         # Without a GPU asked for, the device is that of the caller's `with`.
-        self.device = try_gpu() if num_gpus else contextlib.nullcontext()
+        self.device = try_gpu() if self.num_gpus else contextlib.nullcontext()
 
     def fit(self, model, data):
         """Train the model on the data."""
@@ -228,6 +228,12 @@ class Trainer(_Trainer):
         if "GPU" not in tf.zeros(()).device:
             return base.cpu_has_bfloat16()
         return gpu_has_bfloat16()
+
+    def state_tensors(self):
+        return states.tensors_of(self.model, self.optim)
+
+    def restore(self, tensors):
+        states.restore(self.model, self.optim, tensors)
 
     def prepare_model(self, model):
         super().prepare_model(model)
@@ -251,7 +257,7 @@ class Trainer(_Trainer):
 
     def prepare_batch(self, batch):
         *inputs, y = batch
-        if hasattr(self.data, "batches"):  # uint8, as it is stored
+        if self.stored_bytes:
             inputs = [_resized(inputs[0], self.data.resize_matrices())]
         return (*inputs, y)
 

@@ -41,6 +41,7 @@ try:
         try_gpu,
     )  # fmt: skip
     from d2l_utils.layers.torch import device_of, evaluating, named_tensors, trace
+    from d2l_utils.states import torch as states
 except ImportError as error:
     raise base.missing_framework("PyTorch", "torch", error) from error
 
@@ -179,9 +180,8 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
-        super().__init__(max_epochs, num_gpus, gradient_clip_val, precision)
-        self.gpus = try_all_gpus()[:num_gpus]
+    def find_device(self):
+        self.gpus = try_all_gpus()[: self.num_gpus]
         self.device = self.gpus[0] if self.gpus else cpu()
 
     def device_text(self):
@@ -195,6 +195,15 @@ class Trainer(_Trainer):
         if self.device.type == "cuda":
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return self.device.type == "cpu" and base.cpu_has_bfloat16()
+
+    def state_tensors(self):
+        return states.tensors_of(self.model, self.optim)
+
+    def restore(self, tensors):
+        states.restore(self.model, self.optim, tensors)
+
+    def seed_step(self, seed):
+        torch.manual_seed(seed)
 
     def prepare_model(self, model):
         super().prepare_model(model)

@@ -5,10 +5,16 @@ an evaluation or a plot happens, the subclass says how.
 """
 
 import time
+import warnings
+from itertools import islice
 from numbers import Integral
 
-from d2l_utils.base import HyperParameters, fast_mode, keep_memory
+import numpy as np
+
+from d2l_utils import checkpoints, failures
+from d2l_utils.base import HyperParameters, current_seed, fast_mode, keep_memory
 from d2l_utils.board import ProgressBar
+from d2l_utils.data import FashionMNIST
 
 PRECISIONS = ("auto", "float32")
 
@@ -92,6 +98,23 @@ class Recorder:
         return means
 
 
+def gives_stored_bytes(data):
+    """Whether the bytes of `data.batches` may stand for what its loaders give.
+
+    Not where a class of the user's overrides a loader.
+    """
+    loaders = ("get_dataloader", "train_dataloader", "val_dataloader", "to_tensors")
+    return isinstance(data, FashionMNIST) and all(
+        getattr(type(data), name).__module__.startswith("d2l_utils.")
+        for name in loaders
+    )
+
+
+def step_seed(seed, step):
+    """The seed of everything random in one step: 31 bits."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] >> 1)
+
+
 class Trainer(HyperParameters):
     """Minibatch training, as the textbook's Trainer (section 3.2).
 
@@ -99,22 +122,38 @@ class Trainer(HyperParameters):
     when asked for and there; gradient_clip_val: bound of the gradient's norm, 0
     for none; precision: 'float32', or 'auto', which computes training steps in
     bfloat16 where the hardware has it and this framework is faster with it (the
-    weights, validation and prediction stay in float32). `fit` draws loss and
-    accuracy, keeps `history` (a dict of lists with one entry per epoch) and ends
-    with one line of results; it is silent where the model's `board.display` is
-    False.
+    weights, validation and prediction stay in float32); checkpoint: None, or the
+    path of a file that keeps the state of the training, written after every
+    `every` steps and every epoch. Where it exists, `fit` goes on from there, to the
+    same result, bit by bit in float32 on a CPU, as if never interrupted.
+
+    `fit` draws loss and accuracy, keeps `history` (a dict of lists with one entry
+    per epoch) and ends with one line of results; it is silent where the model's
+    `board.display` is False. Fitted again, a model goes on from its weights with a
+    new optimizer. `fit` raises FloatingPointError where the loss is not finite and
+    MemoryError where memory runs out, and warns of a dead network; a
+    KeyboardInterrupt comes between two steps.
 
     A framework's subclass defines `gpus_there()`, the number of GPUs;
-    `prepare_batch(batch)`, tensors on the device; `train_step(batch)` and
-    `val_step(batch)`, which return the recorded values on the device;
-    `device_text()`; and `bfloat16_is_faster()` where it may be.
+    `find_device()`; `prepare_batch(batch)`, tensors on the device;
+    `train_step(batch)` and `val_step(batch)`, which return the recorded values on
+    the device; `device_text()`; `bfloat16_is_faster()` where it may be;
+    `state_tensors()` and `restore(tensors)`, all that training changes as {name:
+    NumPy array}; `seed_step(seed)` where dropout draws from a generator that is
+    not in there.
     """
 
-    def __init__(self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto"):
+    def __init__(
+        self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto",
+        checkpoint=None, every=100,
+    ):  # fmt: skip
         self.save_hyperparameters()
         check_num_gpus(num_gpus, self.gpus_there())
+        self.find_device()
         if precision not in PRECISIONS:
             raise ValueError(f"precision={precision!r}: choose one of {PRECISIONS}.")
+        if not isinstance(every, Integral) or every < 1:
+            raise ValueError(f"every={every!r}: the steps between two checkpoints.")
         if fast_mode() and max_epochs > 1:
             print(f"D2L_UTILS_FAST: 1 epoch instead of {max_epochs}, few batches.")
             self.max_epochs = 1
@@ -122,6 +161,9 @@ class Trainer(HyperParameters):
     def bfloat16_is_faster(self):
         """Whether this framework trains faster in bfloat16 on this device."""
         return False
+
+    def seed_step(self, seed):
+        """Seed what dropout draws from."""
 
     def in_bfloat16(self):
         """Whether training steps compute in bfloat16."""
@@ -131,6 +173,7 @@ class Trainer(HyperParameters):
 
     def prepare_data(self, data):
         self.data = data
+        self.stored_bytes = gives_stored_bytes(data)
         self.train_dataloader = data.train_dataloader()
         self.val_dataloader = data.val_dataloader()
         self.num_train_batches = len(self.train_dataloader)
@@ -155,32 +198,72 @@ class Trainer(HyperParameters):
     def run_epochs(self):
         """All epochs; the model and the optimizer are ready."""
         keep_memory()
-        self.train_batch_idx = self.val_batch_idx = 0
+        self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self.history, self.train_seconds, self.train_images = {}, 0.0, 0
-        board = self.model.board
+        self.recorder, self.seconds = Recorder(), 0.0  # of this epoch, in training
+        self.seed = current_seed()
+        model, board = self.model, self.model.board
         board.xlabel = board.xlabel or "epoch"
         if board.display and self.in_bfloat16():
             print(
                 "Training steps compute in bfloat16, which is faster here; "
                 "Trainer(precision='float32') does not."
             )
+        if self.checkpoint and checkpoints.resume(self) and board.display:
+            print(self.where())
+        self.losses = failures.LossWatch(
+            getattr(model, "lr", None), getattr(model, "num_classes", None)
+        )
+        self.losses.steps, self.looked = self.train_batch_idx, len(self.recorder.rows)
         batch_size = getattr(self.data, "batch_size", 1)
         self.bar = ProgressBar(
             self.max_epochs * self.num_train_batches * batch_size, board.display
         )
+        self.bar.update(self.train_images, self.epoch)
         try:
-            for epoch in range(self.max_epochs):
+            for epoch in range(self.epoch, self.max_epochs):
                 self.epoch = epoch
                 self.fit_epoch()
+                self.save_checkpoint(epoch + 1)
+        except KeyboardInterrupt:
+            self.look_at_losses()
+            self.save_checkpoint(self.epoch)
+            if board.display:
+                print(f"Interrupted. {self.where()}")
+            raise
+        except Exception as error:
+            if not failures.out_of_memory(error):
+                raise
+            raise failures.smaller_batches(
+                error, batch_size, self.device_text()
+            ) from error
         finally:
             self.bar.close()
             board.redraw(final=True)
-        if board.display:
+        if board.display and self.history:
             print(self.summary())
+
+    def save_checkpoint(self, epoch):
+        """Write where the training stands, if asked for."""
+        if self.checkpoint:
+            self.epoch = epoch
+            checkpoints.save(self)
+
+    def where(self):
+        """Where the training stands, in words."""
+        steps, n = len(self.recorder.rows), self.num_train_batches
+        text = f"{self.epoch} of {self.max_epochs} epochs are done"
+        if steps:
+            text += f", and {steps} of the {n} steps of the next"
+        if not self.checkpoint:
+            return text + "."
+        if self.epoch < self.max_epochs:
+            return f"{text}; fit goes on from {self.checkpoint}."
+        return f"{text}, in {self.checkpoint}. To train anew, delete it."
 
     def batches(self, train):
         """The batches of this epoch: stored bytes where the data offers them."""
-        if hasattr(self.data, "batches"):
+        if self.stored_bytes:
             return self.data.batches(train, self.epoch)
         return iter(self.train_dataloader if train else self.val_dataloader)
 
@@ -191,28 +274,44 @@ class Trainer(HyperParameters):
 
     def fit_epoch(self):
         """One pass over the training data and one over the validation data."""
-        start = time.perf_counter()
-        train, val = Recorder(), Recorder()
-        for batch in self.batches(train=True):
+        val, done = Recorder(), len(self.recorder.rows)  # some, after a checkpoint
+        start = time.perf_counter() - self.seconds
+        for batch in islice(self.batches(train=True), done, None):
+            if self.checkpoint:
+                self.seed_step(step_seed(self.seed, self.train_batch_idx))
             n = len(batch[-1])
-            self._step(self.train_step, batch, n, train, True)
-            self.train_batch_idx += 1
-            self.train_images += n
+            self._step(self.train_step, batch, n, self.recorder, True)
             self.bar.update(n, self.epoch)
-        results = {f"train_{k}": v for k, v in train.means().items()}  # waits
-        seconds = time.perf_counter() - start
-        self.train_seconds += seconds
+            if self.checkpoint and self.train_batch_idx % self.every == 0:
+                self.look_at_losses()
+                self.seconds = time.perf_counter() - start
+                checkpoints.save(self)
+            elif self.train_batch_idx % failures.LOOK_EVERY == 0:
+                self.look_at_losses()
+        results = {f"train_{k}": v for k, v in self.recorder.means().items()}  # waits
+        self.look_at_losses()
+        self.seconds = time.perf_counter() - start
         if self.num_val_batches:
             for batch in self.batches(train=False):
                 self._step(self.val_step, batch, len(batch[-1]), val, False)
-                self.val_batch_idx += 1
             results |= {f"val_{k}": v for k, v in val.means().items()}
-        for key, value in {**results, "seconds": seconds}.items():
+        for key, value in {**results, "seconds": self.seconds}.items():
             self.history.setdefault(key, []).append(value)
+        self.train_seconds += self.seconds
+        self.recorder, self.seconds, self.looked = Recorder(), 0.0, 0
 
     def _step(self, step, batch, n, recorder, train):
-        values = step(batch)
-        recorder.add(n, values)
+        with failures.Uninterrupted():
+            values = step(batch)
+            recorder.add(n, values)
+            self._draw(values, train)
+            if train:
+                self.train_batch_idx += 1
+                self.train_images += n
+            else:
+                self.val_batch_idx += 1
+
+    def _draw(self, values, train):
         model = self.model
         if train:
             x = self.train_batch_idx / self.num_train_batches
@@ -223,6 +322,15 @@ class Trainer(HyperParameters):
         for key in sorted(values, reverse=True):  # loss before acc, everywhere
             label = ("train_" if train else "val_") + key
             model.board.draw(x, values[key], label, every_n=max(1, int(every_n)))
+
+    def look_at_losses(self):
+        """Stop at a loss that is not finite; warn of a dead network."""
+        rows = self.recorder.rows[self.looked :]
+        self.looked += len(rows)
+        losses = [float(v["loss"]) for _, v in rows if "loss" in v]
+        warning = self.losses.look(losses, self.epoch)
+        if warning:
+            warnings.warn(warning, failures.DeadNetworkWarning, stacklevel=2)
 
     def record(self, key, value):
         """Called by `Module.plot` during a step."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from d2l_utils import base
+
 FORMAT = "1"
 MOST_CHANNELS, LARGEST_INPUT = 512, 2**22  # of an input, in channels and in numbers
 LONGEST_SHOWN = 60  # characters of a text from a file
@@ -49,11 +51,7 @@ def write(path, tensors, *, model, input_shape, num_classes):
     tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(save(tensors, metadata))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    base.replace_file(path, save(tensors, metadata), part)
 
 
 def read(path):

@@ -1,0 +1,126 @@
+"""A training on disk, so that it can go on where it was cut off: safetensors.
+
+One file holds the tensors of model and optimizer, and as JSON where the training
+stands: epoch, step, seeds, history. It is written beside its place and then moved
+there, so that at any moment the place holds a whole file. No pickle.
+"""
+
+import json
+from pathlib import Path
+
+from d2l_utils import base
+
+FORMAT = "1"
+PROGRESS = ("train_batch_idx", "train_seconds", "train_images", "history", "seconds",
+            "seed")  # fmt: skip
+MORE = ("order", "rows", "curves", "points")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is of another training, or is none."""
+
+
+def save(trainer):
+    """Write the state of a training to `trainer.checkpoint`, all or nothing."""
+    from safetensors.numpy import save as to_bytes
+
+    board = trainer.model.board
+    about = {name: getattr(trainer, name) for name in PROGRESS}
+    about |= {
+        "training": _training(trainer),
+        "epoch": trainer.epoch,
+        "order": getattr(trainer.data, "seed", None),
+        "rows": [[n, _floats(values)] for n, values in trainer.recorder.rows],
+        "curves": board.data,
+        "points": {
+            label: [[float(x), float(y)] for x, y in points]
+            for label, points in board.raw_points.items()
+            if not label.startswith("val_")  # a validation starts from its beginning
+        },
+    }
+    metadata = {"checkpoint": FORMAT, "about": json.dumps(about)}
+    path = Path(trainer.checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    base.replace_file(path, to_bytes(trainer.state_tensors(), metadata), part)
+
+
+def resume(trainer):
+    """Bring a training to where its checkpoint stands; False if there is none.
+
+    Raises CheckpointError, with model and optimizer unchanged, where the file is
+    damaged or of another training.
+    """
+    path = Path(trainer.checkpoint)
+    if not path.exists():
+        return False
+    tensors, about = read(path)
+    this, there = _training(trainer), about["training"]
+    for name in this:
+        if this[name] != there.get(name):
+            raise _misfit(path, f"its {name} is {there.get(name)}, not {this[name]}")
+    wanted = trainer.state_tensors()
+    for name in dict.fromkeys([*wanted, *tensors]):
+        stored, own = (getattr(t.get(name), "shape", None) for t in (tensors, wanted))
+        late = own is None and name.startswith("optim.")  # made in the first step
+        if stored != own and not late:
+            why = f"{name} is {stored or 'missing'} there, {own or 'missing'} here"
+            raise _misfit(path, why)
+    trainer.restore(tensors)
+    for name in ("epoch", *PROGRESS):
+        setattr(trainer, name, about[name])
+    if about["order"] is not None:
+        trainer.data.seed = about["order"]
+    trainer.val_batch_idx = trainer.epoch * trainer.num_val_batches
+    trainer.recorder.rows = [tuple(row) for row in about["rows"]]
+    board = trainer.model.board
+    board.data = {k: [tuple(p) for p in v] for k, v in about["curves"].items()}
+    board.raw_points = {k: [tuple(p) for p in v] for k, v in about["points"].items()}
+    return True
+
+
+def read(path):
+    """(tensors, about) of a checkpoint; CheckpointError if it is none of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("checkpoint") != FORMAT:
+                raise CheckpointError(
+                    f"{path} is no checkpoint of a training (format {FORMAT}). "
+                    "Choose another path: a checkpoint would overwrite it."
+                )
+            names = file.keys()  # the file itself cannot be iterated over
+            tensors = {name: file.get_tensor(name) for name in names}
+        about = json.loads(metadata["about"])
+        missing = {"training", "epoch", *PROGRESS, *MORE} - set(about)
+        if missing:
+            raise KeyError(f"it lacks {sorted(missing)}")
+        return tensors, about
+    except CheckpointError:
+        raise
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({error}). Delete it to start anew."
+        ) from error
+
+
+def _training(trainer):
+    """What must be the same for a training to be the same."""
+    return {
+        "model": type(trainer.model).__name__,
+        "batch size": getattr(trainer.data, "batch_size", None),
+        "number of batches": trainer.num_train_batches,
+    }
+
+
+def _misfit(path, why):
+    return CheckpointError(
+        f"{path} is of another training: {why}. To start anew, delete it, or choose "
+        "another path."
+    )
+
+
+def _floats(values):
+    return {key: float(value) for key, value in values.items()}

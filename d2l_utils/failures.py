@@ -1,0 +1,110 @@
+"""What can go wrong while training: recognised, and explained.
+
+Framework-free. Losses are looked at now and then, not after every step, since
+looking waits for the device.
+"""
+
+import math
+import signal
+import threading
+
+LOOK_EVERY = 50  # steps
+DEAD_STEPS = 100  # so many that momentum has faded: nothing will move any more
+
+
+class DeadNetworkWarning(UserWarning):
+    """All outputs of a network are the same, and no gradient flows."""
+
+
+class LossWatch:
+    """Looks at losses in the order of their steps.
+
+    lr: for the messages; num_classes: of a classifier, else None.
+    """
+
+    def __init__(self, lr, num_classes):
+        self.lr, self.num_classes = lr, num_classes
+        self.steps, self.unmoved, self.warned = 0, 0, False
+
+    def look(self, losses, epoch):
+        """Look at the losses of the next steps.
+
+        Raises FloatingPointError at the first that is not finite. Returns the
+        text of a warning where the network has died, once; otherwise None.
+        """
+        for loss in losses:
+            self.steps += 1
+            if not math.isfinite(loss):
+                raise FloatingPointError(self._diverged(loss, epoch))
+            dead = self.num_classes and abs(loss - math.log(self.num_classes)) < 1e-6
+            self.unmoved = self.unmoved + 1 if dead else 0
+        if self.unmoved < DEAD_STEPS or self.warned:
+            return None
+        self.warned = True
+        return (
+            f"The network is dead: for {self.unmoved} steps the loss has been "
+            f"ln {self.num_classes} = {math.log(self.num_classes):.4f}, that of equal "
+            "outputs for all classes. The usual reason is a ReLU that gives zero for "
+            "every image: then no gradient flows back, and more training changes "
+            "nothing. Interrupt it, and start again with a new model and another "
+            f"seed, or a learning rate below {self.lr}."
+        )
+
+    def _diverged(self, loss, epoch):
+        smaller = f", say {self.lr / 10:g}" if isinstance(self.lr, float | int) else ""
+        return (
+            f"The loss is {loss} in step {self.steps} (epoch {epoch + 1}), at learning "
+            f"rate {self.lr}. The weights are not to be used any more. Start again "
+            f"with a new model and a smaller learning rate{smaller}, or bound the "
+            "gradients: Trainer(..., gradient_clip_val=1). If it happens in step 1, "
+            "look for nan in the data and the model."
+        )
+
+
+def out_of_memory(error):
+    """Whether an exception of any framework means that memory ran out."""
+    text = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(
+        words in text
+        for words in ("out of memory", "resource_exhausted", "resourceexhausted",
+                      "cudamalloc failed")
+    )  # fmt: skip
+
+
+def smaller_batches(error, batch_size, device):
+    """The MemoryError to raise where memory ran out for batches of this size."""
+    if batch_size > 1:
+        advice = f"Try batch_size={batch_size // 2}"
+    else:
+        advice = "Try smaller images"
+    return MemoryError(
+        f"Out of memory on {device} with batches of {batch_size}. {advice}; other "
+        f"notebooks that are open may hold memory, too. ({type(error).__name__})"
+    )
+
+
+class Uninterrupted:
+    """Keep an interrupt (Ctrl-C, or the button in Jupyter) until the block's end.
+
+    So that no step is left half done. A second one comes through at once.
+    """
+
+    def __enter__(self):
+        self.came = False
+        self.ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self.ours:
+            signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number, frame):
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
+
+    def __exit__(self, kind, error, trace):
+        if self.ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.came and error is None:
+            raise KeyboardInterrupt
