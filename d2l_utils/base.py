@@ -36,12 +36,12 @@ def fast_mode():
 
 def missing_framework(title, extra, error):
     """The ImportError to raise where a framework is not installed."""
-    hint = f"pip install 'd2l-utils[{extra}]'"
-    if extra == "mxnet":
-        hint += " (MXNet has wheels for Linux only; elsewhere use another tab)"
+    hint = f"pip install '.[{extra}]'"
+    note = " MXNet has wheels for Linux only; elsewhere use another tab."
     return ImportError(
         f"d2l_utils.{extra} needs {title}, which cannot be imported here "
-        f"({error}). Install it: {hint}.",
+        f"({error}). Install it, in the folder of pyproject.toml: {hint}."
+        f"{note if extra == 'mxnet' else ''}",
         name=getattr(error, "name", None),
     )
 

@@ -104,7 +104,7 @@ def test_the_folder_itself_on_the_path_is_explained(module):
 def test_a_missing_framework_is_explained(module, name):
     code = f"import sys; sys.modules[{name!r}] = None; import d2l_utils.{module}"
     done = run_python(code, cwd=ROOT)
-    assert f"pip install 'd2l-utils[{module}]'" in done.stderr
+    assert f"pip install '.[{module}]'" in done.stderr
 
 
 @pytest.mark.parametrize(
