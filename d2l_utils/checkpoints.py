@@ -8,6 +8,8 @@ there, so that at any moment the place holds a whole file. No pickle.
 import json
 from pathlib import Path
 
+import numpy as np
+
 from d2l_utils import base
 
 FORMAT = "1"
@@ -39,10 +41,12 @@ def save(trainer):
         },
     }
     metadata = {"checkpoint": FORMAT, "about": json.dumps(about)}
+    # safetensors writes the bytes as they lie, in whatever order.
+    tensors = {k: np.asarray(x, order="C") for k, x in trainer.state_tensors().items()}
     path = Path(trainer.checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    base.replace_file(path, to_bytes(trainer.state_tensors(), metadata), part)
+    base.replace_file(path, to_bytes(tensors, metadata), part)
 
 
 def resume(trainer):
