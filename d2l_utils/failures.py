@@ -36,7 +36,7 @@ class LossWatch:
             self.steps += 1
             if not math.isfinite(loss):
                 raise FloatingPointError(self._diverged(loss, epoch))
-            dead = self.num_classes and abs(loss - math.log(self.num_classes)) < 1e-6
+            dead = self.num_classes and abs(loss - math.log(self.num_classes)) < 1e-5
             self.unmoved = self.unmoved + 1 if dead else 0
         if self.unmoved < DEAD_STEPS or self.warned:
             return None
