@@ -19,7 +19,7 @@ def shown(cell):
             texts.append(output.text)
         elif output.output_type in ("execute_result", "display_data"):
             texts.append(output.data.get("text/plain", ""))
-    return texts
+    return "".join(texts)
 
 
 def test_running_it_twice(framework):
