@@ -201,7 +201,7 @@ class Trainer(HyperParameters):
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self.history, self.train_seconds, self.train_images = {}, 0.0, 0
         self.recorder, self.seconds = Recorder(), 0.0  # of this epoch, in training
-        self.seed = current_seed()
+        self.seed, self.between_steps = current_seed(), True
         model, board = self.model, self.model.board
         board.xlabel = board.xlabel or "epoch"
         if board.display and self.in_bfloat16():
@@ -226,8 +226,9 @@ class Trainer(HyperParameters):
                 self.fit_epoch()
                 self.save_checkpoint(epoch + 1)
         except KeyboardInterrupt:
-            self.look_at_losses()
-            self.save_checkpoint(self.epoch)
+            if self.between_steps:  # else a second interrupt cut a step in two
+                self.look_at_losses()
+                self.save_checkpoint(self.epoch)
             if board.display:
                 print(f"Interrupted. {self.where()}")
             raise
@@ -302,6 +303,7 @@ class Trainer(HyperParameters):
 
     def _step(self, step, batch, n, recorder, train):
         with failures.Uninterrupted():
+            self.between_steps = False
             values = step(batch)
             recorder.add(n, values)
             self._draw(values, train)
@@ -310,6 +312,7 @@ class Trainer(HyperParameters):
                 self.train_images += n
             else:
                 self.val_batch_idx += 1
+            self.between_steps = True
 
     def _draw(self, values, train):
         model = self.model

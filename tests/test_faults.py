@@ -11,7 +11,7 @@ import made_training
 import numpy as np
 import pytest
 
-from d2l_utils import failures, sources
+from d2l_utils import checkpoints, failures, sources
 from d2l_utils.checkpoints import CheckpointError
 from tools.editions import ROOT
 
@@ -169,6 +169,19 @@ def test_interrupted(d2l, nin, few):
     assert np.isfinite(d2l.predict(model, few.val.images[:5, None])).all()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     fit(d2l, model)
+
+
+def test_a_step_cut_in_two_is_not_saved(d2l, nin, few, tmp_path):
+    """A second interrupt does not wait; the checkpoint stays as it was before."""
+
+    def twice():
+        interrupt()
+        interrupt()
+
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        fit(d2l, nin["NiN28"](), stopping_after(d2l, 6, twice), 2, checkpoint=path)
+    assert checkpoints.read(path)[1]["train_batch_idx"] == 4
 
 
 def test_divergence_is_explained(d2l, nin, few):
