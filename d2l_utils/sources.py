@@ -221,7 +221,7 @@ def _locked(folder):
             lock.acquire(timeout=WAIT)
         for path in folder.glob("*.part*"):  # of a process that was killed
             path.unlink(missing_ok=True)
-    except (OSError, NotImplementedError):
+    except (OSError, NotImplementedError):  # filelock's, where a disk has no locks
         pass
     try:
         yield

@@ -15,10 +15,21 @@ def pytest_addoption(parser):
     parser.addoption("--framework", choices=FRAMEWORKS)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "only(framework): a test of one framework")
+
+
 def pytest_collection_modifyitems(config, items):
     """One framework per process: either its tests, or the framework-free ones."""
-    wanted = config.getoption("--framework") is not None
-    chosen = [i for i in items if ("framework" in i.fixturenames) == wanted]
+    asked = config.getoption("--framework")
+
+    def belongs(item):
+        only = item.get_closest_marker("only")
+        if only and asked not in only.args:
+            return False
+        return ("framework" in item.fixturenames) == (asked is not None)
+
+    chosen = [i for i in items if belongs(i)]
     config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
     items[:] = chosen
 

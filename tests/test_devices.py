@@ -122,9 +122,8 @@ def test_with_two_gpus(d2l, find_gpus, capsys):
     assert "2 are here: training on the first GPU" in capsys.readouterr().out
 
 
-def test_the_gpu_of_a_mac(d2l, framework, find_gpus, monkeypatch):
-    if framework != "pytorch":
-        pytest.skip("only PyTorch computes on Apple's GPU")
+@pytest.mark.only("pytorch")  # no other computes on Apple's GPU
+def test_the_gpu_of_a_mac(d2l, find_gpus, monkeypatch):
     find_gpus(0)
     monkeypatch.setattr(d2l.torch.backends.mps, "is_available", lambda: True)
     mps = d2l.torch.device("mps", 0)
@@ -133,12 +132,8 @@ def test_the_gpu_of_a_mac(d2l, framework, find_gpus, monkeypatch):
     assert d2l.Trainer(max_epochs=1, num_gpus=1).device == mps
 
 
-def test_tensorflow_takes_gpu_memory_as_it_needs_it(
-    d2l, framework, find_gpus, monkeypatch, few
-):
-    if framework != "tensorflow":
-        pytest.skip("about TensorFlow")
-
+@pytest.mark.only("tensorflow")
+def test_tensorflow_takes_gpu_memory_as_it_needs_it(d2l, find_gpus, monkeypatch, few):
     def load_a_batch():
         next(iter(d2l.FashionMNIST(batch_size=2).train_dataloader()))
 
@@ -164,9 +159,8 @@ def test_tensorflow_takes_gpu_memory_as_it_needs_it(
     grow.cache_clear()
 
 
+@pytest.mark.only("jax")
 def test_importing_jax_does_not_start_its_devices(framework):
-    if framework != "jax":
-        pytest.skip("about JAX")
     code = (
         "import d2l_utils.jax\n"
         "from jax._src import xla_bridge\n"

@@ -7,12 +7,14 @@ import os
 import socket
 import threading
 import warnings
+from importlib import import_module
 
 import pytest
-import requests  # noqa: F401  # before the clock of a download runs
 from made_mirrors import Mirror, good, make_files, send, start_body, start_child
 
 from d2l_utils import fetching, sources
+
+import_module("requests")  # takes a second, before the clock of a download runs
 
 TIMEOUT = 2  # seconds, in place of the 20 that users have
 IMAGES = "train-images-idx3-ubyte.gz"

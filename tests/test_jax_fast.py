@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-
-@pytest.fixture
-def jax_only(framework):
-    if framework != "jax":
-        pytest.skip("about JAX alone")
+pytestmark = [pytest.mark.only("jax"), pytest.mark.usefixtures("framework")]
 
 
 def check(function, *args):
@@ -30,7 +26,7 @@ def check(function, *args):
     "size, window, stride, pad",
     [(9, 3, 2, 0), (8, 2, 1, 0), (10, 3, 2, 1), (7, 3, 1, 1)],
 )
-def test_max_pool(jax_only, size, window, stride, pad):
+def test_max_pool(size, window, stride, pad):
     """The values have many ties: the first of them takes the gradient."""
     import jax
     from flax import linen as nn
@@ -51,7 +47,7 @@ def test_max_pool(jax_only, size, window, stride, pad):
     "kernel, stride, pad",
     [(1, 1, 0), (3, 1, 1), (1, 2, 0), (4, 1, 0), (5, 1, 2), (5, 1, 1), (7, 2, 3)],
 )
-def test_convolutions(jax_only, kernel, stride, pad):
+def test_convolutions(kernel, stride, pad):
     import jax
     from jax import lax
     from jax import numpy as jnp
