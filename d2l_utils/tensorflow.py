@@ -376,12 +376,17 @@ def load_weights(model, path, variables=None):
     """
     weights.needs_no_variables(variables)
     tensors, metadata = weights.read(path)
-    c, h, w = weights.build_for(
-        model, metadata, lambda s: _build(model, (1, s[1], s[2], s[0]))
-    )
-    found = named_variables(model, (1, h, w, c))
-    expected = {k: places.shape for k, (_, places) in found.items()}
-    weights.check(tensors, metadata, expected, type(model).__name__)
+    models = [model]
+    if not model.built:  # a file that does not fit must not build the model
+        with contextlib.suppress(TypeError):  # arguments that it did not save
+            models = [type(model)(**model.hparams), model]
+    for net in models:
+        c, h, w = weights.build_for(
+            net, metadata, lambda s, net=net: _build(net, (1, s[1], s[2], s[0]))
+        )
+        found = named_variables(net, (1, h, w, c))
+        expected = {k: places.shape for k, (_, places) in found.items()}
+        weights.check(tensors, metadata, expected, type(model).__name__)
     for name, (variable, places) in found.items():
         value = np.empty(places.size, np.float32)
         value[places] = tensors[name]
