@@ -5,6 +5,7 @@ Imports nothing but the standard library.
 
 import contextlib
 import ctypes
+import functools
 import inspect
 import os
 import platform
@@ -128,6 +129,7 @@ def cpu_text(threads=None):
     return f"cpu ({threads} thread{'s' * (threads > 1)})"
 
 
+@functools.cache
 def cpu_has_bfloat16():
     """Whether the processor multiplies bfloat16 natively (x86 on Linux is asked)."""
     try:

@@ -51,6 +51,7 @@ try:
         trace,
         undo_for,
     )  # fmt: skip
+    from d2l_utils.mxnet_bfloat16 import Graphs
     from d2l_utils.states import mxnet as states
 except (ImportError, OSError, AttributeError) as error:  # OSError: a C library
     raise base.missing_framework("MXNet", "mxnet", error) from error
@@ -189,6 +190,7 @@ def _hybridize(model, active):
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
+    graphs = None  # of the model in training
 
     def find_device(self):
         self.gpus = try_all_gpus()[: self.num_gpus]
@@ -196,6 +198,10 @@ class Trainer(_Trainer):
 
     def device_text(self):
         return base.cpu_text() if self.device == cpu() else str(self.device)
+
+    def bfloat16_is_faster(self):
+        compiled = self.graphs is None or self.graphs.blocks  # else blocks run as is
+        return bool(compiled) and self.device == cpu() and base.cpu_has_bfloat16()
 
     def state_tensors(self):
         return states.tensors_of(self.model, self.optim)
@@ -222,6 +228,7 @@ class Trainer(_Trainer):
                 npx.waitall()
         except Exception:  # not every block can be traced: then it runs as it is
             _hybridize(model, False)
+        self.graphs = Graphs(model)
 
     def fit(self, model, data):
         """Train the model on the data."""
@@ -229,6 +236,7 @@ class Trainer(_Trainer):
             super().fit(model, data)
         finally:
             _hybridize(model, False)
+            self.graphs = None
 
     def prepare_batch(self, batch):
         X, *rest = batch
@@ -238,6 +246,7 @@ class Trainer(_Trainer):
 
     def train_step(self, batch):
         batch = self.prepare_batch(batch)
+        self.graphs.use(low=self.in_bfloat16())
         with autograd.record():
             l, recorded = self.recording(self.model.training_step, batch)
         l.backward()
@@ -251,6 +260,7 @@ class Trainer(_Trainer):
 
     def val_step(self, batch):
         batch = self.prepare_batch(batch)
+        self.graphs.use(low=False)
         self.wait_at_times(self.val_batch_idx)
         return self.recording(self.model.validation_step, batch)[1]
 

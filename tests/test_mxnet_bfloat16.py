@@ -1,0 +1,116 @@
+"""Graphs rewritten for bfloat16: what is cast, and that the rest stays as it was."""
+
+import json
+
+import numpy as onp
+import pytest
+
+pytestmark = [pytest.mark.only("mxnet"), pytest.mark.usefixtures("framework")]
+
+
+@pytest.fixture
+def block(d2l):
+    """A product too small for bfloat16, a large one, and layers of all kinds."""
+    from mxnet import init, np, npx
+    from mxnet.gluon import nn
+
+    npx.set_np()
+    d2l.set_seed(0)
+    block = nn.HybridSequential()
+    block.add(
+        nn.Conv2D(4, 3, activation="relu"),
+        nn.Conv2D(32, 3, activation="relu"),
+        nn.MaxPool2D(2),
+        nn.BatchNorm(),
+        nn.Conv2D(8, 3, activation="tanh"),
+        nn.Dropout(0.5),
+        nn.GlobalAvgPool2D(),
+        nn.Dense(300),
+    )
+    block.initialize(init.Xavier())
+    block.hybridize(static_alloc=True, static_shape=True)
+    block(np.ones((1, 1, 12, 12)))
+    return block
+
+
+def nodes_of(block):
+    return json.loads(block._cached_graph[1].tojson(remove_amp_cast=False))["nodes"]
+
+
+def test_what_is_cast(block):
+    from d2l_utils.mxnet_bfloat16 import Graphs
+
+    graphs = Graphs(block)
+    assert [type(b).__name__ for b in graphs.blocks] == ["HybridSequential"]
+    assert not [n for n in nodes_of(block) if n["op"] == "amp_cast"]
+    graphs.use(low=True)
+    nodes = nodes_of(block)
+
+    def dtype(entry):
+        """What an entry of the graph is; None for an input of the graph."""
+        node = nodes[entry[0]]
+        if node["op"] == "amp_cast":
+            return node["attrs"]["dtype"]
+        if node["op"] in ("Activation", "Pooling", "Convolution", "FullyConnected"):
+            return dtype(node["inputs"][0])
+        return None
+
+    products = [n for n in nodes if n["op"] in ("Convolution", "FullyConnected")]
+    assert [dtype(n["inputs"][0]) for n in products] == [
+        None, "bfloat16", "bfloat16", "bfloat16",
+    ]  # fmt: skip
+    pools = [n for n in nodes if n["op"] == "Pooling"]
+    assert [dtype(n["inputs"][0]) for n in pools] == ["bfloat16", None]
+    for n in nodes:
+        if n["op"] in ("BatchNorm", "Dropout"):
+            assert dtype(n["inputs"][0]) != "bfloat16", n["name"]
+    assert nodes[-1]["op"] == "amp_cast" and dtype([-1]) == "float32"  # the result
+    graphs.use(low=False)
+    assert not [n for n in nodes_of(block) if n["op"] == "amp_cast"]
+
+
+def test_values_and_gradients(d2l, block, rng):
+    """Near those of float32, not equal; back in float32, equal again."""
+    from mxnet import autograd, np
+
+    from d2l_utils.mxnet_bfloat16 import Graphs
+
+    graphs = Graphs(block)
+    X = np.array(rng.random((3, 1, 12, 12)), dtype="float32")
+    found = []
+    for low in (False, True, False):
+        graphs.use(low=low)
+        d2l.set_seed(0)  # of dropout
+        with autograd.record():
+            l = (block(X) ** 2).mean()
+        l.backward()
+        params = [p for p in block.collect_params().values() if p.grad_req != "null"]
+        assert {p.data().dtype for p in params} == {onp.dtype("float32")}
+        found.append([l.asnumpy(), *(p.grad().asnumpy() for p in params)])
+    for exact, low, again in zip(*found):
+        assert (exact != low).any()
+        assert onp.linalg.norm(exact - low) < 0.3 * onp.linalg.norm(exact)
+        onp.testing.assert_array_equal(exact, again)
+
+
+def test_blocks_that_cannot_be_compiled(d2l, few, monkeypatch, capsys):
+    """They run as they are, in float32, and nothing else is said of them."""
+    from mxnet import npx
+    from mxnet.gluon import nn
+
+    class Plain(d2l.Classifier):
+        def __init__(self):
+            super().__init__()
+            self.lr = 0.1
+            self.flatten, self.dense = nn.Flatten(), nn.Dense(10)
+
+        def forward(self, X):
+            if float(X.sum()) < 0:
+                return None
+            return self.dense(npx.relu(self.flatten(X)))
+
+    monkeypatch.setattr(d2l.base, "cpu_has_bfloat16", lambda: True)
+    model, trainer = Plain(), d2l.Trainer(1)
+    trainer.fit(model, d2l.FashionMNIST(batch_size=100))
+    assert trainer.train_batch_idx == 4
+    assert d2l.predict(model, few.val.images[:3, None]).shape == (3, 10)
