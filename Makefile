@@ -2,6 +2,7 @@
 PYTHON    ?= python3
 FRAMEWORK ?=
 SECTION   ?=
+QUICK     ?=
 
 VENV := .venv
 PY   := $(VENV)/bin/python
@@ -16,7 +17,8 @@ CHOSEN     := $(or $(FRAMEWORK),$(FRAMEWORKS))
 ONLY       := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--section $(SECTION))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab html test test-quick test-core parity nbval notebooks execute check clean
+.PHONY: help setup lab html test test-quick test-core parity nbval notebooks execute bench \
+  check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -55,10 +57,15 @@ execute: $(DONE)  ## run the editions that lack outputs, on the full data
 	$(PY) -m tools.editions
 	$(PY) -m tools.execute $(ONLY)
 
+bench: $(DONE)  ## measure speed and memory against d2l 1.0.3 (QUICK=1: some of it)
+	$(PY) -m bench.run $(if $(QUICK),--quick) $(if $(FRAMEWORK),--framework $(FRAMEWORK)); \
+	  status=$$?; $(PY) -m bench.report && exit $$status
+
 check: $(DONE)  ## lint, and fail if anything generated is stale
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m tools.editions --check
+	$(PY) -m bench.report --check
 
 clean:  ## remove what was built, and the environments
 	rm -rf build dist *.egg-info .venv .venv-book .pytest_cache .ruff_cache

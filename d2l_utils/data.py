@@ -128,14 +128,23 @@ class FashionMNIST(DataModule):
             n = min(n, FAST_TRAIN_BATCHES if train else FAST_VAL_BATCHES)
         return n
 
-    def batches(self, train, epoch=0):
-        """Yield (images (b, 28, 28) uint8, labels (b,) int32) of one epoch."""
-        images, labels = self.train if train else self.val
+    def batches(self, train, epoch=0, arrays=None):
+        """Yield (images (b, 28, 28) uint8, labels (b,) int32) of one epoch.
+
+        arrays: images and labels of this part, where they lie on a device; then
+        the order is all that is sent there.
+        """
+        images, labels = arrays or self.arrays(train)
         n = len(images)
         order = epoch_order(n, self.seed, epoch) if train else np.arange(n)
         for i in range(self.num_batches(train)):
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
-            yield images[chosen], labels[chosen].astype(np.int32)
+            yield images[chosen], labels[chosen]
+
+    def arrays(self, train):
+        """All images (n, 28, 28) uint8 and labels (n,) int32 of one part."""
+        images, labels = self.train if train else self.val
+        return images, labels.astype(np.int32)
 
     def resize_matrices(self):
         """(R_h, R_w) from the stored size to `resize`, or None."""

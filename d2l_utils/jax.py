@@ -1,8 +1,8 @@
 """d2l_utils for JAX: what touches arrays. Models are `flax.linen`; layout NHWC.
 
 The public names are those of the other framework modules; the shared half is in
-the framework-free core. TensorFlow is never loaded. A Flax model holds no
-weights: those are in its `variables`, {'params': ..., 'batch_stats': ...}.
+the framework-free core. TensorFlow is never loaded. A Flax model holds no weights:
+they are in its `variables`.
 """
 
 if "." not in __name__:
@@ -234,8 +234,7 @@ class Trainer(_Trainer):
         self.device = self.gpus[0] if self.gpus else cpu()
 
     def device_text(self):
-        on_cpu = self.device.platform == "cpu"
-        return base.cpu_text() if on_cpu else self.device.device_kind
+        return self.device.device_kind if self.keeps_data() else base.cpu_text()
 
     def fit(self, model, data, key=None):
         """Train the model on the data.
@@ -279,6 +278,9 @@ class Trainer(_Trainer):
             train_step, val_step = faster(train_step), faster(val_step)
         self._train_step = jax.jit(train_step, donate_argnums=0)
         self._val_step = jax.jit(val_step)
+
+    def keeps_data(self):
+        return self.device.platform != "cpu"
 
     def state_tensors(self):
         return states.tensors_of(self.state)
@@ -360,8 +362,7 @@ def resources(model, X_shape):
 
 def run_facts():
     """Print versions, processor, device, date and time since the import."""
-    device = Trainer(1, num_gpus=1).device_text()
-    base.print_facts(["jax", "flax", "optax"], device)
+    base.print_facts(["jax", "flax", "optax"], Trainer(1, num_gpus=1).device_text())
 
 
 def save_weights(model, path, variables=None):

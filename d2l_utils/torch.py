@@ -196,6 +196,12 @@ class Trainer(_Trainer):
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return self.device.type == "cpu" and base.cpu_has_bfloat16()
 
+    def keeps_data(self):
+        return self.device.type != "cpu"
+
+    def put(self, arrays):
+        return tuple(torch.as_tensor(x, device=self.device) for x in arrays)
+
     def state_tensors(self):
         return states.tensors_of(self.model, self.optim)
 
@@ -216,7 +222,7 @@ class Trainer(_Trainer):
     def prepare_batch(self, batch):
         *inputs, y = batch
         y = torch.as_tensor(y, device=self.device)
-        if getattr(inputs[0], "dtype", None) == "uint8":  # NumPy: as it is stored
+        if self.stored_bytes:
             matrices = self.data.resize_matrices()
             inputs = [_resized(inputs[0], matrices, self.device)]
         inputs = [torch.as_tensor(x, device=self.device) for x in inputs]

@@ -138,6 +138,7 @@ class Trainer(HyperParameters):
     `find_device()`; `prepare_batch(batch)`, tensors on the device;
     `train_step(batch)` and `val_step(batch)`, which return the recorded values on
     the device; `device_text()`; `bfloat16_is_faster()` where it may be;
+    `keeps_data()` and `put(arrays)` where data may live on the device;
     `state_tensors()` and `restore(tensors)`, all that training changes as {name:
     NumPy array}; `seed_step(seed)` where dropout draws from a generator that is
     not in there.
@@ -165,6 +166,14 @@ class Trainer(HyperParameters):
     def seed_step(self, seed):
         """Seed what dropout draws from."""
 
+    def keeps_data(self):
+        """Whether the whole data set, in bytes, lives on the device: on a GPU."""
+        return False
+
+    def put(self, arrays):
+        """Arrays on the device."""
+        return self.prepare_batch(arrays)
+
     def in_bfloat16(self):
         """Whether training steps compute in bfloat16."""
         return self.precision == "auto" and self.bfloat16_is_faster()
@@ -180,6 +189,10 @@ class Trainer(HyperParameters):
         self.num_val_batches = (
             len(self.val_dataloader) if self.val_dataloader is not None else 0
         )
+        self.resident = {}  # {train: (images, labels)} on the device
+        if self.stored_bytes and self.keeps_data():
+            for train in (True, False):
+                self.resident[train] = self.put(data.arrays(train))
         if not self.num_train_batches:
             raise ValueError("There is nothing to train on: the data set is empty.")
 
@@ -265,7 +278,7 @@ class Trainer(HyperParameters):
     def batches(self, train):
         """The batches of this epoch: stored bytes where the data offers them."""
         if self.stored_bytes:
-            return self.data.batches(train, self.epoch)
+            return self.data.batches(train, self.epoch, self.resident.get(train))
         return iter(self.train_dataloader if train else self.val_dataloader)
 
     def first_batch(self):

@@ -1,5 +1,6 @@
 """`pytest` runs the framework-free tests, `pytest --framework jax` those of JAX."""
 
+import os
 from importlib import import_module, util
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from made_sources import SMALL
 
 from d2l_utils import sources
-from tools import editions, reading
+from tools import editions, nbval, reading
 from tools.editions import FRAMEWORKS, MODULES
 
 
@@ -17,6 +18,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "only(framework): a test of one framework")
+    os.environ.update(nbval.JAX_CACHE)  # before JAX is imported
 
 
 def pytest_collection_modifyitems(config, items):

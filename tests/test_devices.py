@@ -8,6 +8,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from d2l_utils.training import check_num_gpus
@@ -170,3 +171,32 @@ def test_importing_jax_does_not_start_its_devices(framework):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.only("pytorch", "jax")
+def test_data_that_lives_on_the_device(framework, d2l, nin, few, monkeypatch):
+    """As on a GPU: the bytes are there once, every batch is taken from them, and
+    the training is the same."""
+    histories, batches = [], []
+    for resident in (False, True):
+        monkeypatch.setattr(d2l.Trainer, "keeps_data", lambda self, r=resident: r)
+        d2l.set_seed(0)
+        model, trainer = nin["NiN28"](), d2l.Trainer(2, precision="float32")
+        model.board.display = False
+        trainer.fit(model, d2l.FashionMNIST(batch_size=64))
+        histories.append({k: v for k, v in trainer.history.items() if k != "seconds"})
+        batches.append([list(trainer.batches(train)) for train in (True, False)])
+    assert histories[0] == histories[1]
+    for there, here in zip(*batches):
+        assert len(there) == len(here)
+        for (X, y), (X_device, y_device) in zip(there, here):
+            assert isinstance(X, np.ndarray) and not isinstance(X_device, np.ndarray)
+            np.testing.assert_array_equal(X, np.asarray(X_device))
+            np.testing.assert_array_equal(y, np.asarray(y_device))
+
+
+@pytest.mark.parametrize("num_gpus", [0, 1])
+def test_data_stays_in_memory_on_a_cpu(framework, d2l, num_gpus):
+    if d2l.num_gpus():
+        pytest.skip("there is a GPU here")
+    assert not d2l.Trainer(1, num_gpus=num_gpus).keeps_data()

@@ -22,6 +22,11 @@ OPTIONS = [
     "-p", "no:cacheprovider",
 ]  # fmt: skip
 
+JAX_CACHE = {  # JAX keeps what it compiled: tests compile the same steps many times
+    "JAX_COMPILATION_CACHE_DIR": str(editions.ROOT / "build" / "jax_cache"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+}
+
 
 def four_tab_copy(section):
     """The four-tab notebook with one tab's outputs, as running it should give."""
@@ -33,7 +38,9 @@ def four_tab_copy(section):
 
 def fast_environ():
     """The environment in which a notebook runs quickly on one core."""
-    return os.environ | {
+    return {
+        **os.environ,
+        **JAX_CACHE,
         "D2L_UTILS_FAST": "1",
         "OMP_NUM_THREADS": "1",  # two run at a time
         "PYTHONPATH": str(editions.ROOT),

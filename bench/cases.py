@@ -1,0 +1,282 @@
+"""What is measured: contenders, and the cases in which they take turns."""
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench import environments
+from d2l_utils.base import cpu_has_bfloat16
+from d2l_utils.sources import load_fashion_mnist
+from tools.cells import LOADED_TAGS
+from tools.editions import MODULES, ROOT, read_source
+
+BUILD = environments.FOLDER
+BATCH_SIZE = 128
+NETWORKS = {  # section, image size, images a round
+    "NiN": ("nin", 224, 256),
+    "GoogleNet": ("googlenet", 96, 512),
+    "NiN28": ("nin", 28, 6_400),
+}
+DATA_SIZES = {28: 25_600, 96: 12_800, 224: 5_120}  # images a round
+ROUNDS, QUICK_ROUNDS = 5, 2
+QUICK_IMAGES = 128
+RECIPE = {"lr": 0.04, "settings": {"dropout": 0.2}}  # of NiN28, with momentum 0.9
+GOALS, MOST_EPOCHS = (0.8, 0.85), 8
+PRECISION_SEEDS = (1, 2, 3)
+BFLOAT16 = ("pytorch", "mxnet", "tensorflow")  # where Trainer(precision='auto') uses it
+
+# Contenders -----------------------------------------------------------------------
+
+
+class Contender:
+    """A process that does a round when told to."""
+
+    def __init__(self, framework, who, what, network, size, images, settings=None):
+        self.who, self.images = who, images
+        theirs = who == "d2l"
+        task = {
+            "framework": framework,
+            "who": who,
+            "what": what,
+            "network": network,
+            "size": size,
+            "batch_size": BATCH_SIZE,
+            "precision": "auto",
+            "lr": 0.01,
+            "settings": {},
+            "seed": 0,
+            "bfloat16": framework in BFLOAT16 and cpu_has_bfloat16(),
+            "package": "d2l" if theirs else "d2l_utils",
+            "module": MODULES[framework],
+            "arrays": [
+                stored_arrays(part, n)
+                for part, n in (("train", images), ("val", 10_000))
+            ],
+            **(settings or {}),
+            "source": str(stored_models(framework, theirs)),
+        }
+        python = environments.python_of(framework) if theirs else sys.executable
+        self.log = BUILD / f"{framework}-{who}-{what}.log"
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(
+                [python, Path(__file__).with_name("contender.py"), json.dumps(task)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=BUILD,
+                env=_environ(theirs),
+                text=True,
+            )
+        about = self.answer()
+        self.ready, self.start_bytes = about["ready"], about["start_bytes"]
+
+    def answer(self):
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                return json.loads(line)["contender"]
+        raise RuntimeError(f"A contender ended; see {self.log}.")
+
+    def tell(self, word):
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def rate(self, word="round"):
+        """Images a second in one round."""
+        return self.images / self.tell(word)["seconds"]
+
+    def stop(self):
+        """Peak memory of the process, in bytes."""
+        peak = self.tell("stop")["peak"]
+        self.process.wait()
+        return peak
+
+
+def _environ(theirs):
+    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "agg"}
+    environ.pop("PYTHONPATH", None)
+    if not theirs:
+        environ["PYTHONPATH"] = str(ROOT)
+    return environ
+
+
+def stored_arrays(part, n):
+    """Files with the first images and labels of a part, the same for every one."""
+    split, paths = getattr(load_fashion_mnist(), part), []
+    for name, array, dtype in zip(split._fields, split, ("uint8", "int32")):
+        path = BUILD / f"{part}-{name}-{n}.npy"
+        np.save(path, array[:n].astype(dtype))
+        paths.append(str(path))
+    return paths
+
+
+def stored_models(framework, theirs):
+    """A file with the model cells of both sections, on d2l_utils or on d2l."""
+    cells = [
+        cell.source
+        for section in ("nin", "googlenet")
+        for cell in read_source(section)
+        if framework in cell.tabs and set(LOADED_TAGS) & set(cell.tags)
+    ]
+    source = "\n\n".join(cells)
+    if theirs:
+        source = source.replace("from d2l_utils import", "from d2l import")
+        source = source.replace("d2l.require(api=1)", "")
+    path = BUILD / f"models-{framework}-{'d2l' if theirs else 'ours'}.py"
+    path.write_text(source)
+    return path
+
+
+# Cases ----------------------------------------------------------------------------
+
+
+def take_turns(contenders, rounds, words=("round",)):
+    """{(who, word): [images a second, one a round]}."""
+    rates = {}
+    for _ in range(rounds):
+        for contender in contenders:
+            for word in words if contender.who == "ours" else ("round",):
+                rates.setdefault((contender.who, word), []).append(contender.rate(word))
+    return rates
+
+
+def training_case(framework, network, rounds, images=None):
+    """Training images/s of every contender, and how ours compares."""
+    _, size, usual = NETWORKS[network]
+    images = images or usual
+    names = ["ours", "d2l", "native"]
+    if framework == "tensorflow":
+        names.append("model_fit")
+    args = (framework, "training", network, size, images)
+    contenders = [Contender(args[0], who, *args[1:]) for who in names]
+    rates = take_turns(contenders, rounds, ("round", "bare"))
+    ours = rates["ours", "round"]
+    record = {"what": "training", "network": network, "framework": framework}
+    record |= {"size": size, "batch_size": BATCH_SIZE, "images": images}
+    for contender in contenders:
+        who = contender.who
+        record[who] = statistics.median(rates[who, "round"])
+        record[f"seconds_until_ready_{who}"] = contender.ready
+        record[f"peak_bytes_{who}"] = contender.stop()
+        if who != "ours":
+            put_ratio(record, who, ours, rates[who, "round"])
+    put_ratio(record, "bare", ours, rates["ours", "bare"])
+    return record
+
+
+def data_case(framework, size, rounds, images=None):
+    """Images/s until the resized float32 batch is there."""
+    images = images or DATA_SIZES[size]
+    args = (framework, "data", "NiN28", size, images)
+    contenders = [Contender(args[0], who, *args[1:]) for who in ("ours", "d2l")]
+    rates = take_turns(contenders, rounds)
+    record = {"what": "data", "framework": framework, "size": size}
+    record |= {"batch_size": BATCH_SIZE, "images": images}
+    for contender in contenders:
+        record[contender.who] = statistics.median(rates[contender.who, "round"])
+        record[f"start_bytes_{contender.who}"] = contender.start_bytes
+        record[f"peak_bytes_{contender.who}"] = contender.stop()
+    put_ratio(record, "data", rates["ours", "round"], rates["d2l", "round"])
+    return record
+
+
+def accuracy_case(framework):
+    """Seconds from the start of a process until NiN28 reaches an accuracy."""
+    args = (framework, "accuracy", "NiN28", 28, 60_000, RECIPE)
+    contenders = [Contender(args[0], who, *args[1:]) for who in ("ours", "d2l")]
+    record = {"what": "accuracy", "network": "NiN28", "framework": framework}
+    record |= {"batch_size": BATCH_SIZE, **RECIPE}
+    seconds = {c.who: c.ready for c in contenders}
+    for c in contenders:
+        record[f"accuracies_{c.who}"] = []
+    for _ in range(MOST_EPOCHS):
+        for c in contenders:
+            accuracies = record[f"accuracies_{c.who}"]
+            if accuracies and max(accuracies) >= max(GOALS):
+                continue
+            told = c.tell("round")
+            seconds[c.who] += told["seconds"]
+            accuracies.append(told["result"])
+            for goal in GOALS:
+                if told["result"] >= goal:
+                    record.setdefault(f"seconds_to_{goal}_{c.who}", seconds[c.who])
+    for c in contenders:
+        c.stop()
+    return record
+
+
+def precision_case(framework):
+    """Validation accuracies of NiN28 in bfloat16 and in float32, from equal seeds."""
+    record = {"what": "precision", "network": "NiN28", "framework": framework, **RECIPE}
+    for precision in ("auto", "float32"):
+        record[precision] = []
+        for seed in PRECISION_SEEDS:
+            settings = {**RECIPE, "precision": precision, "seed": seed}
+            args = ("ours", "accuracy", "NiN28", 28, 60_000, settings)
+            contender = Contender(framework, *args)
+            accuracies = [contender.tell("round")["result"] for _ in range(3)]
+            record[precision].append(accuracies)
+            contender.stop()
+    last = {p: statistics.mean(a[-1] for a in record[p]) for p in ("auto", "float32")}
+    return record | {"difference": last["auto"] - last["float32"]}
+
+
+def put_ratio(record, name, ours, others):
+    ratios = [a / b for a, b in zip(ours, others)]
+    record[f"ratio_{name}"] = statistics.median(ratios)
+    record[f"spread_{name}"] = [min(ratios), max(ratios)]
+
+
+IMPORTS = {
+    "pytorch": "torch",
+    "mxnet": "d2l_utils.mxnet_import; d2l_utils.mxnet_import.load_mxnet()",
+    "tensorflow": "tensorflow",
+    "jax": "jax, flax.linen, optax",
+}
+
+
+def import_case(framework, rounds):
+    """Seconds to import the framework alone, and our module."""
+    codes = [f"import {IMPORTS[framework]}", f"import d2l_utils.{MODULES[framework]}"]
+    seconds = [[], []]
+    for _ in range(rounds + 1):
+        for code, found in zip(codes, seconds):
+            start = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-c", code],
+                check=True,
+                stderr=subprocess.DEVNULL,
+                env=_environ(theirs=False),
+            )
+            found.append(time.perf_counter() - start)
+    alone, ours = (statistics.median(found[1:]) for found in seconds)  # files warm
+    record = {"what": "import", "framework": framework, "alone": alone, "ours": ours}
+    return record | {"above": ours - alone}
+
+
+MATRIX_PRODUCTS = """
+import json, time, torch
+rates = {}
+for name in ("float32", "bfloat16"):
+    a, times = torch.rand(2048, 2048).to(getattr(torch, name)), []
+    for _ in range(12):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    rates[name] = 2 * 2048**3 / min(times) / 1e9
+print(json.dumps(rates))
+"""
+
+
+def matrix_product_rate():
+    """GFLOP/s of a product of two 2048 x 2048 matrices in PyTorch, by dtype."""
+    command = [sys.executable, "-c", MATRIX_PRODUCTS]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {"what": "matrix product", **json.loads(done.stdout)}

@@ -1,0 +1,45 @@
+"""Environments in which the textbook's own package runs, built once in build/bench.
+
+d2l 1.0.3 is installed without its dependencies, which are pinned beside frameworks
+of its time here. For JAX it runs in our own environment, which is put on the path.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.editions import ROOT
+
+FOLDER = ROOT / "build" / "bench"
+NOTHING_ELSE = ["d2l==1.0.3"]  # installed with --no-deps
+OF_ITS_TIME = [
+    "ipython==8.18.1", "matplotlib==3.7.2", "matplotlib-inline==0.1.6", "numpy==1.23.5",
+    "pandas==2.0.3", "requests==2.34.2", "scipy==1.10.1",
+]  # fmt: skip
+PACKAGES = {
+    "pytorch": [*OF_ITS_TIME, "torch==2.0.1", "torchvision==0.15.2"],
+    "mxnet": [*OF_ITS_TIME, "mxnet==1.9.1"],
+    "tensorflow": [*OF_ITS_TIME, "tensorflow-cpu==2.13.1"],
+    "jax": ["pandas==2.0.3", "tensorflow-datasets==4.9.9"],  # the rest is ours
+}
+
+
+def python_of(framework):
+    """The interpreter of an environment with d2l 1.0.3; builds what is missing."""
+    folder = FOLDER / f"d2l-{framework}"
+    python, done = folder / "bin" / "python", folder / ".done"
+    if done.exists():
+        return python
+    print(f"building the environment of d2l 1.0.3 for {framework}", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+    packages = PACKAGES[framework]
+    if framework == "jax":
+        ours, theirs = Path(sys.prefix), next(folder.glob("lib/python*/site-packages"))
+        path = next(ours.glob("lib/python*/site-packages"))
+        (theirs / "ours.pth").write_text(f"{path}\n")
+        packages = [*packages, "-c", str(ROOT / "requirements.txt")]
+    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*install, *packages], check=True)
+    subprocess.run([*install, "--no-deps", *NOTHING_ELSE], check=True)
+    done.touch()
+    return python

@@ -1,0 +1,39 @@
+"""What the figures must reach, on two CPU cores."""
+
+FLOORS = {  # of ratios, on a CPU: (what, network or image size): {framework: floor}
+    ("ratio_d2l", "NiN"): {
+        "pytorch": 5.5, "tensorflow": 2.8, "jax": 3.0, "mxnet": 1.8,
+    },
+    ("ratio_native", "NiN"): {
+        "pytorch": 4.0, "tensorflow": 1.8, "jax": 1.15, "mxnet": 1.5,
+    },
+    ("ratio_model_fit", "NiN"): {"tensorflow": 1.0},
+    ("ratio_data", 224): {"pytorch": 5.0, "mxnet": 5.0, "tensorflow": 5.0},
+}  # fmt: skip
+MOST_IMPORT_SECONDS = 0.3  # above the framework's own
+MOST_LOADER_BYTES = 300e6  # at 224 px
+MOST_ACCURACY_LOST = 0.005  # to bfloat16
+MOST_OVERHEAD = 0.02  # of the Trainer over its own steps
+
+
+def missed(records):
+    """A line for every floor that a record misses."""
+    lines = []
+    for r in records:
+        framework = r.get("framework")
+        for (name, case), floors in FLOORS.items():
+            if r.get("network", r.get("size")) == case and name in r:
+                floor = floors.get(framework, 0)
+                if r[name] < floor:
+                    lines.append(f"{framework}: {name} {r[name]:.2f} < {floor}")
+        if r["what"] == "precision" and r["difference"] < -MOST_ACCURACY_LOST:
+            lines.append(f"{framework}: bfloat16 costs {-r['difference']:.4f} accuracy")
+        if r["what"] == "data":
+            taken = r["peak_bytes_ours"] - r["start_bytes_ours"]
+            if taken > MOST_LOADER_BYTES:
+                lines.append(f"{framework}: loading takes {taken / 1e6:.0f} MB")
+        if r["what"] == "import" and r["above"] > MOST_IMPORT_SECONDS:
+            lines.append(f"{framework}: import {r['above']:.2f} s above the framework")
+        if r["what"] == "training" and r["ratio_bare"] < 1 - MOST_OVERHEAD:
+            lines.append(f"{framework}: Trainer at {r['ratio_bare']:.3f} of its steps")
+    return lines

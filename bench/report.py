@@ -1,0 +1,230 @@
+"""The report of the measurements: `python -m bench.report [--check]`.
+
+From bench/results/*.json it makes the table in the README and, for every machine, a
+page with plots beside its file. Nothing is measured here.
+"""
+
+import argparse
+import base64
+import html
+import io
+import json
+import sys
+
+from matplotlib import pyplot as plt
+
+from bench.cases import NETWORKS
+from bench.floors import FLOORS
+from bench.run import RESULTS
+from tools.editions import FRAMEWORKS, ROOT, TITLES
+
+BEGIN, END = "<!-- bench: made by `make bench` -->", "<!-- end of bench -->"
+MACS = {"NiN": 762_297_352, "GoogleNet": 276_066_304, "NiN28": 9_477_760}
+FLOP_PER_MAC = 3 * 2  # forward and the two gradients; a product and a sum
+
+
+def machines():
+    """[(path, what it holds)] of all results."""
+    return [(p, json.loads(p.read_text())) for p in sorted(RESULTS.glob("*.json"))]
+
+
+def find(records, what, **wanted):
+    """The records of a kind, in the order of the tabs."""
+    found = [
+        r
+        for r in records
+        if r["what"] == what and all(r.get(k) == v for k, v in wanted.items())
+    ]
+    order = (*FRAMEWORKS, None)
+    return sorted(found, key=lambda r: order.index(r.get("framework")))
+
+
+def ratio(record, name):
+    """A ratio with the range of its rounds, as text."""
+    if f"ratio_{name}" not in record:
+        return ""
+    low, high = record[f"spread_{name}"]
+    return f"{record[f'ratio_{name}']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def tables(records):
+    """[(title, head, rows)] of everything that was measured."""
+    made = []
+    for network, (_, size, _) in NETWORKS.items():
+        rows = [
+            [
+                TITLES[r["framework"]],
+                *(f"{r[who]:,.0f}" for who in ("ours", "d2l", "native")),
+                ratio(r, "d2l"),
+                ratio(r, "native"),
+                ratio(r, "model_fit"),
+            ]
+            for r in find(records, "training", network=network)
+        ]
+        title = f"Training, {network} at {size} px, images/s"
+        head = ["", "d2l_utils", "d2l 1.0.3", "plain loop"]
+        head += ["against d2l", "against the loop", "against `model.fit`"]
+        made.append((title, head, rows))
+    rows = [
+        [
+            f"{TITLES[r['framework']]}, {r['size']} px",
+            f"{r['ours']:,.0f}",
+            f"{r['d2l']:,.0f}",
+            ratio(r, "data"),
+            f"{(r['peak_bytes_ours'] - r['start_bytes_ours']) / 1e6:,.0f} MB",
+        ]
+        for r in find(records, "data")
+    ]
+    head = ["", "d2l_utils", "d2l 1.0.3", "ratio", "memory taken by ours"]
+    made.append(("Data until the resized batch is there, images/s", head, rows))
+    rows = [
+        [TITLES[r["framework"]], *(f"{r[k]:.2f}" for k in ("alone", "ours", "above"))]
+        for r in find(records, "import")
+    ]
+    head = ["", "framework alone", "with d2l_utils", "difference"]
+    made.append(("Import, seconds", head, rows))
+    rows = [
+        [
+            f"{TITLES[r['framework']]}, {r['network']}",
+            *(f"{r[f'seconds_until_ready_{w}']:.1f}" for w in ("ours", "d2l")),
+            *(f"{r[f'peak_bytes_{w}'] / 1e9:.2f}" for w in ("ours", "d2l", "native")),
+            f"{r['ratio_bare']:.3f}",
+        ]
+        for r in find(records, "training")
+    ]
+    head = ["", "s until trained once, ours", "d2l", "peak GB, ours", "d2l", "loop"]
+    head.append("Trainer against its bare steps")
+    made.append(("Start, memory, overhead", head, rows))
+    rows = []
+    for r in find(records, "accuracy"):
+        cells = [TITLES[r["framework"]]]
+        for goal in ("0.8", "0.85"):
+            for who in ("ours", "d2l"):
+                seconds = r.get(f"seconds_to_{goal}_{who}")
+                cells.append("not reached" if seconds is None else f"{seconds:.0f}")
+        rows.append(cells)
+    head = ["", "to 0.80, ours", "d2l", "to 0.85, ours", "d2l"]
+    made.append(("NiN28, seconds to a validation accuracy", head, rows))
+    rows = [
+        [
+            TITLES[r["framework"]],
+            *(" ".join(f"{a[-1]:.3f}" for a in r[p]) for p in ("auto", "float32")),
+            f"{r['difference']:+.4f}",
+        ]
+        for r in find(records, "precision")
+    ]
+    head = ["", "bfloat16, seeds 1 2 3", "float32", "mean difference"]
+    made.append(("NiN28, validation accuracy after 3 epochs", head, rows))
+    for r in find(records, "matrix product"):
+        rows = []
+        for t in find(records, "training"):
+            flops = t["ours"] * MACS[t["network"]] * FLOP_PER_MAC / 1e9
+            name = f"{TITLES[t['framework']]}, {t['network']}"
+            share = [f"{flops / r[d]:.0%}" for d in ("float32", "bfloat16")]
+            rows.append([name, f"{flops:,.0f}", *share])
+        head = ["", "GFLOP/s", f"of float32 ({r['float32']:,.0f})"]
+        head.append(f"of bfloat16 ({r['bfloat16']:,.0f})")
+        made.append(("Share of the rate of a 2048 x 2048 matrix product", head, rows))
+    return [(title, head, rows) for title, head, rows in made if rows]
+
+
+def markdown(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def readme_table():
+    """What stands between the marks in the README."""
+    parts = []
+    for path, results in machines():
+        title, head, rows = tables(results["records"])[0]
+        dates = sorted({r["date"] for r in results["records"]})
+        parts.append(
+            f"{title}, batches of 128, on {results['processor']}, "
+            f"{results['device']}, {dates[-1]}. Ratios: the median of rounds in which "
+            "all take turns, and their range. "
+            f"[More](bench/results/{path.stem}.html).\n\n{markdown(head, rows)}"
+        )
+    return "\n\n".join(parts)
+
+
+def with_table(readme):
+    """The README with the table of today's results."""
+    before, rest = readme.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{readme_table()}\n{END}{after}"
+
+
+def plot(records):
+    """Images/s of all contenders at the largest network, as an <img>."""
+    found = find(records, "training", network="NiN")
+    fig, ax = plt.subplots(figsize=(6, 2.8), dpi=90)
+    for i, (who, label) in enumerate(
+        (("d2l", "d2l 1.0.3"), ("native", "plain loop"), ("ours", "d2l_utils"))
+    ):
+        x = [k + (i - 1) * 0.27 for k in range(len(found))]
+        bars = ax.bar(x, [r[who] for r in found], 0.25, label=label)
+        ax.bar_label(bars, fmt="%.0f", fontsize=8)
+    ax.set_xticks(range(len(found)), [TITLES[r["framework"]] for r in found])
+    ax.set_ylabel("images/s")
+    ax.legend(frameon=False)
+    fig.tight_layout()
+    buffer = io.BytesIO()
+    fig.savefig(buffer, metadata={"Software": None})
+    plt.close(fig)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="NiN at 224 px: images/s" src="data:image/png;base64,{data}">'
+
+
+def page(results):
+    """One self-contained page."""
+    records = results["records"]
+    body = []
+    for title, head, rows in tables(records):
+        cells = [[f"<td>{html.escape(c)}</td>" for c in row] for row in rows]
+        heads = "".join(f"<th>{html.escape(c)}</th>" for c in head)
+        lines = "\n".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+        body.append(f"<h2>{html.escape(title)}</h2>")
+        body.append(f"<table><tr>{heads}</tr>\n{lines}</table>")
+    floors = "; ".join(
+        f"{name} {case}: " + ", ".join(f"{TITLES[f]} {v}" for f, v in limits.items())
+        for (name, case), limits in FLOORS.items()
+    )
+    about = f"{results['processor']}, {results['device']}"
+    style = (
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;"
+        "padding:0 1rem}table{border-collapse:collapse;font-size:.9rem}"
+        "td,th{padding:.2rem .8rem;border-bottom:1px solid #ccc;text-align:right}"
+        "td:first-child{text-align:left}img{max-width:100%}"
+    )
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Speed and memory: {html.escape(about)}</title><style>{style}</style>
+<h1>Speed and memory</h1>
+<p>{html.escape(about)}. Batches of 128, Fashion-MNIST. All contenders are alive at
+once and take turns; a rate is the median of its rounds, a ratio the median of the
+ratios within a round, with their range. Made by <code>make bench</code>.</p>
+{plot(records)}
+{chr(10).join(body)}
+<p>Floors: {html.escape(floors)}.</p>
+</html>
+"""
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    args = parser.parse_args(argv)
+    path = ROOT / "README.md"
+    readme = path.read_text(encoding="utf-8")
+    if args.check:
+        return int(with_table(readme) != readme)
+    path.write_text(with_table(readme), encoding="utf-8")
+    for results_path, results in machines():
+        results_path.with_suffix(".html").write_text(page(results), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

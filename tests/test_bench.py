@@ -1,0 +1,125 @@
+"""The benchmarks' own logic: ratios, floors, the report. Nothing is measured."""
+
+import json
+
+import pytest
+
+from bench import cases, floors, report
+from bench.environments import PACKAGES
+from tools.editions import FRAMEWORKS, ROOT
+
+
+def training(framework="pytorch", **kwargs):
+    record = {
+        "what": "training", "network": "NiN", "framework": framework, "size": 224,
+        "ours": 100.0, "d2l": 10.0, "native": 20.0, "ratio_bare": 1.0,
+        "date": "2020-01-01",
+    }  # fmt: skip
+    for name, ratio in (("d2l", 10.0), ("native", 5.0)):
+        record |= {f"ratio_{name}": ratio, f"spread_{name}": [ratio - 1, ratio + 1]}
+    for who in ("ours", "d2l", "native"):
+        record |= {f"seconds_until_ready_{who}": 3.0, f"peak_bytes_{who}": 1e9}
+    return record | kwargs
+
+
+def test_a_ratio_is_taken_within_each_round():
+    """A machine that slows down for all changes no ratio."""
+    record = {}
+    cases.put_ratio(record, "x", [10.0, 5.0, 40.0], [5.0, 2.5, 10.0])
+    assert record == {"ratio_x": 2.0, "spread_x": [2.0, 4.0]}
+
+
+def test_turns():
+    told = []
+
+    class Fake:
+        def __init__(self, who):
+            self.who = who
+
+        def rate(self, word):
+            told.append((self.who, word))
+            return len(told)
+
+    rates = cases.take_turns([Fake("ours"), Fake("d2l")], 2, ("round", "bare"))
+    turn = [("ours", "round"), ("ours", "bare"), ("d2l", "round")]
+    assert told == turn * 2
+    assert rates["ours", "round"] == [1, 4] and rates["d2l", "round"] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    "record, words",
+    [
+        (training(), None),
+        (training(ratio_d2l=5.4), "pytorch: ratio_d2l 5.40 < 5.5"),
+        (training("jax", ratio_native=1.1), "jax: ratio_native 1.10 < 1.15"),
+        (training("tensorflow", ratio_model_fit=0.9), "ratio_model_fit 0.90 < 1.0"),
+        (training(network="NiN28", ratio_d2l=1.0), None),
+        (training(ratio_bare=0.97), "0.970 of its steps"),
+        ({"what": "import", "framework": "jax", "above": 0.31}, "0.31 s above"),
+        ({"what": "import", "framework": "jax", "above": 0.29}, None),
+        (
+            {"what": "precision", "framework": "mxnet", "difference": -0.006},
+            "bfloat16 costs 0.0060",
+        ),
+        ({"what": "precision", "framework": "mxnet", "difference": 0.01}, None),
+    ],
+)
+def test_floors(record, words):
+    lines = floors.missed([{"what": "matrix product"}, record])
+    assert len(lines) == (words is not None)
+    assert words is None or words in lines[0]
+
+
+@pytest.mark.parametrize(
+    "ratio, taken, missed", [(5.1, 299e6, 0), (4.9, 299e6, 1), (5.1, 301e6, 1)]
+)
+def test_floors_of_data(ratio, taken, missed):
+    record = {"what": "data", "framework": "mxnet", "size": 224, "ratio_data": ratio}
+    record |= {"start_bytes_ours": 1e9, "peak_bytes_ours": 1e9 + taken}
+    assert len(floors.missed([record])) == missed
+
+
+def test_the_report(tmp_path, monkeypatch):
+    records = [training(f) for f in reversed(FRAMEWORKS)]
+    records.append({"what": "matrix product", "float32": 100.0, "bfloat16": 300.0})
+    results = {"processor": "A <b>", "device": "cpu (2 threads)", "records": records}
+    (tmp_path / "a-2.json").write_text(json.dumps(results))
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    table = report.readme_table()
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    titles = ["PyTorch", "MXNet", "TensorFlow", "JAX"]
+    assert [row.split("|")[1].strip() for row in rows] == titles
+    assert "10.00 (9.00 to 11.00)" in rows[0]
+    page = report.page(results)
+    assert "<b>" not in page.replace("<body>", "") and 'src="http' not in page
+    assert page.count("<table>") == 3  # training; start and memory; share of the rate
+
+
+def test_the_share_of_the_machine():
+    """4.57 GFLOP an image, forward and backward, at 100 images/s."""
+    records = [training(), {"what": "matrix product", "float32": 500, "bfloat16": 915}]
+    title, _, rows = report.tables(records)[-1]
+    assert title.startswith("Share") and rows == [["PyTorch, NiN", "457", "91%", "50%"]]
+
+
+def test_the_readme_shows_the_stored_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert report.with_table(readme) == readme
+
+
+def test_models_of_the_textbooks_package(tmp_path, monkeypatch):
+    """The same cells, but for the package that they import."""
+    monkeypatch.setattr(cases, "BUILD", tmp_path)
+    for framework in FRAMEWORKS:
+        ours, theirs = (
+            cases.stored_models(framework, x).read_text() for x in (False, True)
+        )
+        assert "class GoogleNet" in ours and "class NiN28" in ours
+        assert "d2l_utils" in ours and "from d2l_utils" not in theirs
+        assert ours.splitlines()[-40:] == theirs.splitlines()[-40:]
+
+
+def test_every_framework_has_an_environment_with_exact_versions():
+    assert set(PACKAGES) == set(FRAMEWORKS)
+    for packages in PACKAGES.values():
+        assert all("==" in package for package in packages)
