@@ -173,11 +173,14 @@ def prepare_d2l(framework, train, val):
 
         torchvision.datasets.FashionMNIST = Stored
     elif framework == "mxnet":
-        from mxnet import gluon, nd
+        from mxnet import gluon, npx
+        from mxnet import np as mxnp
+
+        npx.set_np()
 
         def get_data(self):
             images, self._label = stored[self._train]
-            self._data = nd.array(images[..., None], dtype="uint8")
+            self._data = mxnp.array(images[..., None], dtype="uint8")
 
         gluon.data.vision.FashionMNIST._get_data = get_data
     else:

@@ -1,8 +1,7 @@
 """d2l_utils for JAX: what touches arrays. Models are `flax.linen`; layout NHWC.
 
-The public names are those of the other framework modules; the shared half is in
-the framework-free core. TensorFlow is never loaded. A Flax model holds no weights:
-they are in its `variables`.
+The public names are those of the other framework modules; the shared half is in the
+framework-free core. A Flax model holds no weights: they are in its `variables`.
 """
 
 if "." not in __name__:
@@ -222,7 +221,8 @@ class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
 
     def to_tensors(self, images, labels):
-        return _resized(images, self.resize_matrices()), jnp.asarray(labels)
+        X = _resized(images, self.resize_matrices())
+        return X.block_until_ready(), jnp.asarray(labels)  # else many wait in memory
 
 
 class Trainer(_Trainer):

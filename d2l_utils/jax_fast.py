@@ -1,11 +1,12 @@
 """JAX on a CPU: the same step, with its slow operations written another way.
 
 XLA's CPU compiler spends most of a training step of a small convolutional network
-in three operations: the gradient of max pooling, which runs on one thread; the
-weight gradient of 1x1 convolutions; and convolutions whose kernel is larger than the
-map, where it lets the two change places. `faster` traces a function and evaluates
-what it recorded, operation by operation, with equal formulas in place of these. The
-result differs by rounding only. Nothing in JAX is changed, models need not know.
+in few operations: the gradient of max pooling, which runs on one thread; the
+gradients of weights in 1x1 convolutions and of biases; and convolutions whose kernel
+is larger than the map, where it lets the two change places. `faster` traces a
+function and evaluates what it recorded, operation by operation, with equal formulas in
+place of these. The result differs by rounding only. Nothing in JAX is changed, models
+need not know.
 """
 
 import itertools
@@ -50,6 +51,8 @@ def _evaluate(jaxpr, consts, args):
                 outputs = _padded_first(*inputs, eqn.params)
         elif name == "select_and_scatter_add":
             outputs = _max_pool_gradient(*inputs, eqn.params)
+        elif name == "reduce_sum":
+            outputs = _sum_of_rows(*inputs, eqn.params)
         elif name in INLINED:
             inner = eqn.params[INLINED[name]]
             known.update(zip(eqn.outvars, _evaluate(inner.jaxpr, inner.consts, inputs)))
@@ -115,6 +118,10 @@ def _matrix_product(x, kernel, p):
     if size_kernel != size_x:
         kernel = kernel.reshape([n for n, c in zip(kernel.shape, right) if c.islower()])
         right = "".join(c for c in right if c.islower())
+    summed = "".join(c for c in left if c in right and c not in flat)
+    if left[:-1] == right[:-1] == summed:  # a weight gradient: as one matrix each
+        x, kernel = (a.reshape(-1, a.shape[-1]) for a in (x, kernel))
+        left, right = f"f{left[-1]}", f"f{right[-1]}"
     y = jnp.einsum(
         f"{left},{right}->{flat}",
         x,
@@ -123,6 +130,14 @@ def _matrix_product(x, kernel, p):
         preferred_element_type=p["preferred_element_type"],
     )
     return jnp.expand_dims(y, [i for i, c in enumerate(out) if c.isupper()])
+
+
+def _sum_of_rows(x, p):
+    """The sum over all axes but the last, a bias gradient; None for any other."""
+    if p["axes"] != tuple(range(x.ndim - 1)) or x.ndim < 3 or x.dtype != jnp.float32:
+        return None
+    rows = x.reshape(-1, x.shape[-1])
+    return (jnp.ones((1, len(rows)), x.dtype) @ rows)[0]
 
 
 def _max_pool_gradient(g, x, p):

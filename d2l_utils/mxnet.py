@@ -158,9 +158,11 @@ class Classifier(ClassifierMixin, Module):
 def _resized(X, matrices, device):
     """Stored bytes (n, h, w) as float32 (n, 1, h', w') in [0, 1] on the device."""
     X = np.array(X, dtype="uint8", ctx=device).astype("float32") / 255
-    if matrices is not None:
-        R_h, R_w = (np.array(R, ctx=device) for R in matrices)
-        X = np.matmul(np.matmul(R_h, X), R_w.T)
+    if matrices is not None:  # matmul, which broadcasts, takes twice as long
+        for R in reversed([np.array(R, ctx=device) for R in matrices]):
+            X = npx.fully_connected(
+                X, R, num_hidden=len(R), no_bias=True, flatten=False
+            ).transpose(0, 2, 1)
     return np.expand_dims(X, 1)
 
 

@@ -73,3 +73,16 @@ def test_convolutions(kernel, stride, pad):
         swapped = "rhs_reversal"
         assert swapped in jax.jit(loss).lower(x, k).compile().as_text()
         assert swapped not in jax.jit(faster(loss)).lower(x, k).compile().as_text()
+
+
+def test_sums_of_rows():
+    """A bias gradient becomes a matrix product, other sums stay what they are."""
+    from jax import numpy as jnp
+
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.random((2, 5, 5, 7)), "float32")
+    assert " dot(" in check(lambda x: (2 * x).sum((0, 1, 2)), x)
+    for axes in ((1, 2), (0, 1, 3), None):
+        assert " dot(" not in check(lambda x, axes=axes: (2 * x).sum(axes), x)
+    counts = jnp.asarray(rng.integers(0, 9, (2, 5, 5, 7)))
+    assert " dot(" not in check(lambda x: x.sum((0, 1, 2)), counts)
