@@ -24,11 +24,16 @@ NETWORKS = {  # section, image size, images a round
     "GoogleNet": ("googlenet", 96, 512),
     "NiN28": ("nin", 28, 6_400),
 }
-DATA_SIZES = {28: 25_600, 96: 12_800, 224: 5_120}  # images a round
+DATA_SIZES = (28, 96, 224)
+DATA_IMAGES = 60_000  # all: what d2l takes to shuffle grows with their number
 ROUNDS, QUICK_ROUNDS = 5, 2
+OVERHEAD_ROUNDS = 10  # a difference of 2 % is within the spread of one pair
 QUICK_IMAGES = 128
 RECIPE = {"lr": 0.04, "settings": {"dropout": 0.2}}  # of NiN28, with momentum 0.9
 GOALS, MOST_EPOCHS = (0.8, 0.85), 8
+GROWTH = (  # batch size, images a round, of NiN28
+    (32, 6_400), (128, 6_400), (512, 6_400), (128, 1_600), (128, 25_600),
+)  # fmt: skip
 PRECISION_SEEDS = (1, 2, 3)
 BFLOAT16 = ("pytorch", "mxnet", "tensorflow")  # where Trainer(precision='auto') uses it
 
@@ -137,13 +142,12 @@ def stored_models(framework, theirs):
 # Cases ----------------------------------------------------------------------------
 
 
-def take_turns(contenders, rounds, words=("round",)):
-    """{(who, word): [images a second, one a round]}."""
-    rates = {}
+def take_turns(contenders, rounds):
+    """{who: [images a second, one a round]}."""
+    rates = {contender.who: [] for contender in contenders}
     for _ in range(rounds):
         for contender in contenders:
-            for word in words if contender.who == "ours" else ("round",):
-                rates.setdefault((contender.who, word), []).append(contender.rate(word))
+            rates[contender.who].append(contender.rate())
     return rates
 
 
@@ -156,34 +160,53 @@ def training_case(framework, network, rounds, images=None):
         names.append("model_fit")
     args = (framework, "training", network, size, images)
     contenders = [Contender(args[0], who, *args[1:]) for who in names]
-    rates = take_turns(contenders, rounds, ("round", "bare"))
-    ours = rates["ours", "round"]
+    rates = take_turns(contenders, rounds)
+    pairs = [
+        (contenders[0].rate(), contenders[0].rate("bare"))
+        for _ in range(OVERHEAD_ROUNDS)
+    ]
     record = {"what": "training", "network": network, "framework": framework}
     record |= {"size": size, "batch_size": BATCH_SIZE, "images": images}
     for contender in contenders:
         who = contender.who
-        record[who] = statistics.median(rates[who, "round"])
+        record[who] = statistics.median(rates[who])
         record[f"seconds_until_ready_{who}"] = contender.ready
         record[f"peak_bytes_{who}"] = contender.stop()
         if who != "ours":
-            put_ratio(record, who, ours, rates[who, "round"])
-    put_ratio(record, "bare", ours, rates["ours", "bare"])
+            put_ratio(record, who, rates["ours"], rates[who])
+    put_ratio(record, "bare", *zip(*pairs))
     return record
 
 
-def data_case(framework, size, rounds, images=None):
+def data_case(framework, size, rounds):
     """Images/s until the resized float32 batch is there."""
-    images = images or DATA_SIZES[size]
+    images = DATA_IMAGES
     args = (framework, "data", "NiN28", size, images)
     contenders = [Contender(args[0], who, *args[1:]) for who in ("ours", "d2l")]
     rates = take_turns(contenders, rounds)
     record = {"what": "data", "framework": framework, "size": size}
     record |= {"batch_size": BATCH_SIZE, "images": images}
     for contender in contenders:
-        record[contender.who] = statistics.median(rates[contender.who, "round"])
+        record[contender.who] = statistics.median(rates[contender.who])
         record[f"start_bytes_{contender.who}"] = contender.start_bytes
         record[f"peak_bytes_{contender.who}"] = contender.stop()
-    put_ratio(record, "data", rates["ours", "round"], rates["d2l", "round"])
+    put_ratio(record, "data", rates["ours"], rates["d2l"])
+    return record
+
+
+def growth_case(framework):
+    """Training images/s and peak memory of NiN28 over batch size and data size."""
+    record = {"what": "growth", "network": "NiN28", "framework": framework}
+    record["over"] = []
+    for batch_size, images in GROWTH:
+        args = (framework, "training", "NiN28", 28, images, {"batch_size": batch_size})
+        contenders = [Contender(args[0], who, *args[1:]) for who in ("ours", "d2l")]
+        rates = take_turns(contenders, QUICK_ROUNDS)
+        found = {"batch_size": batch_size, "images": images}
+        for contender in contenders:
+            found[contender.who] = statistics.median(rates[contender.who])
+            found[f"peak_bytes_{contender.who}"] = contender.stop()
+        record["over"].append(found)
     return record
 
 

@@ -95,6 +95,17 @@ def tables(records):
     head = ["", "s until trained once, ours", "d2l", "peak GB, ours", "d2l", "loop"]
     head.append("Trainer against its bare steps")
     made.append(("Start, memory, overhead", head, rows))
+    rows = [
+        [
+            f"{TITLES[r['framework']]}, {n['batch_size']}, {n['images']:,}",
+            *(f"{n[who]:,.0f}" for who in ("ours", "d2l")),
+            *(f"{n[f'peak_bytes_{who}'] / 1e9:.2f}" for who in ("ours", "d2l")),
+        ]
+        for r in find(records, "growth")
+        for n in r["over"]
+    ]
+    head = ["batch size, images", "images/s, ours", "d2l", "peak GB, ours", "d2l"]
+    made.append(("NiN28 over batch size and number of images", head, rows))
     rows = []
     for r in find(records, "accuracy"):
         cells = [TITLES[r["framework"]]]

@@ -36,7 +36,7 @@ def chosen(framework, quick):
     found += [(cases.training_case, name, rounds) for name in cases.NETWORKS]
     if framework in cases.BFLOAT16 and cpu_has_bfloat16():
         found.append((cases.precision_case,))
-    return [*found, (cases.accuracy_case,)]
+    return [*found, (cases.growth_case,), (cases.accuracy_case,)]
 
 
 def main(argv=None):
