@@ -82,6 +82,38 @@ class DataModule(HyperParameters):
     def val_dataloader(self):
         return self.get_dataloader(train=False)
 
+    def get_tensorloader(self, tensors, train, indices=slice(0, None)):
+        """Batches of the rows `indices` of tensors, as in the textbook's 3.3.
+
+        Uses `self.batch_size`; for training each pass has another order.
+        """
+        return TensorLoader(self, tuple(x[indices] for x in tensors), train)
+
+    def take(self, tensor, indices):
+        """Rows of a tensor, indices an array of integers."""
+        return tensor[indices]
+
+
+class TensorLoader:
+    """Batches of tensors that lie in memory; each pass is a new order."""
+
+    def __init__(self, data, tensors, train):
+        self.data, self.tensors, self.train = data, tensors, train
+        self.seed, self.epoch = current_seed(), 0
+
+    def __len__(self):
+        return math.ceil(len(self.tensors[0]) / self.data.batch_size)
+
+    def __iter__(self):
+        n, size = len(self.tensors[0]), self.data.batch_size
+        order = np.arange(n)
+        if self.train:
+            order = epoch_order(n, self.seed, self.epoch)
+        self.epoch += 1
+        for i in range(len(self)):
+            chosen = order[i * size : (i + 1) * size]
+            yield tuple(self.data.take(x, chosen) for x in self.tensors)
+
 
 class Loader:
     """Batches of one part of the data, as tensors; each pass is a new order."""

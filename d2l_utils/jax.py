@@ -10,7 +10,6 @@ if "." not in __name__:
         "sys.path. Start Python in another folder, or take that entry out."
     )
 
-import itertools
 import math
 from dataclasses import field
 from functools import partial
@@ -22,9 +21,9 @@ from d2l_utils.base import HyperParameters, Timer, add_to_class
 from d2l_utils.board import ProgressBoard, plot, show_images
 from d2l_utils.data import DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
+from d2l_utils.modules import ModuleMixin
 from d2l_utils.names import unknown_names
-from d2l_utils.training import ModuleMixin, Recorder
-from d2l_utils.training import Trainer as _Trainer
+from d2l_utils.training import Recorder
 from d2l_utils.weights import stored_path
 
 try:
@@ -43,7 +42,7 @@ try:
         try_all_gpus,
         try_gpu,
     )  # fmt: skip
-    from d2l_utils.jax_fast import faster
+    from d2l_utils.jax_states import get_key
     from d2l_utils.layers.jax import (
         clone,
         from_stored,
@@ -54,7 +53,7 @@ try:
         to_stored,
         trace,
     )  # fmt: skip
-    from d2l_utils.states import jax as states
+    from d2l_utils.trainers.jax import Trainer, resized
 except ImportError as error:
     raise base.missing_framework("JAX with Flax and Optax", "jax", error) from error
 
@@ -71,20 +70,11 @@ __getattr__ = unknown_names(__name__, __all__)
 init_cnn = nn.initializers.glorot_uniform()
 """Glorot-uniform weights (Glorot, Bengio 2010); pass it as `kernel_init`."""
 
-_key_numbers = itertools.count()
-
 
 def set_seed(seed):
     """Seed weights, dropout and the order of the data."""
-    global _key_numbers
     base.remember_seed(seed)
-    _key_numbers = itertools.count()
-
-
-def get_key():
-    """A PRNG key made from the seed; each call gives the next one."""
-    key = jax.random.PRNGKey(base.current_seed())
-    return jax.random.fold_in(key, next(_key_numbers))
+    jax_states.restart_keys()
 
 
 class Module(ModuleMixin, HyperParameters, nn.Module):
@@ -124,21 +114,16 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         raise NotImplementedError(message)
 
     def training_step(self, params, batch, state):
-        """((loss, aux), gradients) of a batch (*inputs, labels)."""
+        """(loss, gradients) of a batch (*inputs, labels)."""
         *X, Y = batch
-        loss = jax.value_and_grad(self.loss, has_aux=True)
-        value, grads = loss(params, tuple(X), Y, state)
-        self._plot_step(params, batch, state, value, train=True)
-        return value, grads
+        l, grads = jax.value_and_grad(self.loss)(params, tuple(X), Y, state)
+        self.plot("loss", l, train=True)
+        return l, grads
 
     def validation_step(self, params, batch, state):
         """Record the loss of a validation batch."""
         *X, Y = batch
-        value = self.loss(params, tuple(X), Y, state)
-        self._plot_step(params, batch, state, value, train=False)
-
-    def _plot_step(self, params, batch, state, value, train):
-        self.plot("loss", value[0], train)
+        self.plot("loss", self.loss(params, tuple(X), Y, state), train=False)
 
     def configure_optimizers(self):
         """SGD with `self.lr` and, where the model has it, `self.momentum`."""
@@ -157,6 +142,11 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         if inputs[0].ndim == 4:
             jax_states.build(self, inputs[0].shape)
         return jax.jit(clone(self, training=False).init)(key, *inputs)
+
+
+def _gives(state, Y_hat):
+    """The state with an apply_fn that gives what is known already."""
+    return state.replace(apply_fn=lambda *args, **kwargs: Y_hat)
 
 
 class Classifier(Module):
@@ -182,13 +172,24 @@ class Classifier(Module):
         compare = (Y_hat.argmax(axis=1) == Y.reshape(-1)).astype(jnp.float32)
         return compare.mean() if averaged else compare
 
-    def _plot_step(self, params, batch, state, value, train):
-        self.plot("loss", value[0], train)
-        Y_hat = value[1].get("Y_hat")
-        if Y_hat is not None:  # a loss that gives none has no accuracy recorded
-            known = state.replace(apply_fn=lambda *args, **kwargs: Y_hat)
-            acc = self.accuracy(params, tuple(batch[:-1]), batch[-1], known)
-            self.plot("acc", acc, train)
+    def training_step(self, params, batch, state):
+        """((loss, aux), gradients) of a batch (*inputs, labels)."""
+        *X, Y = batch
+        loss = jax.value_and_grad(self.loss, has_aux=True)
+        value, grads = loss(params, tuple(X), Y, state)
+        self.plot("loss", value[0], train=True)
+        if "Y_hat" in value[1]:  # else a second forward pass would be needed
+            known = _gives(state, value[1]["Y_hat"])
+            self.plot("acc", self.accuracy(params, tuple(X), Y, known), train=True)
+        return value, grads
+
+    def validation_step(self, params, batch, state):
+        """Record loss and accuracy of a validation batch."""
+        *X, Y = batch
+        l, aux = self.loss(params, tuple(X), Y, state)
+        self.plot("loss", l, train=False)
+        known = _gives(state, aux["Y_hat"]) if "Y_hat" in aux else state
+        self.plot("acc", self.accuracy(params, tuple(X), Y, known), train=False)
 
     def layer_summary(self, X_shape, key=None):
         """Print the output shape of every layer of `net` (textbook, 7.6).
@@ -206,111 +207,12 @@ class Classifier(Module):
         jax.eval_shape(partial(net.apply, method=show), shapes_of(self, X_shape), X)
 
 
-@jax.jit
-def _resized(X, matrices):
-    """Stored bytes (n, h, w) as float32 (n, h', w', 1) in [0, 1]."""
-    X = X.astype(jnp.float32) / 255
-    if matrices is not None:  # GPUs would round to TF32 by default
-        X = jnp.einsum(
-            "hi,nij,wj->nhw", matrices[0], X, matrices[1], precision="highest"
-        )
-    return X[..., None]
-
-
 class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
 
     def to_tensors(self, images, labels):
-        X = _resized(images, self.resize_matrices())
+        X = resized(images, self.resize_matrices())
         return X.block_until_ready(), jnp.asarray(labels)  # else many wait in memory
-
-
-class Trainer(_Trainer):
-    __doc__ = _Trainer.__doc__
-    gpus_there = staticmethod(num_gpus)
-
-    def find_device(self):
-        self.gpus = try_all_gpus()[: self.num_gpus]
-        self.device = self.gpus[0] if self.gpus else cpu()
-
-    def device_text(self):
-        return self.device.device_kind if self.keeps_data() else base.cpu_text()
-
-    def fit(self, model, data, key=None):
-        """Train the model on the data.
-
-        It starts from a copy of the weights that the model is bound to or was
-        trained to; else, or with a `key`, from fresh ones (default: `get_key()`).
-        """
-        self.prepare_data(data)
-        self.prepare_model(model)
-        self.optim = model.configure_optimizers()
-        self.prepare_state(model, key)
-        self.run_epochs()
-
-    def prepare_state(self, model, key):
-        known = model.scope is not None or (model._fitted is not None and key is None)
-        params_key, dropout_key = jax.random.split(get_key() if key is None else key)
-        inputs = jax.eval_shape(self.inputs, self.first_batch())[:-1]
-        variables = model.apply_init(inputs, params_key)
-        if known:  # copied, since the steps take over the memory
-            variables = jax.tree.map(jnp.copy, jax_states.variables_of(model))
-        evaluated, trained = clone(model, False), clone(model, True)
-        state = jax_states.make_state(evaluated, variables, self.optim, dropout_key)
-        self.state = model._fitted = jax.device_put(state, self.device)
-
-        def train_step(state, batch):
-            key = jax.random.fold_in(state.dropout_rng, state.step)
-            now = state.replace(apply_fn=trained.apply, dropout_rng=key)
-            (value, grads), recorded = self.recording(
-                model.training_step, state.params, self.inputs(batch), now
-            )
-            if self.gradient_clip_val > 0:
-                grads = self.clip_gradients(self.gradient_clip_val, grads)
-            stats = value[1].get("batch_stats", state.batch_stats)
-            return state.apply_gradients(grads=grads, batch_stats=stats), recorded
-
-        def val_step(state, batch):
-            args = state.params, self.inputs(batch), state
-            return self.recording(model.validation_step, *args)[1]
-
-        if self.device.platform == "cpu":
-            train_step, val_step = faster(train_step), faster(val_step)
-        self._train_step = jax.jit(train_step, donate_argnums=0)
-        self._val_step = jax.jit(val_step)
-
-    def keeps_data(self):
-        return self.device.platform != "cpu"
-
-    def state_tensors(self):
-        return states.tensors_of(self.state)
-
-    def restore(self, tensors):
-        state = states.restored(self.state, tensors, self.device)
-        self.state = self.model._fitted = state
-
-    def prepare_batch(self, batch):
-        return jax.device_put(tuple(batch), self.device)
-
-    def inputs(self, batch):
-        """Within a compiled step: stored bytes become images (n, h, w, 1)."""
-        X, *others = batch
-        if X.dtype == jnp.uint8:
-            X = _resized(X, self.data.resize_matrices())
-        return X, *others
-
-    def train_step(self, batch):
-        state, recorded = self._train_step(self.state, self.prepare_batch(batch))
-        self.state = self.model._fitted = state
-        return recorded
-
-    def val_step(self, batch):
-        return self._val_step(self.state, self.prepare_batch(batch))
-
-    def clip_gradients(self, grad_clip_val, grads):
-        norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(grads)))
-        scale = jnp.minimum(1, grad_clip_val / (norm + 1e-6))
-        return jax.tree.map(lambda g: g * scale, grads)
 
 
 def evaluate(model, data):

@@ -4,6 +4,7 @@ A Flax model holds no weights. Its Trainer keeps them in a TrainState; a model
 may also be bound to variables. Either is enough to predict with it.
 """
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -12,12 +13,27 @@ import numpy as np
 import optax
 from flax.training import train_state
 
-from d2l_utils import summary
+from d2l_utils import base, summary
 from d2l_utils.data import images_to_float
 from d2l_utils.layers.jax import channels_first, clone, trace
 
 CHANNELS_LAST = True
 PREDICT_BATCH = 256
+
+
+_key_numbers = itertools.count()
+
+
+def restart_keys():
+    """Begin anew with the keys that `get_key` gives."""
+    global _key_numbers
+    _key_numbers = itertools.count()
+
+
+def get_key():
+    """A PRNG key made from the seed; each call gives the next one."""
+    key = jax.random.PRNGKey(base.current_seed())
+    return jax.random.fold_in(key, next(_key_numbers))
 
 
 class TrainState(train_state.TrainState):
@@ -29,10 +45,13 @@ class TrainState(train_state.TrainState):
 
 def make_state(net, variables, tx, key):
     """A TrainState of these variables, the optimizer tx, and a PRNG key."""
-    return TrainState.create(
+    state = TrainState.create(
         apply_fn=net.apply, params=variables["params"], tx=tx,
         batch_stats=variables.get("batch_stats", {}), dropout_rng=key,
     )  # fmt: skip
+    # The textbook's own optimizer gives a class in place of its (empty) state.
+    made = (lambda x: x() if isinstance(x, type) else x)  # noqa: E731
+    return state.replace(opt_state=jax.tree.map(made, state.opt_state))
 
 
 def check(model, X_shape):

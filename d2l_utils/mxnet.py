@@ -13,7 +13,6 @@ if "." not in __name__:
 
 import contextlib
 import io
-import warnings
 
 import numpy as onp  # `np` is MXNet's, as in the notebooks
 
@@ -22,10 +21,10 @@ from d2l_utils.base import HyperParameters, Timer, add_to_class
 from d2l_utils.board import ProgressBoard, plot, show_images
 from d2l_utils.data import DataModule, images_to_float
 from d2l_utils.data import FashionMNIST as _FashionMNIST
+from d2l_utils.modules import ClassifierMixin, ModuleMixin
 from d2l_utils.mxnet_import import load_mxnet
 from d2l_utils.names import unknown_names
-from d2l_utils.training import ClassifierMixin, ModuleMixin, Recorder
-from d2l_utils.training import Trainer as _Trainer
+from d2l_utils.training import Recorder
 from d2l_utils.weights import stored_path
 
 try:
@@ -47,12 +46,10 @@ try:
         initialize,
         named_parameters,
         num_trained,
-        parameters,
         trace,
         undo_for,
     )  # fmt: skip
-    from d2l_utils.mxnet_bfloat16 import Graphs
-    from d2l_utils.states import mxnet as states
+    from d2l_utils.trainers.mxnet import Trainer, resized
 except (ImportError, OSError, AttributeError) as error:  # OSError: a C library
     raise base.missing_framework("MXNet", "mxnet", error) from error
 
@@ -68,7 +65,6 @@ __getattr__ = unknown_names(__name__, __all__)
 
 CHANNELS_LAST = False
 PREDICT_BATCH = 256
-STEPS_AHEAD = 8  # batches that wait on the device at most
 
 
 def set_seed(seed):
@@ -120,12 +116,29 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
 
     def configure_optimizers(self):
         """SGD with `self.lr` and, where the model has it, `self.momentum`."""
-        settings = {"learning_rate": self.lr, "momentum": getattr(self, "momentum", 0)}
-        return gluon.Trainer(self.collect_params(), "sgd", settings)
+        params, momentum = self.parameters(), getattr(self, "momentum", 0)
+        if isinstance(params, list):  # arrays, which Gluon's Trainer does not take
+            return __getattr__("SGD")(params, self.lr)
+        settings = {"learning_rate": self.lr, "momentum": momentum}
+        return gluon.Trainer(params, "sgd", settings)
+
+    def parameters(self):
+        """Gluon's parameters; where there are none, the arrays among attributes."""
+        params = self.collect_params()
+        if len(params):
+            return params
+        arrays = [x for x in vars(self).values() if isinstance(x, np.ndarray)]
+        inner = [x for x in self._children.values() if isinstance(x, Module)]
+        return arrays + [a for model in inner for a in model.parameters()]
 
     def apply_init(self, inputs, init=None):
         """Build deferred layers by a forward pass on `inputs`, then apply `init`."""
-        _build(self, tuple(inputs[0].shape))
+        if inputs[0].ndim == 4:
+            _build(self, tuple(inputs[0].shape))
+        else:
+            initialize(self)
+            with autograd.pause():
+                self(*(x.as_in_ctx(device_of(self)) for x in inputs))
         if init is not None:
             self.net.apply(init)
 
@@ -155,132 +168,12 @@ class Classifier(ClassifierMixin, Module):
                 print(layer.__class__.__name__, "output shape:\t", X.shape)
 
 
-def _rows_times(X, R):
-    """X @ R.T, X (n, i, j)."""
-    return npx.fully_connected(X, R, num_hidden=len(R), no_bias=True, flatten=False)
-
-
-def _resized(X, matrices, device):
-    """Stored bytes (n, h, w) as float32 (n, 1, h', w') in [0, 1] on the device."""
-    X = np.array(X, dtype="uint8", ctx=device).astype("float32") / 255
-    if matrices is not None:  # matmul, which broadcasts, takes four times as long
-        R_h, R_w = (np.array(R, ctx=device) for R in matrices)
-        X = _rows_times(X.transpose(0, 2, 1), R_h).transpose(0, 2, 1)
-        X = _rows_times(X, R_w)
-    return np.expand_dims(X, 1)
-
-
 class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
 
     def to_tensors(self, images, labels):
-        X = _resized(images, self.resize_matrices(), cpu())
+        X = resized(images, self.resize_matrices(), cpu())
         return X, np.array(labels, dtype="int32", ctx=cpu())
-
-
-def _on(device, x):
-    """An array of NumPy or MXNet on the device; float64 becomes float32."""
-    if isinstance(x, np.ndarray):
-        return x.as_in_ctx(device)
-    x = onp.asarray(x)
-    return np.array(x, dtype="float32" if x.dtype == "float64" else x.dtype, ctx=device)
-
-
-def _hybridize(model, active):
-    """Compile the net, or undo it; a plain Sequential is compiled in parts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that HybridSequential would be faster
-        model.hybridize(active, static_alloc=active, static_shape=active)
-
-
-class Trainer(_Trainer):
-    __doc__ = _Trainer.__doc__
-    gpus_there = staticmethod(num_gpus)
-    graphs = None  # of the model in training
-
-    def find_device(self):
-        self.gpus = try_all_gpus()[: self.num_gpus]
-        self.device = self.gpus[0] if self.gpus else cpu()
-
-    def device_text(self):
-        return base.cpu_text() if self.device == cpu() else str(self.device)
-
-    def bfloat16_is_faster(self):
-        compiled = self.graphs is None or self.graphs.blocks  # else blocks run as is
-        return bool(compiled) and self.device == cpu() and base.cpu_has_bfloat16()
-
-    def state_tensors(self):
-        return states.tensors_of(self.model, self.optim)
-
-    def restore(self, tensors):
-        states.restore(self.model, self.optim, tensors)
-
-    def seed_step(self, seed):
-        mx.random.seed(seed)
-
-    def prepare_model(self, model):
-        super().prepare_model(model)
-        *inputs, _ = self.prepare_batch(self.first_batch())
-        if inputs[0].ndim == 4:
-            _build(model, (1, *inputs[0].shape[1:]))
-        initialize(model)
-        if device_of(model) != self.device:
-            model.collect_params().reset_ctx(self.device)
-        # A fifth faster for NiN28 on a CPU; a last, shorter batch costs 50 ms.
-        _hybridize(model, True)
-        try:
-            with autograd.pause():
-                model(*(x[:1] for x in inputs))
-                npx.waitall()
-        except Exception:  # not every block can be traced: then it runs as it is
-            _hybridize(model, False)
-        self.graphs = Graphs(model)
-
-    def fit(self, model, data):
-        """Train the model on the data."""
-        try:
-            super().fit(model, data)
-        finally:
-            _hybridize(model, False)
-            self.graphs = None
-
-    def prepare_batch(self, batch):
-        X, *rest = batch
-        if isinstance(X, onp.ndarray) and X.dtype == "uint8":  # as it is stored
-            X = _resized(X, self.data.resize_matrices(), self.device)
-        return tuple(_on(self.device, x) for x in (X, *rest))
-
-    def train_step(self, batch):
-        batch = self.prepare_batch(batch)
-        self.graphs.use(low=self.in_bfloat16())
-        with autograd.record():
-            l, recorded = self.recording(self.model.training_step, batch)
-        l.backward()
-        if self.gradient_clip_val > 0:
-            self.clip_gradients(self.gradient_clip_val, self.model)
-        self.optim.step(1)  # 1, since the loss is a mean
-        self.wait_at_times(self.train_batch_idx)
-        return {
-            k: v.detach() if hasattr(v, "detach") else v for k, v in recorded.items()
-        }
-
-    def val_step(self, batch):
-        batch = self.prepare_batch(batch)
-        self.graphs.use(low=False)
-        self.wait_at_times(self.val_batch_idx)
-        return self.recording(self.model.validation_step, batch)[1]
-
-    def wait_at_times(self, step):
-        """Bound the work that waits in the engine: every step of it holds a batch."""
-        if step % STEPS_AHEAD == 0:
-            npx.waitall()
-
-    def clip_gradients(self, grad_clip_val, model):
-        grads = [p.grad() for p in parameters(model) if p.grad_req != "null"]
-        norm = np.sqrt(sum((g**2).sum() for g in grads))
-        scale = np.minimum(1.0, grad_clip_val / (norm + 1e-6))  # not read: no wait
-        for g in grads:
-            g *= scale
 
 
 def evaluate(model, data):

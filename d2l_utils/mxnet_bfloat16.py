@@ -11,6 +11,8 @@ import json
 
 import mxnet as mx
 
+from d2l_utils.layers.mxnet import parameters
+
 PRODUCTS = ("Convolution", "FullyConnected")
 FEWEST_WEIGHTS = 1000  # of a product: below, casting costs more than it saves
 CACHE = ("_cached_graph", "_cached_op", "_cached_op_args")
@@ -20,7 +22,7 @@ class Graphs:
     """The compiled blocks of a model, each with its graph in both precisions."""
 
     def __init__(self, model):
-        sizes = {p.name: p.data().size for p in model.collect_params().values()}
+        sizes = {p.name: p.data().size for p in parameters(model)}
         found = []
         model.apply(found.append)
         self.blocks = [b for b in found if getattr(b, "_cached_op", None)]

@@ -1,16 +1,17 @@
 """What to say of a name that a framework module does not have.
 
-Names of the textbook's older editions are answered with what to use now, other
-names with the public ones that are spelled alike. No framework is imported here.
+Names of other sections of the textbook are found in d2l_utils.extra; names of its
+older editions are answered with what to use now, others with the public ones that are
+spelled alike. No framework is imported here.
 """
 
 import difflib
+from importlib import import_module
 
 _TRAIN = "d2l.Trainer(max_epochs=10, num_gpus=1).fit(model, data)"
 _DATA = "d2l.FashionMNIST(batch_size=128, resize=(28, 28))"
 _EVALUATE = "d2l.evaluate(model, data), a dict with 'loss' and 'acc'"
 _LOSS = "the method `loss(y_hat, y)` of your d2l.Module"
-_FIGURE = "d2l.plot(..., figsize=(3.5, 2.5)), or matplotlib itself"
 _DOWNLOAD = f"{_DATA}, which finds, downloads and verifies its files"
 
 OLDER = {
@@ -35,7 +36,6 @@ OLDER = {
     "show_fashion_mnist": "data.visualize(batch)",
     "get_dataloader_workers": f"{_DATA}: it needs no worker processes",
     **dict.fromkeys(("download", "download_all", "DATA_HUB", "DATA_URL"), _DOWNLOAD),
-    **dict.fromkeys(("use_svg_display", "set_figsize", "set_axes"), _FIGURE),
     "sgd": "the framework's own SGD, which `configure_optimizers` returns",
     "linreg": "a d2l.Module of your own with one dense layer",
     "squared_loss": f"{_LOSS} with the framework's mean squared error",
@@ -55,12 +55,22 @@ def advice(name, public):
 
 
 def unknown_names(module, public):
-    """The `__getattr__` of a module: AttributeError that says what to use."""
+    """The `__getattr__` of a module.
+
+    Names that only other sections of the textbook use come from d2l_utils.extra,
+    loaded when the first of them is asked for. For any other, AttributeError that
+    says what to use.
+    """
+    package, _, name_of_module = module.rpartition(".")
 
     def __getattr__(name):
         text = f"module {module!r} has no attribute {name!r}"
-        # Names with an underscore are asked for by tools, and often.
-        hint = "" if name.startswith("_") else advice(name, public)
+        if name.startswith("_"):  # asked for by tools, and often
+            raise AttributeError(text)
+        extra = import_module(f"{package}.extra.{name_of_module}")
+        if name in extra.__all__:
+            return getattr(extra, name)
+        hint = advice(name, (*public, *extra.__all__))
         raise AttributeError(f"{text}. {hint}" if hint else text)
 
     return __getattr__

@@ -17,11 +17,12 @@ import numpy as np
 from d2l_utils import base, require, summary, weights
 from d2l_utils.base import HyperParameters, Timer, add_to_class
 from d2l_utils.board import ProgressBoard, plot, show_images
-from d2l_utils.data import DataModule, images_to_float
+from d2l_utils.data import DataModule as _DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
+from d2l_utils.data import images_to_float
+from d2l_utils.modules import ClassifierMixin, ModuleMixin
 from d2l_utils.names import unknown_names
-from d2l_utils.training import ClassifierMixin, ModuleMixin, Recorder
-from d2l_utils.training import Trainer as _Trainer
+from d2l_utils.training import Recorder
 from d2l_utils.weights import stored_path
 
 try:
@@ -46,7 +47,7 @@ try:
         num_elements,
         trace,
     )
-    from d2l_utils.states import tensorflow as states
+    from d2l_utils.trainers.tensorflow import Trainer, resized
 except ImportError as error:
     raise base.missing_framework("TensorFlow", "tensorflow", error) from error
 
@@ -80,30 +81,6 @@ def init_cnn(module):
         module.kernel.assign(glorot(module.kernel.shape))
         if module.use_bias:
             module.bias.assign(tf.zeros_like(module.bias))
-
-
-@contextlib.contextmanager
-def _policy(model, name):
-    """Layers compute by this Keras dtype policy; theirs come back afterwards."""
-    layers = list(model._flatten_layers())
-    before = [layer.dtype_policy for layer in layers]
-    for layer in layers:
-        layer.dtype_policy = name
-    try:
-        yield
-    finally:
-        for layer, policy in zip(layers, before):
-            layer.dtype_policy = policy
-
-
-@contextlib.contextmanager
-def _mode(model, training):
-    """Calls of the model run in this mode; what was set before is restored."""
-    before, model.training = model.training, training
-    try:
-        yield
-    finally:
-        model.training = before
 
 
 def _build(model, X_shape):
@@ -140,6 +117,12 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
             kwargs.setdefault("training", self.training)
         return super().__call__(*args, **kwargs)
 
+    def __setattr__(self, name, value):
+        if isinstance(value, tf.Variable):  # which Keras 3 would not train
+            trainable = value.trainable
+            value = tf.keras.Variable(value, dtype=value.dtype, trainable=trainable)
+        super().__setattr__(name, value)
+
     def call(self, X):
         return self.forward(X)
 
@@ -153,7 +136,10 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
 
     def apply_init(self, inputs, init=None):
         """Build the layers for `inputs`, then apply `init` to each of them."""
-        _build(self, tuple(inputs[0].shape))
+        if len(inputs[0].shape) == 4:
+            _build(self, tuple(inputs[0].shape))
+        else:
+            self(*inputs, training=False)
         if init is not None:
             for layer in self._flatten_layers(include_self=False):
                 init(layer)
@@ -187,105 +173,20 @@ class Classifier(ClassifierMixin, Module):
             print(layer.__class__.__name__, "output shape:\t", X.shape)
 
 
-def _resized(X, matrices):
-    """Stored bytes (n, h, w) as float32 (n, h', w', 1) in [0, 1]."""
-    X = tf.cast(X, tf.float32) / 255
-    if matrices is not None:
-        R_h, R_w = matrices
-        X = R_h @ X @ R_w.T
-    return X[..., None]
+class DataModule(_DataModule):
+    __doc__ = _DataModule.__doc__
+
+    def take(self, tensor, indices):
+        return tf.gather(tensor, indices)
 
 
-class FashionMNIST(_FashionMNIST):
+class FashionMNIST(_FashionMNIST, DataModule):
     __doc__ = _FashionMNIST.__doc__
 
     def to_tensors(self, images, labels):
         grow_memory()
-        X = _resized(images, self.resize_matrices())
+        X = resized(images, self.resize_matrices())
         return X, tf.convert_to_tensor(labels)
-
-
-class Trainer(_Trainer):
-    __doc__ = _Trainer.__doc__
-    gpus_there = staticmethod(num_gpus)
-
-    def find_device(self):
-        # Without a GPU asked for, the device is that of the caller's `with`.
-        self.device = try_gpu() if self.num_gpus else contextlib.nullcontext()
-
-    def fit(self, model, data):
-        """Train the model on the data."""
-        with self.device:
-            super().fit(model, data)
-
-    def device_text(self):
-        if "GPU" in tf.zeros(()).device:  # where TensorFlow computes now
-            return gpu_name()
-        threads = tf.config.threading.get_intra_op_parallelism_threads()
-        return base.cpu_text(threads or None)  # 0 stands for all
-
-    def bfloat16_is_faster(self):
-        if "GPU" not in tf.zeros(()).device:
-            return base.cpu_has_bfloat16()
-        return gpu_has_bfloat16()
-
-    def state_tensors(self):
-        return states.tensors_of(self.model, self.optim)
-
-    def restore(self, tensors):
-        states.restore(self.model, self.optim, tensors)
-
-    def prepare_model(self, model):
-        super().prepare_model(model)
-        batch = [tf.convert_to_tensor(x) for x in self.first_batch()]
-        # What a batch of any size is like, so that the steps are traced only once.
-        self.spec = tuple(tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in batch)
-        *inputs, _ = self.prepare_batch(batch)
-        if len(inputs[0].shape) == 4:
-            _build(model, (1, *inputs[0].shape[1:]))
-        else:
-            model(*inputs, training=False)
-
-    def run_epochs(self):
-        # Variables cannot be made inside the compiled steps.
-        self.optim.build(self.model.trainable_variables)
-        self.train_step = tf.function(self.update, autograph=False)
-        self.val_step = tf.function(self.validate, autograph=False)
-        for step in (self.train_step, self.val_step):
-            step.get_concrete_function(self.spec)
-        super().run_epochs()
-
-    def prepare_batch(self, batch):
-        *inputs, y = batch
-        if self.stored_bytes:
-            inputs = [_resized(inputs[0], self.data.resize_matrices())]
-        return (*inputs, y)
-
-    def update(self, batch):
-        """One update, compiled as `train_step`; returns the recorded values."""
-        variables = self.model.trainable_variables
-        batch = self.prepare_batch(batch)
-        policy = "mixed_bfloat16" if self.in_bfloat16() else "float32"
-        with (
-            _mode(self.model, training=True),
-            _policy(self.model, policy),
-            tf.GradientTape() as tape,
-        ):
-            l, recorded = self.recording(self.model.training_step, batch)
-        grads = tape.gradient(l, variables)
-        if self.gradient_clip_val > 0:
-            grads = self.clip_gradients(self.gradient_clip_val, grads)
-        self.optim.apply(grads, variables)
-        return recorded
-
-    def validate(self, batch):
-        """One validation batch, compiled as `val_step`."""
-        batch = self.prepare_batch(batch)
-        with _mode(self.model, training=False):
-            return self.recording(self.model.validation_step, batch)[1]
-
-    def clip_gradients(self, grad_clip_val, grads):
-        return tf.clip_by_global_norm(grads, grad_clip_val)[0]
 
 
 def evaluate(model, data):

@@ -19,9 +19,9 @@ from d2l_utils.base import HyperParameters, Timer, add_to_class
 from d2l_utils.board import ProgressBoard, plot, show_images
 from d2l_utils.data import DataModule, images_to_float
 from d2l_utils.data import FashionMNIST as _FashionMNIST
+from d2l_utils.modules import ClassifierMixin, ModuleMixin
 from d2l_utils.names import unknown_names
-from d2l_utils.training import ClassifierMixin, ModuleMixin, Recorder
-from d2l_utils.training import Trainer as _Trainer
+from d2l_utils.training import Recorder
 from d2l_utils.weights import stored_path
 
 try:
@@ -41,7 +41,7 @@ try:
         try_gpu,
     )  # fmt: skip
     from d2l_utils.layers.torch import device_of, evaluating, named_tensors, trace
-    from d2l_utils.states import torch as states
+    from d2l_utils.trainers.torch import Trainer, resized
 except ImportError as error:
     raise base.missing_framework("PyTorch", "torch", error) from error
 
@@ -103,10 +103,16 @@ def _build(model, X_shape):
     name = type(model).__name__
     summary.check_size(name, X_shape, attempt, CHANNELS_LAST)
     if lazy:
-        trace(model, X_shape)  # gives them PyTorch's own initial values
-        for module in lazy:
-            init_cnn(module)
+        _materialize(model, lambda: trace(model, X_shape))
     model._input_shape = tuple(X_shape[1:])
+
+
+def _materialize(model, run):
+    """Let lazy layers find their sizes in a forward pass, and initialize them."""
+    lazy = _unbuilt(model)
+    run()  # gives them PyTorch's own initial values
+    for module in lazy:
+        init_cnn(module)
 
 
 class Module(ModuleMixin, HyperParameters, nn.Module):
@@ -127,7 +133,12 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
 
     def apply_init(self, inputs, init=None):
         """Build lazy layers by a forward pass on `inputs`, then apply `init`."""
-        _build(self, tuple(inputs[0].shape))
+        if inputs[0].dim() == 4:
+            _build(self, tuple(inputs[0].shape))
+        else:
+            inputs = [x.to(device_of(self)) for x in inputs]
+            with evaluating(self):
+                _materialize(self, lambda: self(*inputs))
         if init is not None:
             self.net.apply(init)
 
@@ -159,103 +170,12 @@ class Classifier(ClassifierMixin, Module):
                 print(layer.__class__.__name__, "output shape:\t", X.shape)
 
 
-def _resized(X, matrices, device):
-    """Stored bytes (n, h, w) as float32 (n, 1, h', w') in [0, 1] on the device."""
-    X = torch.as_tensor(X, device=device).float().div_(255)
-    if matrices is not None:
-        R_h, R_w = (torch.tensor(R, device=device) for R in matrices)
-        X = R_h @ X @ R_w.T
-    return X.unsqueeze(1)
-
-
 class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
 
     def to_tensors(self, images, labels):
-        X = _resized(images, self.resize_matrices(), cpu())
+        X = resized(images, self.resize_matrices(), cpu())
         return X, torch.as_tensor(labels).long()
-
-
-class Trainer(_Trainer):
-    __doc__ = _Trainer.__doc__
-    gpus_there = staticmethod(num_gpus)
-
-    def find_device(self):
-        self.gpus = try_all_gpus()[: self.num_gpus]
-        self.device = self.gpus[0] if self.gpus else cpu()
-
-    def device_text(self):
-        if self.device.type == "cuda":
-            return torch.cuda.get_device_name(self.device)
-        if self.device.type == "cpu":
-            return base.cpu_text(torch.get_num_threads())
-        return str(self.device)
-
-    def bfloat16_is_faster(self):
-        if self.device.type == "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        return self.device.type == "cpu" and base.cpu_has_bfloat16()
-
-    def keeps_data(self):
-        return self.device.type != "cpu"
-
-    def put(self, arrays):
-        return tuple(torch.as_tensor(x, device=self.device) for x in arrays)
-
-    def state_tensors(self):
-        return states.tensors_of(self.model, self.optim)
-
-    def restore(self, tensors):
-        states.restore(self.model, self.optim, tensors)
-
-    def seed_step(self, seed):
-        torch.manual_seed(seed)
-
-    def prepare_model(self, model):
-        super().prepare_model(model)
-        X = self.prepare_batch(self.first_batch())[0]
-        if X.dim() == 4:
-            _build(model, (1, *X.shape[1:]))
-        # Convolutions are much faster on a CPU with channels innermost in memory.
-        model.to(self.device, memory_format=torch.channels_last)
-
-    def prepare_batch(self, batch):
-        *inputs, y = batch
-        y = torch.as_tensor(y, device=self.device)
-        if self.stored_bytes:
-            matrices = self.data.resize_matrices()
-            inputs = [_resized(inputs[0], matrices, self.device)]
-        inputs = [torch.as_tensor(x, device=self.device) for x in inputs]
-        if inputs[0].dim() == 4:
-            inputs[0] = inputs[0].contiguous(memory_format=torch.channels_last)
-        return (*inputs, y)
-
-    def train_step(self, batch):
-        if not self.model.training:
-            self.model.train()
-        batch = self.prepare_batch(batch)
-        # Entered anew in each step: it keeps bfloat16 copies of the weights.
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.in_bfloat16()
-        ):
-            l, recorded = self.recording(self.model.training_step, batch)
-        self.optim.zero_grad()
-        l.backward()
-        if self.gradient_clip_val > 0:
-            self.clip_gradients(self.gradient_clip_val, self.model)
-        self.optim.step()
-        return {k: torch.as_tensor(v).detach() for k, v in recorded.items()}
-
-    def val_step(self, batch):
-        if self.model.training:
-            self.model.eval()
-        with torch.no_grad():
-            return self.recording(
-                self.model.validation_step, self.prepare_batch(batch)
-            )[1]
-
-    def clip_gradients(self, grad_clip_val, model):
-        nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)
 
 
 def evaluate(model, data):

@@ -13,8 +13,8 @@ import numpy as np
 
 from d2l_utils import checkpoints, failures
 from d2l_utils.base import HyperParameters, current_seed, fast_mode, keep_memory
-from d2l_utils.board import ProgressBar
-from d2l_utils.data import FashionMNIST
+from d2l_utils.board import ProgressBar, to_numpy
+from d2l_utils.modules import COMPUTES, SPEAKS, gives_stored_bytes, is_ours
 
 PRECISIONS = ("auto", "float32")
 
@@ -37,48 +37,6 @@ def check_num_gpus(asked, there):
         )
 
 
-class ModuleMixin:
-    """What the `Module` of every framework shares (textbook, section 3.2)."""
-
-    _input_shape = None  # (C, H, W), known from the first batch on
-
-    def loss(self, y_hat, y):
-        raise NotImplementedError(f"{type(self).__name__} must define loss(y_hat, y).")
-
-    def plot(self, key, value, train):
-        """Record a value of this step; the Trainer averages and draws it.
-
-        The value stays on the device, so that a step need not wait for it.
-        """
-        self.trainer.record(key, value)
-
-    def training_step(self, batch):
-        """The loss of a batch, which the Trainer differentiates."""
-        l = self.loss(self(*batch[:-1]), batch[-1])
-        self.plot("loss", l, train=True)
-        return l
-
-    def validation_step(self, batch):
-        """Record the loss of a validation batch."""
-        self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
-
-
-class ClassifierMixin:
-    """What the `Classifier` of every framework shares (textbook, section 4.3)."""
-
-    def training_step(self, batch):
-        Y_hat = self(*batch[:-1])
-        l = self.loss(Y_hat, batch[-1])
-        self.plot("loss", l, train=True)
-        self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=True)
-        return l
-
-    def validation_step(self, batch):
-        Y_hat = self(*batch[:-1])
-        self.plot("loss", self.loss(Y_hat, batch[-1]), train=False)
-        self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=False)
-
-
 class Recorder:
     """Values of the steps of one epoch, on the device until they are read."""
 
@@ -96,18 +54,6 @@ class Recorder:
             pairs = [(n, float(v[key])) for n, v in self.rows if key in v]
             means[key] = sum(n * v for n, v in pairs) / sum(n for n, _ in pairs)
         return means
-
-
-def gives_stored_bytes(data):
-    """Whether the bytes of `data.batches` may stand for what its loaders give.
-
-    Not where a class of the user's overrides a loader.
-    """
-    loaders = ("get_dataloader", "train_dataloader", "val_dataloader", "to_tensors")
-    return isinstance(data, FashionMNIST) and all(
-        getattr(type(data), name).__module__.startswith("d2l_utils.")
-        for name in loaders
-    )
 
 
 def step_seed(seed, step):
@@ -176,13 +122,20 @@ class Trainer(HyperParameters):
 
     def in_bfloat16(self):
         """Whether training steps compute in bfloat16."""
-        return self.precision == "auto" and self.bfloat16_is_faster()
+        own = self.own_loop and is_ours(self.model, *COMPUTES)
+        return own and self.precision == "auto" and self.bfloat16_is_faster()
+
+    def may_compile(self):
+        """Whether nothing that runs in a step was written to see its values."""
+        return self.own_loop and is_ours(self.model, *SPEAKS)
 
     # The loop -------------------------------------------------------------------
 
     def prepare_data(self, data):
         self.data = data
-        self.stored_bytes = gives_stored_bytes(data)
+        self.own_loop = is_ours(self, "fit_epoch")
+        as_stored = self.own_loop and is_ours(self, "prepare_batch")
+        self.stored_bytes = as_stored and gives_stored_bytes(data)
         self.train_dataloader = data.train_dataloader()
         self.val_dataloader = data.val_dataloader()
         self.num_train_batches = len(self.train_dataloader)
@@ -214,6 +167,7 @@ class Trainer(HyperParameters):
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self.history, self.train_seconds, self.train_images = {}, 0.0, 0
         self.recorder, self.seconds = Recorder(), 0.0  # of this epoch, in training
+        self.val_recorder, self.recorded = Recorder(), None
         self.seed, self.between_steps = current_seed(), True
         model, board = self.model, self.model.board
         board.xlabel = board.xlabel or "epoch"
@@ -237,9 +191,10 @@ class Trainer(HyperParameters):
             for epoch in range(self.epoch, self.max_epochs):
                 self.epoch = epoch
                 self.fit_epoch()
+                self.end_epoch()
                 self.save_checkpoint(epoch + 1)
         except KeyboardInterrupt:
-            if self.between_steps:  # else a second interrupt cut a step in two
+            if self.own_loop and self.between_steps:  # else a step was cut in two
                 self.look_at_losses()
                 self.save_checkpoint(self.epoch)
             if board.display:
@@ -288,7 +243,7 @@ class Trainer(HyperParameters):
 
     def fit_epoch(self):
         """One pass over the training data and one over the validation data."""
-        val, done = Recorder(), len(self.recorder.rows)  # some, after a checkpoint
+        done = len(self.recorder.rows)  # some, after a checkpoint
         start = time.perf_counter() - self.seconds
         for batch in islice(self.batches(train=True), done, None):
             if self.checkpoint:
@@ -302,17 +257,26 @@ class Trainer(HyperParameters):
                 checkpoints.save(self)
             elif self.train_batch_idx % failures.LOOK_EVERY == 0:
                 self.look_at_losses()
-        results = {f"train_{k}": v for k, v in self.recorder.means().items()}  # waits
+        self.recorder.means()  # waits
         self.look_at_losses()
         self.seconds = time.perf_counter() - start
+        self.train_seconds += self.seconds
         if self.num_val_batches:
             for batch in self.batches(train=False):
-                self._step(self.val_step, batch, len(batch[-1]), val, False)
-            results |= {f"val_{k}": v for k, v in val.means().items()}
-        for key, value in {**results, "seconds": self.seconds}.items():
+                n = len(batch[-1])
+                self._step(self.val_step, batch, n, self.val_recorder, False)
+
+    def end_epoch(self):
+        """Put the means of an epoch into `history`."""
+        self.look_at_losses()
+        results = {f"train_{k}": v for k, v in self.recorder.means().items()}
+        results |= {f"val_{k}": v for k, v in self.val_recorder.means().items()}
+        if self.own_loop:
+            results["seconds"] = self.seconds
+        for key, value in results.items():
             self.history.setdefault(key, []).append(value)
-        self.train_seconds += self.seconds
-        self.recorder, self.seconds, self.looked = Recorder(), 0.0, 0
+        self.recorder, self.val_recorder = Recorder(), Recorder()
+        self.seconds, self.looked = 0.0, 0
 
     def _step(self, step, batch, n, recorder, train):
         with failures.Uninterrupted():
@@ -348,16 +312,24 @@ class Trainer(HyperParameters):
         if warning:
             warnings.warn(warning, failures.DeadNetworkWarning, stacklevel=2)
 
-    def record(self, key, value):
-        """Called by `Module.plot` during a step."""
-        self.recorded[key] = value
+    def record(self, key, value, train):
+        """Called by `Module.plot`: by a step, or in a loop of the reader's own."""
+        if self.recorded is not None:
+            self.recorded[key] = value
+            return
+        values = {key: float(to_numpy(value))}
+        (self.recorder if train else self.val_recorder).add(1, values)
+        self._draw(values, train)
+        if train and len(self.recorder.rows) % failures.LOOK_EVERY == 0:
+            self.look_at_losses()
 
     def recording(self, step, *args):
         """Run a step of the model; returns its result and what it recorded."""
         self.recorded = {}
-        result = step(*args)
-        recorded, self.recorded = self.recorded, {}
-        return result, recorded
+        try:
+            return step(*args), self.recorded
+        finally:
+            self.recorded = None
 
     def summary(self):
         """The results of the last epoch in one line."""
@@ -371,6 +343,7 @@ class Trainer(HyperParameters):
             )
             if key in last
         ]
-        rate = self.train_images / self.train_seconds
-        parts.append(f"{rate:,.0f} images/s on {self.device_text()}")
+        if self.train_images:
+            rate = self.train_images / self.train_seconds
+            parts.append(f"{rate:,.0f} images/s on {self.device_text()}")
         return ", ".join(parts)

@@ -3,7 +3,7 @@
 import math
 
 import mxnet as mx
-from mxnet import autograd, np
+from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
 
 from d2l_utils import summary
@@ -19,8 +19,11 @@ KINDS = {
 
 
 def parameters(block):
-    """All parameters of a block, in order of definition."""
-    return list(block.collect_params().values())
+    """All parameters of a block, in order of definition.
+
+    Gluon's own, also where a model's `collect_params` gives arrays of its own.
+    """
+    return list(gluon.Block.collect_params(block).values())
 
 
 def num_trained(block):

@@ -9,16 +9,14 @@ from one instance of a model to the next.
 import numpy as onp
 from mxnet import np
 
-
-def _params(model):
-    return list(model.collect_params().values())
+from d2l_utils.layers.mxnet import parameters
 
 
 def _slots(model, optim):
     """[(name, array)] of the optimizer, made where it has not stepped yet."""
     updater, own = optim._updaters[0], {id(p): i for i, p in enumerate(optim._params)}
     found = []
-    for number, param in enumerate(_params(model)):
+    for number, param in enumerate(parameters(model)):
         if id(param) not in own:  # not trained
             continue
         i = own[id(param)]
@@ -35,14 +33,14 @@ def _slots(model, optim):
 
 def tensors_of(model, optim):
     """{name: NumPy array} of all that training changes."""
-    found = [(f"model.{i}", p.data()) for i, p in enumerate(_params(model))]
+    found = [(f"model.{i}", p.data()) for i, p in enumerate(parameters(model))]
     found = {name: x.asnumpy() for name, x in found + _slots(model, optim)}
     return found | {"optim.steps": onp.array(optim._updaters[0].optimizer.num_update)}
 
 
 def restore(model, optim, tensors):
     """Put back what `tensors_of` gave, in place."""
-    for i, param in enumerate(_params(model)):
+    for i, param in enumerate(parameters(model)):
         param.set_data(np.array(tensors[f"model.{i}"]))
     for name, x in _slots(model, optim):
         x[:] = tensors[name]

@@ -1,0 +1,1 @@
+"""How each framework trains: the steps that the loop in `training` calls."""

@@ -1,0 +1,42 @@
+"""Notebooks in the style of the textbook run unchanged, and train.
+
+Those in tests/textbook are ours, written as the textbook's are: four tabs, its syntax,
+its names, its habits. Each runs in a process of its own, on a small part of the data,
+and says itself in its last cell whether it learned.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.editions import ROOT
+
+FOLDER = Path(__file__).parent / "textbook"
+NOTEBOOKS = sorted(p.stem for p in FOLDER.glob("*.md"))
+
+ON_FEW_IMAGES = """
+import sys
+from d2l_utils import data, run, sources
+sample = sources.load_sample()
+train, val = (type(s)(s.images[:n], s.labels[:n])
+              for s, n in ((sample.train, 1600), (sample.val, 200)))
+few = sample._replace(train=train, val=val)
+data.load_fashion_mnist = lambda root=None: few
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+def run_notebook(path, framework):
+    command = [sys.executable, "-c", ON_FEW_IMAGES, str(path), "--framework", framework]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_runs_and_learns(framework, name):
+    if name == "gluonbook" and framework != "mxnet":
+        pytest.skip("gluonbook was for MXNet only")
+    done = run_notebook(FOLDER / f"{name}.md", framework)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "0 failed" in done.stdout.splitlines()[-1]
