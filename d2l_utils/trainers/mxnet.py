@@ -17,18 +17,19 @@ STEPS_AHEAD = 8  # batches that wait on the device at most
 
 
 def _rows_times(X, R):
-    """X @ R.T, X (n, i, j)."""
+    """X @ R.T, X (..., i, j)."""
     return npx.fully_connected(X, R, num_hidden=len(R), no_bias=True, flatten=False)
 
 
 def resized(X, matrices, device):
     """Stored bytes (n, h, w) as float32 (n, 1, h', w') in [0, 1] on the device."""
     X = np.array(X, dtype="uint8", ctx=device).astype("float32") / 255
-    if matrices is not None:  # matmul, which broadcasts, takes four times as long
-        R_h, R_w = (np.array(R, ctx=device) for R in matrices)
-        X = _rows_times(X.transpose(0, 2, 1), R_h).transpose(0, 2, 1)
-        X = _rows_times(X, R_w)
-    return np.expand_dims(X, 1)
+    if matrices is None:
+        return np.expand_dims(X, 1)  # a copy in MXNet, so done while X is small
+    # matmul, which broadcasts, would take four times as long.
+    R_h, R_w = (np.array(R, ctx=device) for R in matrices)
+    X = _rows_times(X.transpose(0, 2, 1), R_h).transpose(0, 2, 1)
+    return _rows_times(np.expand_dims(X, 1), R_w)
 
 
 def _on(device, x):
