@@ -37,11 +37,9 @@ def numpy_image(image):
 
 def to_numpy(x):
     """A tensor of any framework, or anything array-like, as a NumPy array."""
-    if hasattr(x, "detach"):
-        x = x.detach().cpu()
     if hasattr(x, "asnumpy"):
         return x.asnumpy()
-    return np.asarray(x)
+    return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
 
 
 def set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend):

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from d2l_utils.base import HyperParameters, current_seed, fast_mode
+from d2l_utils.base import HyperParameters, current_seed, fast_mode, share_memory
 from d2l_utils.board import show_images
 from d2l_utils.sources import load_fashion_mnist
 
@@ -143,6 +143,7 @@ class FashionMNIST(DataModule):
         self.save_hyperparameters()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        share_memory()
         arrays = load_fashion_mnist(root)
         self.train, self.val = arrays.train, arrays.val
         self.source, self.is_sample = arrays.source, arrays.is_sample

@@ -50,7 +50,7 @@ def make_state(net, variables, tx, key):
         batch_stats=variables.get("batch_stats", {}), dropout_rng=key,
     )  # fmt: skip
     # The textbook's own optimizer gives a class in place of its (empty) state.
-    made = (lambda x: x() if isinstance(x, type) else x)  # noqa: E731
+    made = lambda x: x() if isinstance(x, type) else x  # noqa: E731
     return state.replace(opt_state=jax.tree.map(made, state.opt_state))
 
 

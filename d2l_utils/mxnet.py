@@ -125,7 +125,7 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
     def parameters(self):
         """Gluon's parameters; where there are none, the arrays among attributes."""
         params = self.collect_params()
-        if len(params):
+        if isinstance(params, list) or params.keys():
             return params
         arrays = [x for x in vars(self).values() if isinstance(x, np.ndarray)]
         inner = [x for x in self._children.values() if isinstance(x, Module)]
@@ -171,8 +171,12 @@ class Classifier(ClassifierMixin, Module):
 class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
 
+    def get_dataloader(self, train):
+        base.keep_memory()  # else its threads pay page faults for every batch
+        return super().get_dataloader(train)
+
     def to_tensors(self, images, labels):
-        X = resized(images, self.resize_matrices(), cpu())
+        X = resized(images, self.resize, cpu())
         return X, np.array(labels, dtype="int32", ctx=cpu())
 
 

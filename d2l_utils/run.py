@@ -2,8 +2,8 @@
 
 FILE is an .ipynb, or an .md in the textbook's syntax: code in fences that begin with
 ```{.python .input}, for some frameworks where the first line is `%%tab pytorch` or
-`#@tab pytorch`. Cells of other frameworks are left out. Each cell is reported; the
-exit status is 1 where one failed, 2 where names are asked of d2l that are not here.
+`#@tab pytorch`. Cells of other frameworks are left out. Each cell is reported, names
+asked of d2l that are not here are listed first; the exit status is 1 where one failed.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from d2l_utils.tab import FRAMEWORKS
 
 FENCE = re.compile(r"^```\{\.python \.input[^}]*\}\n(.*?)^```\s*$", re.M | re.S)
-FIRST = re.compile(r"^\s*(?:%%tab|#\s*@tab)\s+(.*)$")
+FIRST = re.compile(r"(?:%%tab|#\s*@tab)\s+(.*)$")
 MAGIC = re.compile(r"^\s*[%!].*$", re.M)
 
 
@@ -36,11 +36,7 @@ def read_cells(path):
 
 
 def for_tab(source, framework):
-    """The cell without its tab line; None where it is another framework's.
-
-    In the textbook's notebooks for one framework, which have `#@tab` comments, a cell
-    without one belongs to all.
-    """
+    """The cell without its tab line; None where it is another framework's."""
     first, _, rest = source.lstrip("\n").partition("\n")
     tabs = FIRST.match(first)
     if not tabs:
@@ -49,19 +45,55 @@ def for_tab(source, framework):
     return rest if {framework, "all"} & set(names) else None
 
 
-def names_of_d2l(source):
-    """{name: what d2l is} asked of d2l in a cell that may hold magics."""
+def cells_for(sources, framework):
+    """[(number, source)] of the cells that belong to a framework.
+
+    A cell without a tab line belongs to all; but to MXNet where the others have
+    `#@tab` comments only, as in the textbook's first edition.
+    """
+    firsts = [source.lstrip().partition("\n")[0] for source in sources]
+    tagged = [first for first in firsts if FIRST.match(first)]
+    first_edition = tagged and all(first.startswith("#") for first in tagged)
+    found = []
+    for number, (source, first) in enumerate(zip(sources, firsts), 1):
+        cell = for_tab(source, framework)
+        if first_edition and not FIRST.match(first) and framework != "mxnet":
+            cell = None
+        if cell is not None and cell.strip():
+            found.append((number, cell))
+    return found
+
+
+class Names(ast.NodeVisitor):
+    """Collects the names asked of d2l, but not under another framework's `if`."""
+
+    def __init__(self, framework):
+        self.framework, self.found = framework, set()
+
+    def visit_Attribute(self, node):
+        if isinstance(node.value, ast.Name) and node.value.id == "d2l":
+            self.found.add(node.attr)
+        self.generic_visit(node)
+
+    def visit_If(self, node):
+        test, selected = node.test, ("tab.selected", "d2lbook.tab.selected")
+        if isinstance(test, ast.Call) and ast.unparse(test.func) in selected:
+            tabs = {getattr(a, "value", None) for a in test.args}
+            for child in node.body if self.framework in tabs else node.orelse:
+                self.visit(child)
+        else:
+            self.generic_visit(node)
+
+
+def names_of_d2l(source, framework):
+    """The names asked of d2l in a cell, which may hold magics."""
     try:
         tree = ast.parse(MAGIC.sub("", source))
     except SyntaxError:  # said when the cell runs
         return set()
-    return {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "d2l"
-    }
+    names = Names(framework)
+    names.visit(tree)
+    return names.found
 
 
 def defined(sources):
@@ -72,7 +104,8 @@ def defined(sources):
 def missing(sources, framework):
     """The names asked of d2l that neither we nor the cells have, sorted."""
     ours = importlib.import_module(FRAMEWORKS[framework])
-    asked = set().union(*map(names_of_d2l, sources)) - defined(sources)
+    asked = set().union(*(names_of_d2l(s, framework) for s in sources))
+    asked -= defined(sources)
     return sorted(n for n in asked - set(ours.__all__) if not hasattr(ours, n))
 
 
@@ -84,23 +117,30 @@ def run(path, framework, out=print):
 
     import d2l_utils.as_d2l  # noqa: F401
 
-    cells = [for_tab(source, framework) for source in read_cells(path)]
-    numbered = [(i, c) for i, c in enumerate(cells, 1) if c is not None and c.strip()]
+    class Shell(InteractiveShell):
+        def enable_gui(self, gui=None):
+            """For %matplotlib: there is no window to show figures in."""
+
+    cells = read_cells(path)
+    numbered = cells_for(cells, framework)
     if not numbered:
         out(f"{path} has no cells for {framework}.")
         return 1
     lacking = missing([c for _, c in numbered], framework)
     if lacking:
         out(f"d2l_utils does not have: {', '.join('d2l.' + n for n in lacking)}")
-    shell, failed = InteractiveShell.instance(), 0
+    shell, failed = Shell.instance(), 0
+    shell.run_line_magic("colors", "nocolor")
     for number, source in numbered:
         start = time.perf_counter()
         result = shell.run_cell(source, store_history=False)
         word = "ok" if result.success else "FAILED"
         failed += not result.success
-        out(f"cell {number} of {len(cells)}: {word}, {time.perf_counter() - start:.1f} s")
+        out(
+            f"cell {number} of {len(cells)}: {word}, {time.perf_counter() - start:.1f} s"
+        )
     out(f"{path}, {framework}: {len(numbered) - failed} cells ran, {failed} failed.")
-    return 2 if lacking else int(bool(failed))
+    return int(bool(failed))
 
 
 def main(argv=None):

@@ -66,7 +66,12 @@ def set_seed(seed):
 
 
 def init_cnn(module):
-    """Glorot-uniform weights, zero biases (Glorot, Bengio 2010); for `apply`."""
+    """Glorot-uniform weights, zero biases (Glorot, Bengio 2010); for `apply`.
+
+    Lazy layers, which have no weights yet, get theirs like this when they are built.
+    """
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        return
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

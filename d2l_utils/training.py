@@ -127,7 +127,8 @@ class Trainer(HyperParameters):
 
     def may_compile(self):
         """Whether nothing that runs in a step was written to see its values."""
-        return self.own_loop and is_ours(self.model, *SPEAKS)
+        own = is_ours(self, "fit_epoch", "prepare_batch", "clip_gradients")
+        return own and is_ours(self.model, *SPEAKS)
 
     # The loop -------------------------------------------------------------------
 
@@ -184,7 +185,8 @@ class Trainer(HyperParameters):
         self.losses.steps, self.looked = self.train_batch_idx, len(self.recorder.rows)
         batch_size = getattr(self.data, "batch_size", 1)
         self.bar = ProgressBar(
-            self.max_epochs * self.num_train_batches * batch_size, board.display
+            self.max_epochs * self.num_train_batches * batch_size,
+            board.display and self.own_loop,
         )
         self.bar.update(self.train_images, self.epoch)
         try:

@@ -176,7 +176,9 @@ class Residual(nn.Module):
 
         Y = nn.relu(nn.BatchNorm(not self.training)(conv(3, self.strides, "conv1")(X)))
         Y = nn.BatchNorm(not self.training)(conv(3, 1, "conv2")(Y))
-        return nn.relu(Y + (conv(1, self.strides, "conv3")(X) if self.use_1x1conv else X))
+        return nn.relu(
+            Y + (conv(1, self.strides, "conv3")(X) if self.use_1x1conv else X)
+        )
 
 
 class ResNeXtBlock(nn.Module):

@@ -1,12 +1,14 @@
 """MXNet: training steps, and stored images as arrays. Layout NCHW."""
 
 import warnings
+from functools import lru_cache
 
 import numpy as onp
 from mxnet import autograd, gluon, np, npx
 from mxnet import random as mx_random
 
 from d2l_utils import base
+from d2l_utils.data import resize_matrices
 from d2l_utils.devices.mxnet import cpu, num_gpus, try_all_gpus
 from d2l_utils.layers.mxnet import device_of, initialize, parameters
 from d2l_utils.mxnet_bfloat16 import Graphs
@@ -16,20 +18,26 @@ from d2l_utils.training import Trainer as _Trainer
 STEPS_AHEAD = 8  # batches that wait on the device at most
 
 
-def _rows_times(X, R):
-    """X @ R.T, X (..., i, j)."""
-    return npx.fully_connected(X, R, num_hidden=len(R), no_bias=True, flatten=False)
+@lru_cache(maxsize=8)
+def _resizers(n, shape_in, shape_out, device):
+    """R_h n times over, as a batched product takes it, and R_w, on the device."""
+    R_h, R_w = (np.array(R, ctx=device) for R in resize_matrices(shape_in, shape_out))
+    return np.broadcast_to(R_h, (n, *R_h.shape)).copy(), R_w
 
 
-def resized(X, matrices, device):
-    """Stored bytes (n, h, w) as float32 (n, 1, h', w') in [0, 1] on the device."""
+def resized(X, size, device):
+    """Stored bytes (n, h, w) as float32 (n, 1, *size) in [0, 1] on the device."""
+    shape = X.shape[1:]
     X = np.array(X, dtype="uint8", ctx=device).astype("float32") / 255
-    if matrices is None:
-        return np.expand_dims(X, 1)  # a copy in MXNet, so done while X is small
-    # matmul, which broadcasts, would take four times as long.
-    R_h, R_w = (np.array(R, ctx=device) for R in matrices)
-    X = _rows_times(X.transpose(0, 2, 1), R_h).transpose(0, 2, 1)
-    return _rows_times(np.expand_dims(X, 1), R_w)
+    if shape == tuple(size):
+        return np.expand_dims(X, 1)
+    # np.matmul, which broadcasts, would take four times as long; expand_dims copies
+    # in MXNet, so it comes while the images are small.
+    R_h, R_w = _resizers(len(X), shape, tuple(size), device)
+    X = np.expand_dims(npx.batch_dot(R_h, X), 1)
+    return npx.fully_connected(
+        X, R_w, num_hidden=len(R_w), no_bias=True, flatten=False
+    )  # fmt: skip
 
 
 def _on(device, x):
@@ -100,7 +108,7 @@ class Trainer(_Trainer):
     def prepare_batch(self, batch):
         X, *rest = batch
         if isinstance(X, onp.ndarray) and X.dtype == "uint8":  # as it is stored
-            X = resized(X, self.data.resize_matrices(), self.device)
+            X = resized(X, self.data.resize, self.device)
         return tuple(_on(self.device, x) for x in (X, *rest))
 
     def train_step(self, batch):

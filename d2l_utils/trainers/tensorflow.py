@@ -10,7 +10,7 @@ from d2l_utils.states import tensorflow as states
 from d2l_utils.training import Trainer as _Trainer
 
 
-def _resized(X, matrices):
+def resized(X, matrices):
     """Stored bytes (n, h, w) as float32 (n, h', w', 1) in [0, 1]."""
     X = tf.cast(X, tf.float32) / 255
     if matrices is not None:

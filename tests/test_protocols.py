@@ -1,0 +1,182 @@
+"""What the textbook's readers override works as it did in d2l 1.0.3."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tools.editions import MODULES, ROOT
+
+# Names that a framework lacks, as d2l 1.0.3 does.
+NOT_IN = {
+    "tensorflow": {"randn", "swapaxes", "to"},
+    "jax": {"batch_matmul", "normal", "rand", "randn", "size"},
+}
+
+
+@pytest.fixture(autouse=True)
+def numpy_mode(framework):
+    """What every notebook for MXNet asks for in its first cell."""
+    if framework == "mxnet":
+        from mxnet import npx
+
+        npx.set_np()
+
+
+def small(d2l, name="LeNet", **kwargs):
+    d2l.set_seed(0)
+    model = getattr(d2l, name)(**kwargs)
+    model.board.display = False
+    return model
+
+
+def fit(d2l, model, epochs=1, trainer=None, batch_size=100):
+    trainer = (trainer or d2l.Trainer)(max_epochs=epochs, precision="float32")
+    trainer.fit(model, d2l.FashionMNIST(batch_size=batch_size))
+    return trainer
+
+
+def test_the_same_names_everywhere(framework, d2l):
+    from importlib import import_module
+
+    extra = import_module(d2l.__name__.replace("d2l_utils", "d2l_utils.extra"))
+    code = "from d2l_utils.extra import torch; print(*torch.__all__)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    expected = set(done.stdout.split()) - NOT_IN.get(framework, set())
+    assert set(extra.__all__) == expected and len(expected) > 45
+    assert all(getattr(d2l, name) is not None for name in expected)
+    assert not set(extra.__all__) & set(d2l.__all__)
+
+
+def test_the_extra_names_are_loaded_only_when_asked_for(framework):
+    module = MODULES[framework]
+    code = (
+        f"import sys; from d2l_utils import {module} as d2l\n"
+        f"d2l.Trainer; name = 'd2l_utils.extra.{module}'; assert name not in sys.modules\n"
+        "d2l.LeNet; assert name in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def counting(base, method, calls):
+    """A subclass whose method counts its calls, and looks at what it is given."""
+
+    def counted(self, *args, **kwargs):
+        calls.append(args)
+        return getattr(base, method)(self, *args, **kwargs)
+
+    return type("Counting", (base,), {method: counted, "__module__": __name__})
+
+
+@pytest.mark.parametrize("method, times", [("training_step", 4), ("plot", 4 * 2 + 2)])
+def test_what_a_reader_writes_runs_in_every_step(d2l, few, method, times):
+    """Compiled, it would run once or twice."""
+    calls = []
+    d2l.set_seed(0)
+    model = counting(d2l.LeNet, method, calls)()
+    model.board.display = False
+    trainer = fit(d2l, model)
+    assert len(calls) == times and trainer.train_batch_idx == 4
+    if method == "plot":
+        assert {key for key, *_ in calls} == {"loss", "acc"}
+        assert all(np.isfinite(float(value)) for _, value, *_ in calls)
+
+
+def test_the_plain_path_is_the_same_training(framework, d2l, few):
+    plain = fit(d2l, small(d2l), epochs=2).history
+    calls = []
+    d2l.set_seed(0)
+    model = counting(d2l.LeNet, "training_step", calls)()
+    model.board.display = False
+    ours = fit(d2l, model, epochs=2).history
+    for key in ("train_loss", "val_loss", "val_acc"):
+        np.testing.assert_allclose(ours[key], plain[key], rtol=1e-4)
+
+
+def test_prepare_batch_sees_what_the_loader_gives(d2l, layout, few):
+    seen = []
+
+    class Seeing(d2l.Trainer):
+        def prepare_batch(self, batch):
+            seen.append(batch)
+            return super().prepare_batch(batch)
+
+    fit(d2l, small(d2l), trainer=Seeing)
+    X, y = seen[-1]
+    assert tuple(X.shape) == layout(100, 1, 28, 28) and len(y) == 100
+    assert "float32" in str(X.dtype)
+    assert len(seen) >= 5
+
+
+def test_clip_gradients_may_be_replaced(d2l, few):
+    calls = []
+    trainer = counting(d2l.Trainer, "clip_gradients", calls)
+    trainer = trainer(max_epochs=1, gradient_clip_val=1e-9, precision="float32")
+    model = small(d2l, lr=1.0)
+    trainer.fit(model, d2l.FashionMNIST(batch_size=100))
+    assert calls
+
+
+def test_a_loss_of_ones_own(framework, d2l, few):
+    """Ten times the loss, ten times the steps."""
+
+    class Loud(d2l.LeNet):
+        if framework == "jax":
+
+            def loss(self, params, X, Y, state, averaged=True):
+                l, aux = super().loss(params, X, Y, state, averaged)
+                return 10 * l, {}  # as the textbook's, without what we add
+
+        else:
+
+            def loss(self, Y_hat, Y, averaged=True):
+                return 10 * super().loss(Y_hat, Y, averaged)
+
+    d2l.set_seed(0)
+    model = Loud()
+    model.board.display = False
+    history = fit(d2l, model).history
+    assert 20 < history["val_loss"][0] < 40 and 0 <= history["val_acc"][0] <= 1
+
+
+def test_corr2d(framework, d2l):
+    X, K = np.arange(9.0, dtype="float32").reshape(3, 3), np.ones((2, 2), "float32")
+    made = d2l.corr2d(d2l.tensor(X), d2l.tensor(K))
+    numbers = made.asnumpy() if hasattr(made, "asnumpy") else np.asarray(made)
+    np.testing.assert_allclose(numbers, [[8, 12], [20, 24]])
+
+
+def test_helpers(framework, d2l):
+    x = d2l.tensor([[1.0, 2.0], [3.0, 4.0]])
+    flat = d2l.reshape(x, (-1,))
+    assert tuple(flat.shape) == (4,)
+    assert float(d2l.reduce_sum(x)) == 10 and float(d2l.reduce_mean(x)) == 2.5
+    assert [int(i) for i in d2l.argmax(x, axis=1)] == [1, 1]
+    assert "int32" in str(d2l.astype(x, d2l.int32).dtype)
+    assert isinstance(d2l.numpy(x), np.ndarray)
+    assert tuple(d2l.concat((x, x), 0).shape) == (4, 2)
+    assert tuple(d2l.expand_dims(x, 0).shape) == (1, 2, 2)
+    assert tuple(d2l.transpose(d2l.zeros((2, 3))).shape) == (3, 2)
+
+
+def test_tensorloader(d2l):
+    d2l.set_seed(3)
+    w = d2l.tensor([2.0, -3.4])
+    data = d2l.SyntheticRegressionData(w, 4.2, num_train=100, num_val=10, batch_size=32)
+    loader = data.train_dataloader()
+    assert len(loader) == 4 and len(data.val_dataloader()) == 1
+    passes = [np.concatenate([np.asarray(_numpy(y)) for _, y in loader]) for _ in "ab"]
+    assert passes[0].shape == (100, 1)
+    assert not np.array_equal(*passes)
+    np.testing.assert_array_equal(*map(np.sort, (p.ravel() for p in passes)))
+    ordered = np.concatenate([_numpy(y) for _, y in data.val_dataloader()])
+    np.testing.assert_allclose(ordered, _numpy(data.y)[100:])
+
+
+def _numpy(x):
+    return x.asnumpy() if hasattr(x, "asnumpy") else np.asarray(x)
