@@ -11,8 +11,8 @@ from tools.editions import MODULES, ROOT
 WANTED = [
     "train_ch3", "train_ch5", "train_ch6", "train_ch13", "load_data_fashion_mnist",
     "evaluate_accuracy", "evaluate_accuracy_gpu", "Accumulator", "Animator",
-    "get_fashion_mnist_labels", "get_dataloader_workers", "use_svg_display",
-    "set_figsize", "sgd", "linreg", "squared_loss", "Benchmark",
+    "get_fashion_mnist_labels", "get_dataloader_workers", "sgd", "linreg",
+    "squared_loss", "Benchmark",
 ]  # fmt: skip
 
 
