@@ -67,6 +67,8 @@ def unknown_names(module, public):
         text = f"module {module!r} has no attribute {name!r}"
         if name.startswith("_"):  # asked for by tools, and often
             raise AttributeError(text)
+        if name == "plt":
+            return import_module("matplotlib.pyplot")
         extra = import_module(f"{package}.extra.{name_of_module}")
         if name in extra.__all__:
             return getattr(extra, name)

@@ -136,10 +136,9 @@ def run(path, framework, out=print):
         result = shell.run_cell(source, store_history=False)
         word = "ok" if result.success else "FAILED"
         failed += not result.success
-        out(
-            f"cell {number} of {len(cells)}: {word}, {time.perf_counter() - start:.1f} s"
-        )
-    out(f"{path}, {framework}: {len(numbered) - failed} cells ran, {failed} failed.")
+        seconds = time.perf_counter() - start
+        out(f"cell {number} of {len(cells)}: {word}, {seconds:.1f} s")
+    out(f"{path}, {framework}: {len(numbered) - failed} cells ran, {failed} failed")
     return int(bool(failed))
 
 

@@ -32,8 +32,6 @@ try:
     from d2l_utils.devices.tensorflow import (
         cpu,
         gpu,
-        gpu_has_bfloat16,
-        gpu_name,
         grow_memory,
         memory_stats,
         num_gpus,

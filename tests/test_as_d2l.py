@@ -169,7 +169,7 @@ def test_cells_of_a_textbook_source(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "x.ipynb").write_text("hello")
-    with pytest.raises(ValueError, match="neither an .md nor a notebook"):
+    with pytest.raises(ValueError, match="neither an"):
         run.read_cells(tmp_path / "x.ipynb")
 
 

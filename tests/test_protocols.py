@@ -54,8 +54,10 @@ def test_the_extra_names_are_loaded_only_when_asked_for(framework):
     module = MODULES[framework]
     code = (
         f"import sys; from d2l_utils import {module} as d2l\n"
-        f"d2l.Trainer; name = 'd2l_utils.extra.{module}'; assert name not in sys.modules\n"
-        "d2l.LeNet; assert name in sys.modules"
+        f"d2l.Trainer; name = 'd2l_utils.extra.{module}'\n"
+        "assert name not in sys.modules\n"
+        "d2l.LeNet; assert name in sys.modules and 'matplotlib' not in sys.modules\n"
+        "assert d2l.plt is sys.modules['matplotlib.pyplot']"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
@@ -129,8 +131,8 @@ def test_a_loss_of_ones_own(framework, d2l, few):
         if framework == "jax":
 
             def loss(self, params, X, Y, state, averaged=True):
-                l, aux = super().loss(params, X, Y, state, averaged)
-                return 10 * l, {}  # as the textbook's, without what we add
+                value = super().loss(params, X, Y, state, averaged)
+                return 10 * value[0], {}  # as the textbook's, without what we add
 
         else:
 

@@ -2,7 +2,7 @@
 
 from d2l_utils.board import set_axes
 
-__all__ = ["plt", "set_axes", "set_figsize", "use_svg_display"]
+__all__ = ["set_axes", "set_figsize", "use_svg_display"]
 
 
 def use_svg_display():
@@ -16,14 +16,7 @@ def use_svg_display():
 
 def set_figsize(figsize=(3.5, 2.5)):
     """Size of the figures to come, in inches; they are shown as SVG."""
+    from matplotlib import pyplot as plt
+
     use_svg_display()
-    __getattr__("plt").rcParams["figure.figsize"] = figsize
-
-
-def __getattr__(name):
-    """`plt` is matplotlib's pyplot, loaded when it is asked for."""
-    if name != "plt":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from matplotlib import pyplot
-
-    return pyplot
+    plt.rcParams["figure.figsize"] = figsize

@@ -8,7 +8,7 @@ import optax
 from flax import linen as nn
 from jax import numpy as jnp
 
-from d2l_utils.extra import drawing
+from d2l_utils.extra.drawing import set_axes, set_figsize, use_svg_display
 from d2l_utils.jax import Classifier, DataModule, HyperParameters, Module
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "SGD", "SoftmaxRegression", "SyntheticRegressionData", "abs", "arange", "argmax",
     "astype", "concat", "corr2d", "cos", "cosh", "exp", "expand_dims", "eye", "float32",
     "int32", "int64", "linspace", "log", "matmul", "meshgrid", "nn_Module", "numpy",
-    "ones", "ones_like", "plt", "reduce_mean", "reduce_sum", "repeat", "reshape",
+    "ones", "ones_like", "reduce_mean", "reduce_sum", "repeat", "reshape",
     "set_axes", "set_figsize", "sigmoid", "sin", "sinh", "stack", "swapaxes", "tanh",
     "tensor", "to", "transpose", "use_svg_display", "zeros", "zeros_like",
 ]  # fmt: skip
@@ -230,7 +230,3 @@ numpy, to = np.asarray, jax.device_put
 def reshape(x, *shape):
     """The array in another shape: a tuple, or its numbers."""
     return x.reshape(*shape)
-
-
-def __getattr__(name):
-    return getattr(drawing, name)

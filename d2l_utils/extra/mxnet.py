@@ -3,7 +3,7 @@
 from mxnet import gluon, init, np, npx
 from mxnet.gluon import nn
 
-from d2l_utils.extra import drawing
+from d2l_utils.extra.drawing import set_axes, set_figsize, use_svg_display
 from d2l_utils.mxnet import Classifier, DataModule, HyperParameters, Module
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "SGD", "SoftmaxRegression", "SyntheticRegressionData", "abs", "arange", "argmax",
     "astype", "batch_matmul", "concat", "corr2d", "cos", "cosh", "exp", "expand_dims",
     "eye", "float32", "int32", "int64", "linspace", "log", "matmul", "meshgrid",
-    "nn_Module", "normal", "numpy", "ones", "ones_like", "plt", "rand", "randn",
+    "nn_Module", "normal", "numpy", "ones", "ones_like", "rand", "randn",
     "reduce_mean", "reduce_sum", "repeat", "reshape", "set_axes", "set_figsize",
     "sigmoid", "sin", "sinh", "size", "stack", "swapaxes", "tanh", "tensor", "to",
     "transpose", "use_svg_display", "zeros", "zeros_like",
@@ -203,7 +203,3 @@ def size(a):
 def transpose(a):
     """The array with its axes in reverse order."""
     return a.T
-
-
-def __getattr__(name):
-    return getattr(drawing, name)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow.keras import layers as nn
 
-from d2l_utils.extra import drawing
+from d2l_utils.extra.drawing import set_axes, set_figsize, use_svg_display
 from d2l_utils.tensorflow import Classifier, DataModule, HyperParameters, Module
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "SGD", "SoftmaxRegression", "SyntheticRegressionData", "abs", "arange", "argmax",
     "astype", "batch_matmul", "concat", "corr2d", "cos", "cosh", "exp", "expand_dims",
     "eye", "float32", "int32", "int64", "linspace", "log", "matmul", "meshgrid",
-    "nn_Module", "normal", "numpy", "ones", "ones_like", "plt", "rand", "reduce_mean",
+    "nn_Module", "normal", "numpy", "ones", "ones_like", "rand", "reduce_mean",
     "reduce_sum", "repeat", "reshape", "set_axes", "set_figsize", "sigmoid", "sin",
     "sinh", "size", "stack", "tanh", "tensor", "transpose", "use_svg_display", "zeros",
     "zeros_like",
@@ -205,7 +205,3 @@ def size(a):
 def numpy(x):
     """A tensor as a NumPy array."""
     return x.numpy()
-
-
-def __getattr__(name):
-    return getattr(drawing, name)

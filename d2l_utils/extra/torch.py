@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2l_utils.extra import drawing
+from d2l_utils.extra.drawing import set_axes, set_figsize, use_svg_display
 from d2l_utils.torch import Classifier, DataModule, HyperParameters, Module
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "SGD", "SoftmaxRegression", "SyntheticRegressionData", "abs", "arange", "argmax",
     "astype", "batch_matmul", "concat", "corr2d", "cos", "cosh", "exp", "expand_dims",
     "eye", "float32", "int32", "int64", "linspace", "log", "matmul", "meshgrid",
-    "nn_Module", "normal", "numpy", "ones", "ones_like", "plt", "rand", "randn",
+    "nn_Module", "normal", "numpy", "ones", "ones_like", "rand", "randn",
     "reduce_mean", "reduce_sum", "repeat", "reshape", "set_axes", "set_figsize",
     "sigmoid", "sin", "sinh", "size", "stack", "swapaxes", "tanh", "tensor", "to",
     "transpose", "use_svg_display", "zeros", "zeros_like",
@@ -205,7 +205,3 @@ repeat = torch.Tensor.repeat
 def numpy(x):
     """A tensor as a NumPy array."""
     return x.detach().cpu().numpy()
-
-
-def __getattr__(name):
-    return getattr(drawing, name)
