@@ -230,7 +230,9 @@ def main(argv=None):
     path = ROOT / "README.md"
     readme = path.read_text(encoding="utf-8")
     if args.check:
-        return int(with_table(readme) != readme)
+        if with_table(readme) != readme:
+            sys.exit("The table in README.md is stale: python -m bench.report")
+        return 0
     path.write_text(with_table(readme), encoding="utf-8")
     for results_path, results in machines():
         results_path.with_suffix(".html").write_text(page(results), encoding="utf-8")
