@@ -1,6 +1,7 @@
 """`pytest` runs the framework-free tests, `pytest --framework jax` those of JAX."""
 
 import os
+import signal
 from importlib import import_module, util
 
 import numpy as np
@@ -19,6 +20,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "only(framework): a test of one framework")
     os.environ.update(nbval.JAX_CACHE)  # before JAX is imported
+    # A shell starts what runs in the background with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
