@@ -17,7 +17,7 @@ CHOSEN     := $(or $(FRAMEWORK),$(FRAMEWORKS))
 ONLY       := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--section $(SECTION))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab html test test-quick test-core parity nbval notebooks execute bench \
+.PHONY: help setup lab html exercises test test-quick test-core parity nbval notebooks execute bench \
   check clean
 
 help:  ## list the targets
@@ -31,6 +31,9 @@ lab: $(DONE)  ## open JupyterLab on notebooks/
 
 html: $(BOOK_DONE)  ## build the book in build/html from stored outputs
 	$(BOOK_PY) -m tools.pages $(if $(SECTION),--section $(SECTION))
+
+exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/exercises
+	$(BOOK_PY) -m tools.exercises
 
 test: check test-core $(FRAMEWORKS:%=test-%) parity nbval  ## run all tests
 

@@ -21,6 +21,7 @@ from d2l_utils.base import HyperParameters, Timer, add_to_class
 from d2l_utils.board import ProgressBoard, plot, show_images
 from d2l_utils.data import DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
+from d2l_utils.experiments import Experiments
 from d2l_utils.modules import ModuleMixin
 from d2l_utils.names import unknown_names
 from d2l_utils.training import Recorder
@@ -58,9 +59,9 @@ except ImportError as error:
     raise base.missing_framework("JAX with Flax and Optax", "jax", error) from error
 
 __all__ = [
-    "Classifier", "DataModule", "FashionMNIST", "HyperParameters", "Module",
-    "ProgressBoard", "Timer", "Trainer", "activations", "add_to_class", "cpu",
-    "evaluate", "get_key", "gpu", "init_cnn", "load_weights", "memory_stats",
+    "Classifier", "DataModule", "Experiments", "FashionMNIST", "HyperParameters",
+    "Module", "ProgressBoard", "Timer", "Trainer", "activations", "add_to_class",
+    "cpu", "evaluate", "get_key", "gpu", "init_cnn", "load_weights", "memory_stats",
     "num_gpus", "plot", "predict", "require", "reset_peak_memory", "resources",
     "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
     "try_all_gpus", "try_gpu",

@@ -20,6 +20,7 @@ from d2l_utils.board import ProgressBoard, plot, show_images
 from d2l_utils.data import DataModule as _DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.data import images_to_float
+from d2l_utils.experiments import Experiments
 from d2l_utils.modules import ClassifierMixin, ModuleMixin
 from d2l_utils.names import unknown_names
 from d2l_utils.training import Recorder
@@ -50,10 +51,10 @@ except ImportError as error:
     raise base.missing_framework("TensorFlow", "tensorflow", error) from error
 
 __all__ = [
-    "Classifier", "DataModule", "FashionMNIST", "HyperParameters", "Module",
-    "ProgressBoard", "Timer", "Trainer", "activations", "add_to_class", "cpu",
-    "evaluate", "gpu", "init_cnn", "load_weights", "memory_stats", "num_gpus",
-    "plot", "predict", "require", "reset_peak_memory", "resources",
+    "Classifier", "DataModule", "Experiments", "FashionMNIST", "HyperParameters",
+    "Module", "ProgressBoard", "Timer", "Trainer", "activations", "add_to_class",
+    "cpu", "evaluate", "gpu", "init_cnn", "load_weights", "memory_stats",
+    "num_gpus", "plot", "predict", "require", "reset_peak_memory", "resources",
     "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
     "try_all_gpus", "try_gpu",
 ]  # fmt: skip

@@ -58,8 +58,8 @@ def png(width, height):
     return base64.encodebytes(raw).decode()
 
 
-def text(source):
-    return SimpleNamespace(kind="markdown", source=source, tabs=ALL, tags=())
+def text(source, tags=()):
+    return SimpleNamespace(kind="markdown", source=source, tabs=ALL, tags=tags)
 
 
 def code(source, tabs=ALL, tags=()):

@@ -74,6 +74,29 @@ def test_set_up_is_left_out_and_facts_stand_at_the_foot(soup):
     assert not foot.find_next_sibling()
 
 
+def test_answers_are_folded_and_questions_are_not(tmp_path):
+    cells = [
+        text("# Exercises\n\nWhy?"),
+        code("given()"),
+        code("answer()", tags=("model", "solution")),
+        text("Because.", ("solution",)),
+        code("also()", tags=("solution",)),
+        code("check()"),
+        text("And why not?"),
+        text("No reason.", ("solution",)),
+    ]
+    assert pages.main(["--out", str(tmp_path)], make_book(tmp_path, cells)) == 0
+    soup = BeautifulSoup((tmp_path / "mini.html").read_text(), "html.parser")
+    first, second = soup.select("main > details")
+    assert not first.has_attr("open") and first.summary.text == "Answer"
+    for word in ("answer()", "Because.", "also()"):
+        assert word in first.text and soup.text.count(word) == first.text.count(word)
+    assert "No reason." in second.text and not second.select(".group")
+    for word in ("Why?", "given()", "check()", "And why not?"):
+        assert word not in first.text + second.text
+    assert len(soup.select("main > .group")) == 2
+
+
 def test_passages_for_some_tabs_are_labelled(soup):
     passages = soup.select(".only")
     assert [p["data-only"] for p in passages] == ["jax", "pytorch mxnet"]

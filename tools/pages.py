@@ -29,6 +29,7 @@ BOOK = "Companion notebooks for Dive into Deep Learning"
 LIMIT = 1_500_000  # bytes of a page that can still be mailed
 TEMPLATES = Path(__file__).parent / "templates"
 FENCE = re.compile(r":::(?:\{tab\}(?P<tabs>.*))?")
+ANSWER = "solution"  # tag of the cells that answer an exercise
 HIDDEN = {"setup", "chooser"}  # tags of cells that a reader of the page needs not
 STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github-dark"}
 # What a picture or a table says is not said again in text; scripts never get in.
@@ -111,7 +112,10 @@ def page_title(cells, default):
 
 
 def blocks(cells, path, frameworks):
-    """Yield ('text', passage) and ('group', indices) in reading order."""
+    """Yield ('text', passage, folded) and ('group', indices, folded) in order.
+
+    folded: whether the block is a part of the answer to an exercise.
+    """
     shown = [
         (i, c)
         for i, c in enumerate(cells)
@@ -119,17 +123,18 @@ def blocks(cells, path, frameworks):
     ]
     facts = [i for i, c in shown if c.kind == "code" and "facts" in c.tags]
     rest = [(i, c) for i, c in shown if i not in facts]
-    for kind, run in itertools.groupby(rest, lambda pair: pair[1].kind):
+    runs = itertools.groupby(rest, lambda p: (p[1].kind, ANSWER in p[1].tags))
+    for (kind, folded), run in runs:
         run = list(run)
         if kind == "code":
-            yield "group", [i for i, _ in run]
+            yield "group", [i for i, _ in run], folded
             continue
         for _, cell in run:
             line = first_line(path, cell.source)
             for passage in split_passages(cell.source, frameworks, path, line):
-                yield "text", passage
+                yield "text", passage, folded
     if facts:
-        yield "facts", facts
+        yield "facts", facts, False
 
 
 def group_cells(kind, number, indices, cells, editions, titles):
@@ -170,15 +175,21 @@ def page_notebook(cells, editions, titles, path):
                 cell.tabs, tuple(titles), place(path, first_line(path, cell.source))
             )
     made, number = [], 0
-    for kind, content in blocks(cells, path, tuple(titles)):
-        if kind == "text":
-            tabs, text, line = content
-            cell = v4.new_markdown_cell(text)
-            cell.metadata["d2l"] = {"kind": "text", "only": tabs, "line": line}
-            made.append(cell)
-        else:
-            number += 1
-            made += group_cells(kind, number, content, cells, editions, titles)
+    found = blocks(cells, path, tuple(titles))
+    for folded, run in itertools.groupby(found, lambda block: block[2]):
+        first = len(made)
+        for kind, content, _ in run:
+            if kind == "text":
+                tabs, text, line = content
+                cell = v4.new_markdown_cell(text)
+                cell.metadata["d2l"] = {"kind": "text", "only": tabs, "line": line}
+                made.append(cell)
+            else:
+                number += 1
+                made += group_cells(kind, number, content, cells, editions, titles)
+        if folded:
+            made[first].metadata.d2l["opens_answer"] = True
+            made[-1].metadata.d2l["closes_answer"] = True
     nb = v4.new_notebook(cells=made)
     nb.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
     return nb

@@ -30,7 +30,11 @@ from d2l_utils import weights
 from tools import parity_worker
 from tools.editions import FRAMEWORKS, ROOT
 
-CASES = (  # section, class, image size, dtype
+VARIANTS = (  # of nin_exercises, all but the one that is NiN28
+    "one 1x1", "three 1x1", "3x3", "dense head", "two steps", "NiN-11", "NiN-16",
+    "NiN-19", "five blocks",
+)  # fmt: skip
+CASES = (  # section, class or variant, image size, dtype
     ("nin", "NiN", 224, "float32"),
     ("nin", "NiN", 161, "float32"),
     ("nin", "NiN28", 28, "float32"),
@@ -40,6 +44,7 @@ CASES = (  # section, class, image size, dtype
     ("googlenet", "GoogleNet", 97, "float32"),
     ("nin", "NiN28", 28, "float64"),
     ("googlenet", "GoogleNet", 64, "float64"),
+    *(("nin_exercises", name, 28, "float32") for name in VARIANTS),
 )
 TOLERANCES = {
     "float32": {

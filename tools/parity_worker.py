@@ -251,9 +251,15 @@ ADAPTERS = {"pytorch": PyTorch, "mxnet": MXNet, "tensorflow": TensorFlow, "jax":
 # Measuring ----------------------------------------------------------------------
 
 
+def find_model(section, framework, name, replace=None):
+    """What makes the model of that name: a class, or one of the section's variants."""
+    namespace = cells.load(section, framework, replace)
+    return namespace.get("variants", {}).get(name) or namespace[name]
+
+
 def new_model(Model):
     """An instance that trains without momentum and dropout."""
-    there = inspect.signature(Model.__init__).parameters
+    there = inspect.signature(getattr(Model, "func", Model).__init__).parameters
     settings = {"lr": LR, "momentum": 0, "dropout": 0.0}
     return Model(**{k: v for k, v in settings.items() if k in there})
 
@@ -268,7 +274,7 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
     section, cls, size = case
     d2l = import_module(f"d2l_utils.{MODULES[framework]}")
     side = ADAPTERS[framework](dtype)
-    Model = cells.load(section, framework, replace)[cls]
+    Model = find_model(section, framework, cls, replace)
     X_all, y = images(size)
     public = dtype == "float32" and not forward_only
 
@@ -308,7 +314,7 @@ def make_weights(case, path):
     """Write the test weights of a case; PyTorch tells the names and shapes."""
     section, cls, size = case
     d2l = import_module("d2l_utils.torch")
-    model = new_model(cells.load(section, "pytorch")[cls])
+    model = new_model(find_model(section, "pytorch", cls))
     d2l.resources(model, (1, 1, size, size))  # builds it
     d2l.save_weights(model, path)
     shapes = {k: v.shape for k, v in weights.read(path)[0].items()}

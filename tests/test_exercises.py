@@ -1,0 +1,213 @@
+"""The exercises: their networks, the helper that compares, blank notebooks."""
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from d2l_utils.experiments import Experiments
+from d2l_utils.summary import count
+from tools import cells, editions, exercises
+from tools.editions import FRAMEWORKS, ROOT, SECTIONS
+from tools.parity import CASES, VARIANTS
+
+# Convolutions of each variant at 28 px, counted by hand: (channels in, channels out,
+# kernel size, pixels a side of the output).
+STEM = {  # the first convolution of each block, and the pixels behind the block
+    "NiN": [(1, 24, 3, 26), (24, 64, 3, 14), (64, 96, 4, 6), (96, 10, 3, 2)],
+    "two steps": [(1, 24, 3, 26), (24, 64, 3, 14), (64, 96, 4, 6), (96, 31, 3, 2),
+                  (31, 10, 3, 2)],
+    "family": [(1, 16, 3, 28), (16, 32, 3, 14), (32, 64, 3, 7), (64, 128, 3, 3),
+               (128, 128, 3, 3), (128, 10, 3, 3)],
+    "five blocks": [(1, 16, 3, 14), (16, 64, 3, 6), (64, 64, 3, 2), (64, 96, 3, 2),
+                    (96, 10, 3, 2)],
+}  # fmt: skip
+BY_HAND = {  # stem, following convolutions a block, their kernel size
+    "NiN": ("NiN", [2, 2, 2, 2], 1),
+    "one 1x1": ("NiN", [1, 1, 1, 1], 1),
+    "three 1x1": ("NiN", [3, 3, 3, 3], 1),
+    "3x3": ("NiN", [2, 2, 2, 2], 3),
+    "dense head": ("NiN", [2, 2, 2, 2], 1),
+    "two steps": ("two steps", [2, 2, 2, 0, 2], 1),
+    "NiN-11": ("family", [0, 0, 1, 1, 1, 2], 1),
+    "NiN-16": ("family", [1, 1, 2, 2, 2, 2], 1),
+    "NiN-19": ("family", [1, 1, 3, 3, 3, 2], 1),
+    "five blocks": ("five blocks", [2, 2, 2, 2, 2], 1),
+}
+
+
+def counted_by_hand(name):
+    stem, following, kernel = BY_HAND[name]
+    convs = []
+    for (c_in, c_out, k, size), n in zip(STEM[stem], following, strict=True):
+        convs += [(c_in, c_out, k, size)] + [(c_out, c_out, kernel, size)] * n
+    params = sum(i * o * k * k + o for i, o, k, _ in convs)
+    macs = sum(i * o * k * k * size * size for i, o, k, size in convs)
+    if name == "dense head":  # ten maps of 2x2 pixels
+        params, macs = params + 40 * 10 + 10, macs + 40 * 10
+    return params, macs
+
+
+def test_every_variant_has_its_counts(framework, d2l, layout):
+    variants = cells.load("nin_exercises", framework)["variants"]
+    assert set(variants) == set(BY_HAND)
+    for name, make in variants.items():
+        counted = d2l.resources(make(), layout(1, 1, 28, 28))
+        assert (counted.params, counted.macs) == counted_by_hand(name), name
+
+
+def test_the_described_network_is_that_of_the_section(framework, d2l, layout, nin):
+    described = cells.load("nin_exercises", framework)
+    shape = layout(1, 3, 224, 224)
+    ours = d2l.resources(described["Nin"](described["original"]), shape)
+    assert (ours.params, ours.macs) == (2_015_398, 830_041_864)
+    assert ours.rows == d2l.resources(nin["NiN"](), shape).rows
+    small = d2l.resources(described["variants"]["NiN"](), layout(1, 1, 28, 28))
+    assert small.rows == d2l.resources(nin["NiN28"](), layout(1, 1, 28, 28)).rows
+
+
+def test_an_integer_means_that_many_1x1_convolutions(framework, d2l, layout):
+    described = cells.load("nin_exercises", framework)
+    a, b = (
+        described["Nin"](((8, 3, 1, 1, conv1s), (10, 3, 1, 1)))
+        for conv1s in (2, ((1, 0), (1, 0)))
+    )
+    shape = layout(1, 1, 12, 12)
+    assert d2l.resources(a, shape).rows == d2l.resources(b, shape).rows
+
+
+def test_parity_has_every_variant():
+    compared = {name for section, name, *_ in CASES if section == "nin_exercises"}
+    assert compared == set(VARIANTS) == set(BY_HAND) - {"NiN"}
+
+
+# The helper ----------------------------------------------------------------------
+
+
+def history(accuracy, seconds):
+    return {"val_acc": [0.1, accuracy], "seconds": [99.0, seconds]}
+
+
+@pytest.fixture
+def trials():
+    made = Experiments(seeds=(1, 2, 3))
+    small, large = count([], 1234, (1,), 0), count([], 1_234_567, (1,), 0)
+    for accuracy, seconds in ((0.81, 5.0), (0.85, 4.0), (0.80, 9.0)):
+        made.add("small", object(), history(accuracy, seconds), small)
+    made.add("large", "a model", history(0.9, 7.0), large)
+    return made
+
+
+def test_the_table(trials):
+    lines = trials.table().split("\n")
+    assert len(lines) == 3 and len({line.index("  ", 50) for line in lines[1:]}) == 1
+    assert lines[1].split()[:4] == ["small", "1,234", "0", "5.0"]
+    assert lines[1].split()[4:] == ["0.820", "0.800", "0.850", "(3", "seeds)"]
+    assert lines[2].split()[1] == "1,234,567" and lines[2].endswith("(1 seed)")
+    assert trials.table("large").count("\n") == 1
+    assert trials.models("large") == ["a model"]
+
+
+def test_the_plot(trials):
+    from matplotlib import pyplot as plt
+
+    trials.plot("large", "small")
+    axes = plt.gcf().axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["large", "small"]
+    dots = [sorted(line.get_xdata()) for line in axes.lines[::2]]
+    assert dots == [[0.9], [0.80, 0.81, 0.85]]
+    assert axes.lines[3].get_xdata() == pytest.approx(0.82)
+    plt.close("all")
+
+
+def test_bad_names_and_seeds(trials):
+    with pytest.raises(ValueError, match=r"no results of 'huge'.*'small', 'large'"):
+        trials.table("huge")
+    with pytest.raises(ValueError, match="at least one seed"):
+        Experiments(seeds=())
+
+
+def test_fast_mode_keeps_one_seed(monkeypatch, capsys):
+    monkeypatch.setenv("D2L_UTILS_FAST", "1")
+    assert Experiments(seeds=(4, 5)).seeds == (4,)
+    assert "1 seed instead of 2" in capsys.readouterr().out
+
+
+# Blank notebooks -----------------------------------------------------------------
+
+
+def with_exercises():
+    return [s for s in SECTIONS if exercises.has_exercises(s)]
+
+
+def test_there_are_exercises():
+    assert "nin_exercises" in with_exercises() and "nin" not in with_exercises()
+
+
+@pytest.mark.parametrize("tab_name", FRAMEWORKS)
+def test_nothing_of_the_answers_is_left(tab_name, tmp_path):
+    exercises.main(["--out", str(tmp_path)])
+    for section in with_exercises():
+        path = tmp_path / tab_name / f"{section}.ipynb"
+        blank = nbformat.read(path, as_version=4)
+        nbformat.validate(blank)
+        edition = editions.edition(section, tab_name)
+        answers = checks = 0
+        for cell, full in zip(blank.cells, edition.cells, strict=True):
+            assert not cell.get("outputs") and not cell.get("execution_count")
+            tags = full.metadata.get("tags", [])
+            meta = cell.metadata.get("nbgrader")
+            assert (meta is not None) == bool({"solution", "check"} & set(tags))
+            if "solution" in tags:
+                answers += 1
+                assert cell.source in exercises.BLANK.values()
+                assert meta["solution"] and not meta["locked"]
+            else:
+                assert cell.source == full.source
+            if "check" in tags:
+                checks += 1
+                assert meta["grade"] and meta["locked"] and "assert" in cell.source
+        assert answers > 10 and checks >= 4
+        ids = [c.metadata.nbgrader.grade_id for c in blank.cells if "nbgrader" in
+               c.metadata]  # fmt: skip
+        assert len(ids) == len(set(ids))
+
+
+def validated(path):
+    """What nbgrader's validator says of a notebook, run in fast mode."""
+    code = (
+        "import sys\nfrom nbgrader.validator import Validator\n"
+        "v = Validator()\nv.validate_and_print(sys.argv[1])"
+    )
+    environ = {**os.environ, "D2L_UTILS_FAST": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        env=environ, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_nbgrader_accepts_our_answers_and_no_blank_ones(framework, tmp_path):
+    """The notebook without what trains: those cells hold nothing that is checked."""
+    pytest.importorskip("nbgrader", reason="nbgrader is not installed")
+    full = exercises.for_nbgrader("nin_exercises", framework, blank=False)
+    full.cells = [
+        c
+        for c in full.cells
+        if "nbgrader" in c.metadata or {"imports", "model"} & set(
+            c.metadata.get("tags", []))
+    ]  # fmt: skip
+    trains = "run(", "trials.", "measured("
+    for cell in full.cells:
+        if cell.cell_type == "code" and any(word in cell.source for word in trains):
+            cell.source = "pass"
+    path = tmp_path / "filled.ipynb"
+    path.write_text(editions.dumps(full))
+    assert "Success! Your notebook passes all the tests." in validated(path)
+    wrong = next(c for c in full.cells if "with_conv1s(3)" in c.source)
+    wrong.source = wrong.source.replace("with_conv1s(3)", "with_conv1s(4)")
+    path.write_text(editions.dumps(full))
+    assert "VALIDATION FAILED" in validated(path)
