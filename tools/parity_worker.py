@@ -39,7 +39,9 @@ def made_weights(shapes, seed=0):
     rng = np.random.default_rng(seed)
     made = {}
     for name, shape in shapes.items():
-        if name.endswith("weight"):
+        if name.endswith("var") or (name.startswith("bn") and name.endswith("weight")):
+            made[name] = rng.uniform(0.5, 1.5, shape)
+        elif name.endswith("weight"):
             std = np.sqrt(2 / np.prod(shape[1:]))
             made[name] = rng.normal(0, std, shape)
         else:  # mostly positive: a ReLU that is always off has no gradient
@@ -94,10 +96,11 @@ class PyTorch:
             return [(X := layer(X)).numpy() for layer in model.net]
 
     def learn(self, model, batch):
+        model.train()
         loss = model.loss(model(batch[0]), batch[1])
         loss.backward()
-        tensors = self.tensors(model)
-        gradients = {k: p.grad.numpy().copy() for k, p in tensors.items()}
+        tensors = self.tensors(model).items()
+        gradients = {k: p.grad.numpy().copy() for k, p in tensors if p.requires_grad}
         model.configure_optimizers().step()
         return loss.item(), gradients, self.named(model)
 
@@ -134,7 +137,8 @@ class MXNet:
         with self.autograd.record():
             loss = model.loss(model(batch[0]), batch[1])
         loss.backward()
-        gradients = {k: p.grad().asnumpy() for k, p in self.parameters.items()}
+        trained = {k: p for k, p in self.parameters.items() if p.grad_req != "null"}
+        gradients = {k: p.grad().asnumpy() for k, p in trained.items()}
         model.configure_optimizers().step(1)
         return loss.item(), gradients, self.named(model)
 
@@ -176,17 +180,20 @@ class TensorFlow:
     def learn(self, model, batch):
         variables = model.trainable_variables
         with self.tf.GradientTape() as tape:
-            loss = model.loss(model(batch[0]), batch[1])
+            loss = model.loss(model(batch[0], training=True), batch[1])
         gradients = tape.gradient(loss, variables)
         of = {id(v): g for v, g in zip(variables, gradients)}
-        stored = self.named(model, lambda v: of[id(v)])
+        stored = self.named(model, lambda v: of.get(id(v)))
         model.configure_optimizers().apply(gradients, variables)
         return float(loss), stored, self.named(model)
 
     def named(self, model, value=lambda variable: variable):
         c, h, w = model._input_shape
-        found = self.find(model, (1, h, w, c))
-        return {k: value(v).numpy().ravel()[at] for k, (v, at) in found.items()}
+        found = self.find(model, (1, h, w, c)).items()
+        found = {k: (value(v), at) for k, (v, at) in found}
+        return {
+            k: v.numpy().ravel()[at] for k, (v, at) in found.items() if v is not None
+        }
 
 
 class JAX:
@@ -230,16 +237,20 @@ class JAX:
         (module, variables), (X, y) = model.unbind(), batch
         cross_entropy = self.optax.softmax_cross_entropy_with_integer_labels
 
+        module = module.clone(training=True)
+
         def mean_loss(params):
-            return cross_entropy(module.apply({"params": params}, X), y).mean()
+            now = {**variables, "params": params}
+            y_hat, changed = module.apply(now, X, mutable=["batch_stats"])
+            return cross_entropy(y_hat, y).mean(), changed
 
         params, optimizer = variables["params"], module.configure_optimizers()
-        run = self.jit(self.jax.value_and_grad(mean_loss))
-        loss, gradients = run(params)
+        run = self.jit(self.jax.value_and_grad(mean_loss, has_aux=True))
+        (loss, changed), gradients = run(params)
         updates, _ = optimizer.update(gradients, optimizer.init(params), params)
         after = self.optax.apply_updates(params, updates)
         stored = self.stored(model, {"params": gradients})
-        return loss.item(), stored, self.stored(model, {"params": after})
+        return loss.item(), stored, self.stored(model, {**changed, "params": after})
 
     def named(self, model):
         return self.stored(model, self.variables_of(model))
@@ -304,9 +315,9 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
             after = side.named(trained)
     result["loss"] = np.array(loss)
     before = weights.read(path)[0]
-    for name, g in gradients.items():
-        result[f"gradient/{name}"] = g
-        result[f"update/{name}"] = after[name].astype(np.float64) - before[name]
+    result |= {f"gradient/{name}": g for name, g in gradients.items()}
+    for name, w in after.items():  # running means and variances among them
+        result[f"update/{name}"] = w.astype(np.float64) - before[name]
     return result
 
 
