@@ -12,12 +12,15 @@ BOOK_VENV := $(if $(wildcard $(DONE)),$(VENV),.venv-book)
 BOOK_PY   := $(BOOK_VENV)/bin/python
 BOOK_DONE := $(BOOK_VENV)/.done
 
+# reveal.js, which draws slides, from a package that carries it.
+REVEAL := build/reveal/sphinx_revealjs/_static/revealjs/dist
+
 FRAMEWORKS := pytorch mxnet tensorflow jax
 CHOSEN     := $(or $(FRAMEWORK),$(FRAMEWORKS))
 ONLY       := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--section $(SECTION))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab html exercises test test-quick test-core parity nbval notebooks execute bench \
+.PHONY: help setup lab html colab slides pdf exercises test test-quick test-core parity nbval notebooks execute bench \
   check clean
 
 help:  ## list the targets
@@ -30,7 +33,17 @@ lab: $(DONE)  ## open JupyterLab on notebooks/
 	$(PY) -m jupyterlab --notebook-dir notebooks
 
 html: $(BOOK_DONE)  ## build the book in build/html from stored outputs
-	$(BOOK_PY) -m tools.pages $(if $(SECTION),--section $(SECTION))
+	$(BOOK_PY) -m tools.colab --out build/html/notebooks $(ONLY)
+	$(BOOK_PY) -m tools.pages $(ONLY)
+
+colab: $(BOOK_DONE)  ## write notebooks that need no repository to build/colab
+	$(BOOK_PY) -m tools.colab $(ONLY)
+
+slides: $(BOOK_DONE) $(REVEAL)  ## write decks for lectures to build/slides
+	$(BOOK_PY) -m tools.slides --reveal $(REVEAL) $(ONLY)
+
+pdf: html  ## print the pages, a framework each, to build/pdf; needs Chromium
+	$(BOOK_PY) -m tools.pdf $(ONLY)
 
 exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/exercises
 	$(BOOK_PY) -m tools.exercises
@@ -90,5 +103,9 @@ $(VENV)/.done: requirements.txt pyproject.toml | python-version
 .venv-book/.done: requirements.txt pyproject.toml | python-version
 	$(PYTHON) -m venv .venv-book
 	.venv-book/bin/python -m pip install -q --disable-pip-version-check \
-	  -c requirements.txt jupytext latex2mathml nbconvert nbformat numpy
+	  -c requirements.txt jupytext latex2mathml nbconvert nbformat numpy setuptools wheel
 	@touch $@
+
+$(REVEAL): | $(BOOK_DONE)
+	$(BOOK_PY) -m pip install -q --disable-pip-version-check --no-deps --target build/reveal \
+	  sphinx-revealjs==3.2.1

@@ -29,7 +29,7 @@ $$
 |--:|:--|
 | 1 | 2 |
 
-See [the next section](other.md#Start), <kbd>Enter</kbd>.
+See [the next part](mini.md#Random-Numbers), <kbd>Enter</kbd>.
 <script>document.title = "hacked"</script>
 <a href="javascript:hack()" onclick="hack()">click</a>"""
 PASSAGES = """## Random Numbers
@@ -94,7 +94,7 @@ def run(cell, framework, index):
     )
 
 
-def make_book(folder, cells=None):
+def make_book(folder, cells=None, repository=None):
     """What tools.editions offers, for a made-up section in `folder`."""
     (folder / "img").mkdir(exist_ok=True)
     (folder / "img/boxes.svg").write_text(SVG)
@@ -117,6 +117,8 @@ def make_book(folder, cells=None):
         SECTIONS=("mini", "later"),
         FRAMEWORKS=ALL,
         TITLES=TITLES,
+        TEXTBOOK={"mini": ("mini.html", {"pytorch": 7, "jax": 8})},
+        github=lambda: repository,
         SourceError=LookupError,
         source_path=lambda section: folder / f"{section}.md",
         edition_path=lambda section, f: folder / f / f"{section}.ipynb",

@@ -17,6 +17,7 @@ import nbformat
 import tomllib
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from tools import launch
 from tools.reading import (
     FRAMEWORKS,
     ROOT,
@@ -46,6 +47,19 @@ DRAFTS = ("nin_exercises",)  # sections whose editions were not run yet: not in 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
+# Where the textbook has a section: its page, and the discussion for a framework.
+_NIN = "chapter_convolutional-modern/nin.html", {
+    "pytorch": 80, "mxnet": 79, "tensorflow": 332, "jax": 18003
+}  # fmt: skip
+_GOOGLENET = "chapter_convolutional-modern/googlenet.html", {
+    "pytorch": 82, "mxnet": 81, "tensorflow": 316, "jax": 18004
+}  # fmt: skip
+TEXTBOOK = {
+    "nin": _NIN, "nin_exercises": _NIN,
+    "googlenet": _GOOGLENET, "googlenet_exercises": _GOOGLENET,
+}  # fmt: skip
+
+
 # Writing notebooks --------------------------------------------------------------
 
 
@@ -53,6 +67,11 @@ def repository():
     """The repository that notebooks install from, or ''; see pyproject.toml."""
     with open(ROOT / "pyproject.toml", "rb") as file:
         return tomllib.load(file)["tool"]["d2l_utils"]["repository"]
+
+
+def github():
+    """'owner/name' of the repository on GitHub, or None while there is none."""
+    return launch.on_github(repository() or launch.git_remote(ROOT))
 
 
 def setup_source(framework):

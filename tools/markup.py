@@ -1,8 +1,9 @@
-"""Markdown to HTML that is safe and needs no network, for pages.py.
+"""Markdown to HTML that is safe and needs no network, for the pages of the book.
 
 Formulas become MathML, pictures data URIs, headings get permalinks, links to other
-sources lead to their pages, and HTML is cleaned of everything that could run. Knows
-nothing of tabs, cells and pages.
+sources lead to their pages, and HTML is cleaned of everything that could run. What a
+text defines and mentions (headings, figures, citations) is noted in `Marks`; where it
+leads is for pages.py to say. Knows nothing of tabs and cells.
 """
 
 import base64
@@ -10,6 +11,7 @@ import html
 import mimetypes
 import re
 import struct
+from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 
@@ -39,10 +41,37 @@ CSS = CSSSanitizer(allowed_css_properties=["text-align"])
 MARK = re.compile("\ue000(\\d+)\ue001")  # stands for a formula until the text is clean
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"
 OTHER_SOURCE = re.compile(r"([\w-]+)\.(?:md|ipynb)(#.*)?")
+NUMBER = r"\d+(?:\.\d+)*"
+MENTION = re.compile(
+    rf"\[(?P<reference>\d+)\]|\b[Ff]igure\s(?P<figure>{NUMBER})"
+    r"|\b[Ss]ection\s(?P<section>\d+(?:\.\d+)+)"
+)
+CAPTION = re.compile(
+    r'<p><em><a class="figure" href="figure:(?P<figure>[\d.]+)">(?P<name>[^<]*)</a>'
+    r"(?=\.\s)"
+)
+NOT_LINKED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
+REFERENCES = "References"  # the heading of the list of what is cited
 
 
 class PageError(Exception):
     """The book cannot be built; the message says where and what to do."""
+
+
+@dataclass
+class Marks:
+    """What the texts of one page define and mention, noted while they are rendered.
+
+    headings: (level, anchor, text). figures, references: their numbers. mentions:
+    (kind, number or address, place); the link of one is `href="KIND:NUMBER"` until
+    it is known where that is. texts: {anchor: text below it}, for searching.
+    """
+
+    headings: list = field(default_factory=list)
+    figures: list = field(default_factory=list)
+    references: list = field(default_factory=list)
+    mentions: list = field(default_factory=list)
+    texts: dict = field(default_factory=dict)
 
 
 def _allowed(tag, name, value):
@@ -107,17 +136,71 @@ class Text(IPythonRenderer):
     """Renders the text of one cell.
 
     folder: that of the source, for pictures. where: function of a string in the text
-    that gives its place for an error message. anchors: the headings' ids so far.
+    that gives its place for an error message. marks: the page's, so far. permalink:
+    the name of the links at headings.
     """
 
-    def __init__(self, folder, where, anchors):
+    def __init__(self, folder, where, marks, permalink):
         super().__init__(escape=False)
-        self.folder, self.where, self.anchors = folder, where, anchors
+        self.folder, self.where, self.marks = folder, where, marks
+        self.permalink = html.escape(permalink)
         self.formulas = []
 
     def render(self, source):
+        before = len(self.marks.headings)
         text = MarkdownWithMath(self, inline=_Inline(hard_wrap=False)).render(source)
-        return MARK.sub(lambda m: self.formulas[int(m[1])], sanitize(text))
+        text = sanitize(text)
+        if any(h[2] == REFERENCES for h in self.marks.headings[before:]):
+            text = self.list_references(text)
+        else:
+            text = CAPTION.sub(self.caption, self.link_mentions(text))
+        self.note_text(text, self.marks.headings[before - 1][1] if before else "")
+        return MARK.sub(lambda m: self.formulas[int(m[1])], text)
+
+    # What is defined and mentioned
+
+    def list_references(self, text):
+        head, opened, items = text.partition("<ol>")
+
+        def item(_):
+            self.marks.references.append(len(self.marks.references) + 1)
+            return f'<li id="reference-{self.marks.references[-1]}">'
+
+        return head + opened + re.sub("<li>", item, items)
+
+    def link_mentions(self, text):
+        """Links for [3], "Figure 8.3.1" and "section 8.3.5", but in code and links."""
+        made, inside = [], []
+        for part in re.split(r"(<[^>]*>)", text):
+            tag = re.match(r"<(/?)(\w+)", part)
+            if tag and tag[2] in NOT_LINKED:
+                inside.pop() if tag[1] else inside.append(tag[2])
+            elif not tag and not inside:
+                part = MENTION.sub(self.mention, part)
+            made.append(part)
+        return "".join(made)
+
+    def mention(self, found):
+        kind, number = found.lastgroup, found[found.lastgroup]
+        self.marks.mentions.append((kind, number, self.where(found[0])))
+        return f'<a class="{kind}" href="{kind}:{number}">{found[0]}</a>'
+
+    def caption(self, found):
+        """A figure's caption: here it is defined, not mentioned."""
+        number = found["figure"]
+        self.marks.mentions.remove(
+            next(m for m in self.marks.mentions if m[:2] == ("figure", number))
+        )
+        self.marks.figures.append(number)
+        return f'<p class="caption" id="figure-{number}"><em>{found["name"]}'
+
+    def note_text(self, text, anchor):
+        """Add the text to what is searched; anchor: the heading before it."""
+        parts = re.split(r'<h\d id="([^"]*)">.*?</h\d>', text, flags=re.S)
+        anchors = [anchor, *map(html.unescape, parts[1::2])]
+        for anchor, part in zip(anchors, parts[::2], strict=True):
+            said = f"{self.marks.texts.get(anchor, '')} {self.plain(part)}"
+            self.marks.texts[anchor] = " ".join(said.split())
 
     def plain(self, text):
         """Text without tags, for attributes; of formulas, their signs."""
@@ -145,16 +228,18 @@ class Text(IPythonRenderer):
         return self.formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", "block")
 
     def heading(self, text, level, **attrs):
-        anchor = base = self.plain(text).strip().replace(" ", "-")  # as in Jupyter
+        title = self.plain(text).strip()
+        anchor = base = title.replace(" ", "-")  # as in Jupyter
+        taken = {h[1] for h in self.marks.headings}
         for n in range(2, 1000):
-            if anchor not in self.anchors:
+            if anchor not in taken:
                 break
             anchor = f"{base}-{n}"
-        self.anchors.add(anchor)
+        self.marks.headings.append((level, anchor, title))
         return (
             f'<h{level} id="{html.escape(anchor)}">{text}'
             f'<a class="permalink" href="#{quote(anchor)}" '
-            f'aria-label="Link to this section">¶</a></h{level}>\n'
+            f'aria-label="{self.permalink}">¶</a></h{level}>\n'
         )
 
     def image(self, text, url, title=None):
@@ -166,6 +251,8 @@ class Text(IPythonRenderer):
         other = OTHER_SOURCE.fullmatch(url)
         if other:
             url = f"{other[1]}.html{other[2] or ''}"
+        if other or url.startswith("#"):
+            self.marks.mentions.append(("page", unquote(url), self.where(url)))
         return super().link(text, url, title)
 
     def block_html(self, html):

@@ -1,249 +1,141 @@
-"""The tabbed HTML book: `python -m tools.pages [--section S] [--out build/html]`.
+"""The tabbed HTML book: `python -m tools.pages [--section S] [--framework F]`.
 
-Each section becomes one self-contained page: the text once, every run of code
-cells as one group of tabs, a panel a framework, each code cell followed by its
-stored outputs. nbconvert renders the cells, templates/d2l holds structure, style
-and script, formulas become MathML. Nothing is run here, no framework imported;
-sources and editions are read by editions.py.
+Each section becomes one self-contained page: the cells as exporter.py renders them,
+in a frame with the contents of the book, a search, and links to the neighbours.
+Nothing is run here, no framework imported; sources and editions are read by
+editions.py. What was rendered is kept beside the pages, for the next build.
 """
 
 import argparse
 import base64
+import dataclasses
 import hashlib
+import html
 import importlib
-import itertools
-import os
+import json
 import re
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
-from jinja2 import pass_context
-from nbconvert import HTMLExporter
-from nbformat import v4
+import nbconvert
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pygments.formatters import HtmlFormatter
-from traitlets.config import Config
 
-from tools.markup import PageError, Text, picture, sanitize
+from tools import launch
+from tools.exporter import TEMPLATES, Body, render
+from tools.markup import Marks, PageError
+from tools.passages import page_title, place
 
-BOOK = "Companion notebooks for Dive into Deep Learning"
 LIMIT = 1_500_000  # bytes of a page that can still be mailed
-TEMPLATES = Path(__file__).parent / "templates"
-FENCE = re.compile(r":::(?:\{tab\}(?P<tabs>.*))?")
-ANSWER = "solution"  # tag of the cells that answer an exercise
-HIDDEN = {"setup", "chooser"}  # tags of cells that a reader of the page needs not
 STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github-dark"}
-# What a picture or a table says is not said again in text; scripts never get in.
-SHOWN_TYPES = ["image/png", "image/jpeg", "image/svg+xml", "text/html", "text/plain"]
+SCRIPTS = ("tabs.js", "page.js")
 
 
-# Sources ------------------------------------------------------------------------
+def strings(language="en"):
+    """What pages say by themselves."""
+    path = TEMPLATES / "strings" / f"{language}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def first_line(path, source):
-    """The line of the file where a cell's text begins; None if not found there."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    start = text.find(source)
-    return text.count("\n", 0, start) + 1 if source and start >= 0 else None
+# Where links lead ----------------------------------------------------------------
 
 
-def place(path, line=None):
-    """'notebooks/nin.md:12', as an error message names it."""
-    return os.path.relpath(path) + (f":{line}" if line else "")
+class Links:
+    """The places in all pages that texts can mention.
 
-
-def check_tabs(names, frameworks, where):
-    unknown = [n for n in names if n not in frameworks]
-    if unknown or not names:
-        raise PageError(
-            f"{where}: unknown tab {', '.join(map(repr, unknown)) or repr('')}: "
-            f"the tabs are {', '.join(frameworks)} and all."
-        )
-    return tuple(f for f in frameworks if f in names)
-
-
-def split_passages(text, frameworks, path, line=None):
-    """[(tabs or None, text, line)]: passages for all readers and for some tabs.
-
-    Raises PageError for a fence that is unknown, nested or not closed.
+    bodies: {section: Body} of the pages that are built. sections: all of the book;
+    None where it is not known, and a mention of another page stays plain text.
     """
-    passages, lines, tabs, opened = [], [], None, None
 
-    def end_passage(number):
-        if "".join(lines).strip():
-            start = line and line + number - len(lines)
-            passages.append((tabs, "\n".join(lines), start))
-        lines.clear()
+    def __init__(self, bodies, sections=None):
+        self.bodies, self.sections = bodies, sections
+        self.figures, self.headings, self.chapters = {}, {}, set()
+        for section, body in bodies.items():
+            for number in body.marks.figures:
+                self.figures.setdefault(number, section)
+            for level, anchor, title in body.marks.headings:
+                found = re.match(r"(\d+(\.\d+)+) ", title)
+                if found:
+                    self.headings.setdefault(found[1], (section, anchor))
+                    self.chapters |= {found[1]} if level == 1 else set()
 
-    rows = text.split("\n")
-    for number, row in enumerate(rows):
-        if not row.startswith(":::"):
-            lines.append(row)
-            continue
-        where = place(path, line and line + number)
-        fence = FENCE.fullmatch(row.strip())
-        if fence is None:
-            raise PageError(f"{where}: {row.strip()!r} is not a ':::{{tab}}' line.")
-        if fence["tabs"] is None and opened is None:
-            raise PageError(f"{where}: ':::' closes nothing.")
-        if fence["tabs"] is not None and opened is not None:
-            raise PageError(f"{where}: ':::{{tab}}' within the one of {opened}.")
-        end_passage(number)
-        tabs, opened = None, None
-        if fence["tabs"] is not None:
-            names = [n for n in re.split(r"[\s,]+", fence["tabs"]) if n]
-            tabs = frameworks if "all" in names else names
-            tabs, opened = check_tabs(tabs, frameworks, where), where
-    if opened is not None:
-        raise PageError(f"{opened}: ':::{{tab}}' is not closed with ':::'.")
-    end_passage(len(rows))
-    return passages
+    def find(self, section, kind, what, where):
+        """The address of a mention on a page; None if it is to stay plain text.
 
-
-def page_title(cells, default):
-    """The first heading, with its section number."""
-    for cell in cells:
-        found = re.search(r"^# +(.+)$", cell.source, re.M)
-        if cell.kind == "markdown" and found:
-            return re.sub(r"[`*$\\]", "", found[1]).strip()
-    return default
-
-
-# The notebook that nbconvert renders ---------------------------------------------
-
-
-def blocks(cells, path, frameworks):
-    """Yield ('text', passage, folded) and ('group', indices, folded) in order.
-
-    folded: whether the block is a part of the answer to an exercise.
-    """
-    shown = [
-        (i, c)
-        for i, c in enumerate(cells)
-        if (c.kind == "markdown" or c.tabs) and HIDDEN.isdisjoint(c.tags)
-    ]
-    facts = [i for i, c in shown if c.kind == "code" and "facts" in c.tags]
-    rest = [(i, c) for i, c in shown if i not in facts]
-    runs = itertools.groupby(rest, lambda p: (p[1].kind, ANSWER in p[1].tags))
-    for (kind, folded), run in runs:
-        run = list(run)
-        if kind == "code":
-            yield "group", [i for i, _ in run], folded
-            continue
-        for _, cell in run:
-            line = first_line(path, cell.source)
-            for passage in split_passages(cell.source, frameworks, path, line):
-                yield "text", passage, folded
-    if facts:
-        yield "facts", facts, False
-
-
-def group_cells(kind, number, indices, cells, editions, titles):
-    """The cells of one group of tabs; their metadata opens and closes panels."""
-    made = []
-    for framework in titles:
-        panel = []
-        for i in indices:
-            if framework not in cells[i].tabs:
-                continue
-            if i not in editions[framework]:
-                raise PageError(
-                    f"The {titles[framework]} edition lacks this cell of the source, "
-                    f"run `make notebooks`:\n{cells[i].source}"
-                )
-            ran = editions[framework][i]
-            panel.append(v4.new_code_cell(ran.source, outputs=ran.get("outputs", [])))
-        if not panel:
-            panel = [v4.new_markdown_cell(f"*No code for {titles[framework]} here.*")]
-        for cell in panel:
-            cell.metadata["transient"] = {"remove_source": kind == "facts"}
-            cell.metadata["d2l"] = {
-                "kind": kind, "group": number, "framework": framework
-            }  # fmt: skip
-        panel[0].metadata.d2l["opens_panel"] = True
-        panel[-1].metadata.d2l["closes_panel"] = True
-        made += panel
-    made[0].metadata.d2l["opens_group"] = True
-    made[-1].metadata.d2l["closes_group"] = True
-    return made
-
-
-def page_notebook(cells, editions, titles, path):
-    """One notebook that holds the whole page, for nbconvert."""
-    for cell in cells:
-        if cell.kind == "code" and cell.tabs:
-            check_tabs(
-                cell.tabs, tuple(titles), place(path, first_line(path, cell.source))
+        Raises PageError for one that the book should have and has not.
+        """
+        marks = self.bodies[section].marks
+        if kind == "reference":
+            if int(what) in marks.references:
+                return f"#reference-{what}"
+            raise PageError(
+                f"{where}: [{what}] is not in the list of references, "
+                f"which has {len(marks.references)}."
             )
-    made, number = [], 0
-    found = blocks(cells, path, tuple(titles))
-    for folded, run in itertools.groupby(found, lambda block: block[2]):
-        first = len(made)
-        for kind, content, _ in run:
-            if kind == "text":
-                tabs, text, line = content
-                cell = v4.new_markdown_cell(text)
-                cell.metadata["d2l"] = {"kind": "text", "only": tabs, "line": line}
-                made.append(cell)
+        if kind == "figure":
+            there = section if what in marks.figures else self.figures.get(what)
+            if there is None and self.sections is None:
+                return None
+            if there is None:
+                raise PageError(f"{where}: there is no Figure {what} in the book.")
+            return self.address(section, there, f"figure-{what}")
+        if kind == "section":
+            if what in self.headings:
+                return self.address(section, *self.headings[what])
+            of_book = any(what.startswith(f"{c}.") for c in self.chapters)
+            if of_book and self.sections is not None:
+                raise PageError(f"{where}: there is no section {what} in the book.")
+            return None  # of the textbook
+        page, _, anchor = what.partition("#")
+        there = page.removesuffix(".html") or section
+        if there not in (self.sections or [there]):
+            raise PageError(f"{where}: there is no section {there!r} to link to.")
+        if there not in self.bodies:
+            return None
+        headings = [h[1] for h in self.bodies[there].marks.headings]
+        if anchor and anchor not in headings:
+            raise PageError(f"{where}: {there} has no heading {anchor!r} to link to.")
+        return self.address(section, there, anchor)
+
+    @staticmethod
+    def address(here, there, anchor):
+        page = "" if here == there else f"{there}.html"
+        return f"{page}#{quote(anchor)}" if anchor else page
+
+    def resolve(self, section):
+        """The HTML of a section with the links of all mentions filled in."""
+        text = self.bodies[section].html
+        for kind, what, where in self.bodies[section].marks.mentions:
+            address = self.find(section, kind, what, where)
+            if kind == "page":
+                if address is None:  # not built: its text remains
+                    link = re.escape(html.escape(what, quote=True))
+                    text = re.sub(rf'<a href="{link}"[^>]*>(.*?)</a>', r"\1", text)
+                continue
+            link = f'<a class="{kind}" href="{kind}:{what}">'
+            if address is None:
+                text = re.sub(rf"{re.escape(link)}(.*?)</a>", r"\1", text, flags=re.S)
             else:
-                number += 1
-                made += group_cells(kind, number, content, cells, editions, titles)
-        if folded:
-            made[first].metadata.d2l["opens_answer"] = True
-            made[-1].metadata.d2l["closes_answer"] = True
-    nb = v4.new_notebook(cells=made)
-    nb.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
-    return nb
+                new = f'<a class="{kind}" href="{html.escape(address)}">'
+                text = text.replace(link, new)
+        return text
 
 
-def figure(output, mime, title):
-    """A picture among the outputs, as an <img>; its alt text from the metadata."""
-    alt = output.metadata.get(mime, {}).get("alt") or output.metadata.get("alt")
-    return picture(
-        output.data[mime], mime, alt or f"Figure: output of the {title} code"
-    )
+def search_index(bodies, titles):
+    """[[section, its title, [[anchor, heading, text], ...]], ...] of the whole book."""
+    index = []
+    for section, body in bodies.items():
+        names = {anchor: text for _, anchor, text in body.marks.headings}
+        parts = [
+            [anchor, names.get(anchor, titles[section]), text]
+            for anchor, text in body.marks.texts.items()
+        ]
+        index.append([section, titles[section], parts])
+    return index
 
 
-class PageExporter(HTMLExporter):
-    """nbconvert's HTML exporter with our template, MathML and embedded pictures."""
-
-    def __init__(self, path, titles, **options):
-        config = Config({"NbConvertBase": {"display_data_priority": SHOWN_TYPES}})
-        super().__init__(
-            config=config,
-            template_name="d2l",
-            extra_template_basedirs=[str(TEMPLATES)],
-            **options,
-        )
-        self.path, self.titles, self.anchors = Path(path), titles, set()
-        self.register_filter("sanitize", sanitize)
-        self.register_filter("figure", figure)
-
-    @pass_context
-    def markdown2html(self, context, source):
-        line = context["cell"].metadata.d2l.get("line")
-
-        def where(needle):
-            before = source[: max(source.find(needle), 0)]
-            return place(self.path, line and line + before.count("\n"))
-
-        return Text(self.path.parent, where, self.anchors).render(source)
-
-    def page(self, title):
-        """What the templates need besides the cells."""
-        script = (TEMPLATES / "d2l/tabs.js").read_text(encoding="utf-8")
-        sha = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        policy = (
-            "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-            f"script-src 'sha256-{sha}'; base-uri 'none'; form-action 'none'"
-        )
-        return {
-            "book": BOOK,
-            "title": title,
-            "titles": self.titles,
-            "style": stylesheet(self.titles),
-            "script": script,
-            "policy": policy,
-        }
+# Pages ---------------------------------------------------------------------------
 
 
 def stylesheet(titles):
@@ -267,25 +159,70 @@ def stylesheet(titles):
     return "\n".join(css) + "\n"
 
 
-def build_page(title, cells, editions, titles, path):
-    """The HTML of one section.
+def page(template, titles, t, **values):
+    """A whole page from one of the templates."""
+    scripts = [(TEMPLATES / "d2l" / s).read_text(encoding="utf-8") for s in SCRIPTS]
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
+        for s in scripts
+    )
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src {hashes}; base-uri 'none'; form-action 'none'"
+    )
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES / "d2l"), undefined=StrictUndefined
+    )
+    said = {key: t[key] for key in ("copy", "copy_label", "copied", "found", "nothing")}
+    data = {"t": said, "index": values["index"], "here": values.get("section", "")}
+    data = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return environment.get_template(template).render(
+        t=t,
+        titles=titles,
+        style=stylesheet(titles),
+        scripts=scripts,
+        policy=policy,
+        data=data.replace("<", "\\u003c"),  # or </script> in a text would end it
+        **values,
+    )
 
-    cells: those of the source, with kind, source, tabs and tags. editions:
-    {framework: {index of a source cell: executed notebook cell}}. titles:
-    {framework: name shown}, in the order of the tabs. path: the source file, whose
-    folder holds the pictures. Raises PageError for what cannot be shown.
-    """
-    exporter = PageExporter(path, titles)
-    nb = page_notebook(cells, editions, titles, Path(path))
-    resources = {"page": exporter.page(title)}
-    return exporter.from_notebook_node(nb, resources)[0] + "\n"
+
+def with_launch(text, bar):
+    """The HTML of the cells with the launch bar below the title."""
+    head, end, rest = text.partition("</h1>\n")
+    return head + end + bar + rest if end else bar + text
 
 
-def build_contents(rows, titles):
-    """The HTML of index.html; rows: (section, title, built, {framework: stored})."""
-    exporter = PageExporter("index.md", titles)
-    template = exporter.environment.get_template("contents.html.j2")
-    return template.render(resources={"page": exporter.page(BOOK)}, rows=rows) + "\n"
+def section_page(section, bodies, names, links, book, titles, t, index):
+    """The page of one section of a book."""
+    order = list(bodies)
+    i = order.index(section)
+    bar = launch.bar(book, section, titles, t)
+    return page(
+        "page.html.j2",
+        titles,
+        t,
+        section=section,
+        title=names[section],
+        body=with_launch(links.resolve(section), bar),
+        sections=[(s, names[s]) for s in order],
+        headings=[h for h in bodies[section].marks.headings if h[0] in (2, 3)],
+        before=order[i - 1] if i else None,
+        after=order[i + 1] if i + 1 < len(order) else None,
+        names=names,
+        index=index,
+    )
+
+
+def single(section, cells, editions, path, book):
+    """The page of a notebook that is not part of a book known here."""
+    t = strings()
+    names = {section: page_title(cells, section)}
+    bodies = {section: render(cells, editions, book.TITLES, path, t)}
+    return section_page(
+        section, bodies, names, Links(bodies), book, book.TITLES, t,
+        search_index(bodies, names),
+    )  # fmt: skip
 
 
 # The command --------------------------------------------------------------------
@@ -309,24 +246,42 @@ def check_outputs(edition, where):
                 )
 
 
-def build(book, out, only=None):
-    """Write the pages and index.html to `out`; returns the paths of the pages.
+def rendered(cells, editions, titles, path, t, cache):
+    """The Body of a section: from the cache if nothing it depends on has changed."""
+    key = hashlib.sha256(nbconvert.__version__.encode())
+    for file in (*sorted(Path(__file__).parent.glob("*.py")), *TEMPLATES.rglob("*.j2")):
+        key.update(file.read_bytes())
+    for file in [path, *sorted(path.parent.glob("img/*"))]:
+        key.update(file.read_bytes() if file.is_file() else b"")
+    parts = [[c.kind, c.source, c.tabs, c.tags] for c in cells]
+    key.update(json.dumps([parts, editions, titles, t, str(path)]).encode())
+    kept = cache / f"{path.stem}-{'-'.join(titles)}.json"
+    if kept.is_file():
+        stored = json.loads(kept.read_text(encoding="utf-8"))
+        if stored["key"] == key.hexdigest():
+            marks = {k: stored["marks"][k] for k in stored["marks"]}
+            return Body(stored["html"], Marks(**marks)), True
+    body = render(cells, editions, titles, path, t)
+    cache.mkdir(parents=True, exist_ok=True)
+    stored = {"key": key.hexdigest(), **dataclasses.asdict(body)}
+    kept.write_text(json.dumps(stored), encoding="utf-8")
+    return body, False
 
-    A section of which no edition has been run is left out of the book, one of which
-    only some have been run, or the one asked for, raises PageError.
+
+def bodies_of(book, frameworks, only, cache):
+    """({section: Body}, [(section, title, {framework: stored})]) of a book.
+
+    A section of which no edition has been run is left out. Raises PageError for one
+    of which only some have been run, and for one asked for that has not been.
     """
-    if only is not None and only not in book.SECTIONS:
-        raise PageError(
-            f"No section {only!r}: it is one of {', '.join(book.SECTIONS)}."
-        )
-    rows, made = [], {}
+    titles = {f: book.TITLES[f] for f in frameworks}
+    made, rows, t = {}, [], strings()
     for section in book.SECTIONS:
         cells = book.read_source(section)
-        editions = {f: book.edition_cells(section, f) for f in book.FRAMEWORKS}
+        editions = {f: book.edition_cells(section, f) for f in frameworks}
         stored = {f: is_stored(edition) for f, edition in editions.items()}
-        title = page_title(cells, section)
-        rows.append((section, title, all(stored.values()), stored))
-        if only not in (None, section) or (only is None and not any(stored.values())):
+        rows.append((section, page_title(cells, section), stored))
+        if only != section and not any(stored.values()):
             continue
         for f, edition in editions.items():
             where = place(book.edition_path(section, f))
@@ -336,30 +291,75 @@ def build(book, out, only=None):
                     f"run `make execute FRAMEWORK={f} SECTION={section}`."
                 )
             check_outputs(edition, where)
-        made[Path(out, f"{section}.html")] = build_page(
-            title, cells, editions, book.TITLES, book.source_path(section)
+        path = book.source_path(section)
+        made[section], _ = rendered(cells, editions, titles, path, t, cache)
+    return made, rows
+
+
+def build(book, out, only=None, framework=None):
+    """Write the pages to `out`; returns the paths of those that changed and of all.
+
+    only: one section alone; framework: without tabs, for this one. The contents are
+    written with the whole book. Raises PageError for what cannot be built.
+    """
+    if only is not None and only not in book.SECTIONS:
+        raise PageError(
+            f"No section {only!r}: it is one of {', '.join(book.SECTIONS)}."
         )
-    if not made:
+    if framework is not None and framework not in book.FRAMEWORKS:
+        raise PageError(
+            f"No framework {framework!r}: it is one of {', '.join(book.FRAMEWORKS)}."
+        )
+    out, t = Path(out), strings()
+    frameworks = (framework,) if framework else tuple(book.FRAMEWORKS)
+    cache = out.parent / f"{out.name}-cache"
+    bodies, rows = bodies_of(book, frameworks, only, cache)
+    if not bodies:
         raise PageError("No edition has stored outputs: run `make execute`.")
-    Path(out).mkdir(parents=True, exist_ok=True)
-    for path, html in made.items():
-        path.write_text(html, encoding="utf-8")
-    contents = build_contents(rows, book.TITLES)
-    Path(out, "index.html").write_text(contents, encoding="utf-8")
-    return list(made)
+    titles = {f: book.TITLES[f] for f in frameworks}
+    names = {section: title for section, title, _ in rows}
+    links, index = Links(bodies, book.SECTIONS), search_index(bodies, names)
+    pages = {
+        out / f"{section}.html": section_page(
+            section, bodies, names, links, book, titles, t, index
+        )
+        for section in bodies
+        if only in (None, section)
+    }
+    contents = page(
+        "contents.html.j2", titles, t, title=t["book"], rows=rows, names=names,
+        built=list(bodies), index=index,
+    )  # fmt: skip
+    if only is None or not (out / "index.html").exists():
+        pages[out / "index.html"] = contents
+    out.mkdir(parents=True, exist_ok=True)
+    changed = []
+    for path, text in pages.items():
+        size = len(text.encode())
+        if size > LIMIT:
+            raise PageError(
+                f"{place(path)} would have {size:,} bytes, more than the {LIMIT:,} "
+                "that can be mailed: make its figures smaller."
+            )
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed, list(pages)
 
 
 def main(argv=None, book=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--section", help="build the page of this section only")
+    parser.add_argument("--framework", help="without tabs, for one framework")
     parser.add_argument("--out", default="build/html", help="folder of the pages")
     args = parser.parse_args(argv)
     book = book or importlib.import_module("tools.editions")
+    out = Path(args.out, args.framework or "")
     try:
-        for path in build(book, args.out, args.section):
-            size = path.stat().st_size
-            note = " (over 1.5 MB: make its figures smaller)" * (size > LIMIT)
-            print(f"{path}  {size / 1000:.0f} kB{note}")
+        changed, made = build(book, out, args.section, args.framework)
+        for path in made:
+            note = "" if path in changed else "  (as before)"
+            print(f"{path}  {path.stat().st_size / 1000:.0f} kB{note}")
     except (PageError, book.SourceError) as error:
         print(error, file=sys.stderr)
         return 1

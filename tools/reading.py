@@ -99,28 +99,29 @@ def read_source(section):
 
 def own_cells(section):
     """The cells of a source, without those that it includes."""
-    parsed = []
-    for i, cell in enumerate(read_notebook(source_path(section)).cells):
-        where = f"{section}.md, cell {i + 1}"
-        tags = tuple(cell.metadata.get("tags", ()))
-        if cell.cell_type != "code":
-            for framework in FRAMEWORKS:
-                markdown_for(cell.source, framework, where)  # raises if unbalanced
-            parsed.append(SourceCell("markdown", cell.source, FRAMEWORKS, tags, where))
-            continue
-        first, newline, rest = cell.source.partition("\n")
-        try:
-            tabs = tab.parse(first)
-        except ValueError as error:
-            raise SourceError(f"{where}: {error}") from error
-        if tabs is None and "chooser" not in tags:
-            raise SourceError(f"{where}: a code cell must begin with %%tab: {first!r}")
-        if tabs is None:
-            parsed.append(SourceCell("code", cell.source, (), tags, where))
-        else:
-            head = first + newline
-            parsed.append(SourceCell("code", rest, tabs, tags, where, head))
-    return parsed
+    return [
+        parse_cell(cell, f"{section}.md, cell {i}")
+        for i, cell in enumerate(read_notebook(source_path(section)).cells, 1)
+    ]
+
+
+def parse_cell(cell, where):
+    """A notebook's cell as a SourceCell; where: its place, for messages."""
+    tags = tuple(cell.metadata.get("tags", ()))
+    if cell.cell_type != "code":
+        for framework in FRAMEWORKS:
+            markdown_for(cell.source, framework, where)  # raises if unbalanced
+        return SourceCell("markdown", cell.source, FRAMEWORKS, tags, where)
+    first, newline, rest = cell.source.partition("\n")
+    try:
+        tabs = tab.parse(first)
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}") from error
+    if tabs is None and "chooser" not in tags:
+        raise SourceError(f"{where}: a code cell must begin with %%tab: {first!r}")
+    if tabs is None:
+        return SourceCell("code", cell.source, (), tags, where)
+    return SourceCell("code", rest, tabs, tags, where, first + newline)
 
 
 def markdown_for(source, framework, where=""):

@@ -16,14 +16,21 @@
     }
   }
 
-  // Where storage is blocked, the address remembers; an address that names a
-  // framework is kept right.
+  // Where storage is blocked, the addresses remember, of this page and of those that
+  // it leads to; an address that names a framework is kept right.
   function remember(framework) {
     const url = new URL(location.href);
     try {
       localStorage.setItem(KEY, framework);
       if (!url.searchParams.has("framework")) return;
-    } catch {}
+    } catch {
+      for (const link of document.querySelectorAll("a[href*='.html']")) {
+        if (link.origin !== location.origin) continue;
+        const to = new URL(link.href);
+        to.searchParams.set("framework", framework);
+        link.href = to;
+      }
+    }
     url.searchParams.set("framework", framework);
     try {
       history.replaceState(null, "", url);
@@ -56,9 +63,11 @@
   const choice = [linked, recall(), known[0]].find((f) => known.includes(f));
   root.dataset.framework = choice; // before the body is drawn
   root.classList.add("js");
-  if (choice === linked) remember(choice);
 
-  addEventListener("DOMContentLoaded", () => show(root.dataset.framework));
+  addEventListener("DOMContentLoaded", () => {
+    show(root.dataset.framework);
+    if (choice === linked) remember(choice); // now that there are links
+  });
   addEventListener("storage", (event) => {
     if (event.key === KEY && known.includes(event.newValue)) show(event.newValue);
   });

@@ -1,0 +1,101 @@
+"""Where a notebook can be opened: buttons of a page, badges of an edition, README.
+
+Colab, Kaggle, SageMaker Studio Lab and Binder open notebooks of a public repository on
+GitHub; its address is `repository` in pyproject.toml, else that of git's remote. While
+there is none, a notebook can only be downloaded.
+"""
+
+import html
+import re
+import subprocess
+from urllib.parse import quote
+
+BRANCH = "main"
+# In the forms that the hosts themselves document.
+HOSTS = {
+    "Colab": "https://colab.research.google.com/github/{repo}/blob/{branch}/{path}",
+    "Kaggle": "https://kaggle.com/kernels/welcome?src="
+    "https://github.com/{repo}/blob/{branch}/{path}",
+    "SageMaker Studio Lab": "https://studiolab.sagemaker.aws/import/github/"
+    "{repo}/blob/{branch}/{path}",
+    "Binder": "https://mybinder.org/v2/gh/{repo}/{branch}?labpath={quoted}",
+}
+GPU_HOSTS = ("Kaggle", "SageMaker Studio Lab")
+ABSENT = {  # (framework, host): key of the reason among the strings
+    **{("mxnet", host): "no_mxnet_gpu" for host in GPU_HOSTS}
+}
+ON_GITHUB = re.compile(
+    r"(?:https://|git@|ssh://git@)github\.com[/:](?P<repo>[\w.-]+/[\w.-]+?)(\.git)?/?"
+)
+
+
+def on_github(address):
+    """'owner/name' of a repository on GitHub, or None for any other address."""
+    found = ON_GITHUB.fullmatch(address.strip())
+    return found and found["repo"]
+
+
+def git_remote(root):
+    """The address of git's remote `origin`, or ''."""
+    command = ["git", "-C", str(root), "remote", "get-url", "origin"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def addresses(repo, framework, path):
+    """{host: address} of the hosts that make sense for the framework."""
+    values = {"repo": repo, "branch": BRANCH, "path": quote(path)}
+    values["quoted"] = quote(path, safe="")
+    return {
+        host: form.format(**values)
+        for host, form in HOSTS.items()
+        if (framework, host) not in ABSENT
+    }
+
+
+def badges(repo, framework, path):
+    """The links as Markdown, for editions and the README; '' without a repository."""
+    if not repo:
+        return ""
+    links = addresses(repo, framework, path)
+    return " · ".join(f"[{host}]({address})" for host, address in links.items())
+
+
+def items(book, section, framework, t):
+    """The list items of one framework, with the reason where a host is left out."""
+    made, repo = [], book.github()
+    name = f"{framework}/{section}.ipynb"
+    if repo:
+        links = addresses(repo, framework, f"notebooks/{name}")
+        for host in HOSTS:
+            if host in links:
+                made.append(f'<a href="{html.escape(links[host])}">{host}</a>')
+            else:
+                reason = html.escape(t[ABSENT[framework, host]].format(host=host))
+                made.append(f'<span class="no">{reason}</span>')
+    label = t["download_label"].format(framework=book.TITLES[framework])
+    made.append(
+        f'<a href="notebooks/{name}" download aria-label="{label}">{t["download"]}</a>'
+    )
+    page, discussions = book.TEXTBOOK.get(section, ("", {}))
+    if page:
+        made.append(f'<a href="https://d2l.ai/{page}">{t["textbook"]}</a>')
+    if framework in discussions:
+        address = f"https://discuss.d2l.ai/t/{discussions[framework]}"
+        made.append(f'<a href="{address}">{t["discussion"]}</a>')
+    return made
+
+
+def bar(book, section, titles, t):
+    """The HTML of the buttons of a page: a list a framework, which follows the tab."""
+    lists = []
+    for framework, title in titles.items():
+        row = "".join(f"<li>{item}</li>" for item in items(book, section, framework, t))
+        only = f' data-only="{framework}"' if len(titles) > 1 else ""
+        label = f'<p class="label">{title}</p>\n' if only else ""
+        lists.append(f"<div{only}>{label}<ul>{row}</ul></div>\n")
+    label = html.escape(t["launch"])
+    return f'<nav class="launch" aria-label="{label}">\n{"".join(lists)}</nav>\n'
