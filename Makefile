@@ -42,7 +42,8 @@ colab: $(BOOK_DONE)  ## write notebooks that need no repository to build/colab
 slides: $(BOOK_DONE) $(REVEAL)  ## write decks for lectures to build/slides
 	$(BOOK_PY) -m tools.slides --reveal $(REVEAL) $(ONLY)
 
-pdf: html  ## print the pages, a framework each, to build/pdf; needs Chromium
+pdf: $(BOOK_DONE)  ## print the pages, a framework each, to build/pdf; needs Chromium
+	$(BOOK_PY) -m tools.pages
 	$(BOOK_PY) -m tools.pdf $(ONLY)
 
 exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/exercises
@@ -103,7 +104,8 @@ $(VENV)/.done: requirements.txt pyproject.toml | python-version
 .venv-book/.done: requirements.txt pyproject.toml | python-version
 	$(PYTHON) -m venv .venv-book
 	.venv-book/bin/python -m pip install -q --disable-pip-version-check \
-	  -c requirements.txt jupytext latex2mathml nbconvert nbformat numpy setuptools wheel
+	  -c requirements.txt jupytext latex2mathml nbconvert nbformat numpy pillow \
+	  setuptools wheel
 	@touch $@
 
 $(REVEAL): | $(BOOK_DONE)

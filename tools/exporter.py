@@ -77,7 +77,9 @@ def page_notebook(cells, editions, titles, path, strings):
     """One notebook that holds the whole page, for nbconvert."""
     for cell in cells:
         if cell.kind == "code" and cell.tabs:
-            check_tabs(cell.tabs, FRAMEWORKS, place(path, first_line(path, cell.source)))
+            check_tabs(
+                cell.tabs, FRAMEWORKS, place(path, first_line(path, cell.source))
+            )
     made, number = [], 0
     found = blocks(cells, path, FRAMEWORKS, tuple(titles))
     for folded, run in itertools.groupby(found, lambda block: block[2]):

@@ -64,7 +64,7 @@ def badges(repo, framework, path):
     return " · ".join(f"[{host}]({address})" for host, address in links.items())
 
 
-def items(book, section, framework, t):
+def items(book, section, framework, t, up):
     """The list items of one framework, with the reason where a host is left out."""
     made, repo = [], book.github()
     name = f"{framework}/{section}.ipynb"
@@ -78,7 +78,8 @@ def items(book, section, framework, t):
                 made.append(f'<span class="no">{reason}</span>')
     label = t["download_label"].format(framework=book.TITLES[framework])
     made.append(
-        f'<a href="notebooks/{name}" download aria-label="{label}">{t["download"]}</a>'
+        f'<a href="{up}notebooks/{name}" download aria-label="{label}">'
+        f"{t['download']}</a>"
     )
     page, discussions = book.TEXTBOOK.get(section, ("", {}))
     if page:
@@ -91,9 +92,11 @@ def items(book, section, framework, t):
 
 def bar(book, section, titles, t):
     """The HTML of the buttons of a page: a list a framework, which follows the tab."""
-    lists = []
+    lists, up = [], "" if len(titles) > 1 else "../"  # these have a folder of their own
     for framework, title in titles.items():
-        row = "".join(f"<li>{item}</li>" for item in items(book, section, framework, t))
+        row = "".join(
+            f"<li>{item}</li>" for item in items(book, section, framework, t, up)
+        )
         only = f' data-only="{framework}"' if len(titles) > 1 else ""
         label = f'<p class="label">{title}</p>\n' if only else ""
         lists.append(f"<div{only}>{label}<ul>{row}</ul></div>\n")

@@ -27,12 +27,20 @@ def print_page(chromium, page, framework, path):
     """Print one page, with one framework's tabs, to a PDF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-                   "--disable-background-networking", f"--user-data-dir={profile}",
-                   "--no-pdf-header-footer", f"--print-to-pdf={path.resolve()}"]  # fmt: skip
+        command = [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            f"--user-data-dir={profile}",
+            "--no-pdf-header-footer",
+            f"--print-to-pdf={path.resolve()}",
+        ]
         address = f"{page.resolve().as_uri()}?framework={framework}"
         done = subprocess.run(
-            [chromium, *options, address], capture_output=True, text=True, timeout=120
+            [*command, address], capture_output=True, text=True, timeout=120
         )
     if done.returncode or not path.is_file():
         sys.exit(f"{page} could not be printed:\n{done.stderr}")

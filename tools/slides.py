@@ -89,10 +89,11 @@ def deck(section, cells, edition, titles, path, reveal):
         loader=FileSystemLoader(TEMPLATES / "slides"), undefined=StrictUndefined
     )
     styles = [
-        (reveal / name).read_text(encoding="utf-8") for name in ("reset.css", "reveal.css")
+        (reveal / name).read_text(encoding="utf-8")
+        for name in ("reset.css", "reveal.css")
     ] + [stylesheet({}), (TEMPLATES / "slides/slides.css").read_text(encoding="utf-8")]
     return environment.get_template("deck.html.j2").render(
-        title=f"{page_title(cells, section)} – {title}",
+        title=f"{page_title(cells, section)}, {title}",
         slides=slides,
         styles=styles,
         scripts=scripts,
@@ -132,7 +133,9 @@ def main(argv=None, book=None):
                 made[-1].write_text(text, encoding="utf-8")
                 print(f"{made[-1]}  {len(text.encode()) / 1000:.0f} kB")
         if not made:
-            raise PageError("No slides: no such section or framework, or no slide in it.")
+            raise PageError(
+                "No slides: no such section or framework, or no slide in it."
+            )
     except (PageError, book.SourceError) as error:
         print(error, file=sys.stderr)
         return 1
