@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from d2l_utils import tab
 from tools import cells, editions
-from tools.editions import DRAFTS, FRAMEWORKS, ROOT, SECTIONS, SourceError
+from tools.editions import FRAMEWORKS, ROOT, SECTIONS, SourceError
 
 
 def run(nb):
@@ -74,7 +74,7 @@ def test_each_tab_holds_exactly_its_edition(section, tab_name):
     assert "%%tab" not in json.dumps(edition.cells)
 
 
-@pytest.mark.parametrize("section", SECTIONS + DRAFTS)
+@pytest.mark.parametrize("section", SECTIONS)
 def test_code_cells_follow_the_rules(section):
     for cell in editions.read_source(section):
         if cell.kind == "code":

@@ -1,6 +1,6 @@
 """Models for tests, parity and benchmarks, taken from the notebooks themselves."""
 
-from tools.editions import DRAFTS, MODULES, SECTIONS, read_source
+from tools.editions import MODULES, SECTIONS, read_source
 
 LOADED_TAGS = ("imports", "model")
 
@@ -12,9 +12,9 @@ def load(section, framework, replace=None, tags=LOADED_TAGS):
     source first; that is for tests which put an error in. Raises ValueError for an
     unknown section or framework, or if `old` does not occur.
     """
-    if section not in SECTIONS + DRAFTS or framework not in MODULES:
+    if section not in SECTIONS or framework not in MODULES:
         raise ValueError(
-            f"There is no {framework}/{section}: sections are {SECTIONS + DRAFTS}, "
+            f"There is no {framework}/{section}: sections are {SECTIONS}, "
             f"frameworks {tuple(MODULES)}."
         )
     namespace = {"__name__": f"{section}_{framework}"}

@@ -75,7 +75,7 @@ def execute(section, framework):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--framework", choices=editions.FRAMEWORKS)
-    parser.add_argument("--section", choices=editions.SECTIONS + editions.DRAFTS)
+    parser.add_argument("--section", choices=editions.SECTIONS)
     parser.add_argument("--again", action="store_true", help="also those with outputs")
     args = parser.parse_args(argv)
     if fast_mode():
