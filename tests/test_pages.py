@@ -1,12 +1,16 @@
 """The HTML book on a made-up section: structure and errors."""
 
 import base64
+import functools
+import io
+import json
 import re
 
 import pytest
 from bs4 import BeautifulSoup
-from made_book import ALL, SVG, TITLES, code, make_book, text
+from made_book import ALL, SVG, TITLES, code, make_book, png, text
 from nbformat import v4
+from PIL import Image
 
 from tools import markup, pages
 
@@ -118,7 +122,8 @@ def test_nothing_is_loaded(soup, html):
 
 
 def test_nothing_from_notebooks_can_run(soup, html):
-    assert len(soup.find_all("script")) == 1 and "hack" not in soup.head.text
+    ours = [script.get("type") for script in soup.find_all("script")]
+    assert ours == [None, None, "application/json"] and "hack" not in soup.head.text
     for element in soup.find_all(True):
         assert not [name for name in element.attrs if name.startswith("on")]
         assert not element.get("href", "").startswith("javascript")
@@ -131,7 +136,7 @@ def test_formulas_are_mathml(soup):
     formulas = soup.find_all("math")
     assert [f["display"] for f in formulas] == ["inline", "block"]
     assert "&#" not in formulas[1].text and formulas[1].mfrac is not None
-    first = soup.main.find("p")
+    first = soup.main.find("p", class_=False)
     assert first.code.text == "code $y$" and first.find_all("code")[1].text == "$$"
     for element in first("code"):
         element.extract()
@@ -154,10 +159,10 @@ def test_aligned_equations():
 def test_document(soup):
     assert soup.html["lang"] == "en"
     assert soup.title.text.startswith("8.3 A Made-up Section ")
-    assert soup.title.text.endswith(pages.BOOK)
+    assert soup.title.text.endswith(pages.strings()["book"])
     assert "width=device-width" in soup.find("meta", {"name": "viewport"})["content"]
     assert soup.select_one("header a")["href"] == "index.html"
-    assert soup.find("a", string="the next section")["href"] == "other.html#Start"
+    assert soup.find("a", string="the next part")["href"] == "mini.html#Random-Numbers"
     anchors = [h["id"] for h in soup.select("h1, h2")]
     assert anchors[:3] == [
         "8.3-A-Made-up-Section",
@@ -177,13 +182,15 @@ def test_pictures_are_inside_with_alt_text(soup):
 
 
 def test_without_script_everything_is_visible(soup, html):
-    assert not soup.select("[hidden], [inert], details, template")
+    assert not soup.select("[hidden]:not(#found), [inert], main details, template")
     style = soup.style.text
     assert not re.search(r"visibility|aria-hidden", html.replace(style, ""))
     for rule in re.findall(r"([^{}]+)\{[^{}]*display: ?none", style):
         names = [part.strip() for part in rule.split(",")]
-        printing = rule.strip().startswith(".top, .permalink")
-        assert printing or names == [".tabs"] or all(".js" in n for n in names), rule
+        printing = rule.strip().startswith(".top, .side")
+        only_with_script = [[".tabs"], [".search"], [".absent"]]
+        shown = names in only_with_script or all(".js" in n for n in names)
+        assert printing or shown, rule
 
 
 def test_same_input_same_bytes(built, html, tmp_path):
@@ -202,6 +209,94 @@ def test_contents(built):
     assert later.th.text == "8.4 Later" and not later.find("a")
     assert [td.text for td in later("td")] == 4 * ["not run"]
     assert not (built / "later.html").exists()
+
+
+def test_the_frame_leads_through_the_page(soup):
+    assert soup.body.find(True).get("href") == "#text" and soup.main["id"] == "text"
+    here = soup.select_one(".side [aria-current=page]")
+    assert here.text == "8.3 A Made-up Section"
+    links = here.find_parent("li").select(".headings a")
+    assert [a["href"] for a in links] == ["#Random-Numbers", "#Random-Numbers-2"]
+
+
+def test_neighbours(tmp_path):
+    """Two sections lead to each other."""
+    book = make_book(tmp_path)
+    book.SECTIONS = ("mini", "twin")
+    book.read_source = lambda section, read=book.read_source: read("mini")
+    book.edition_cells = lambda section, f, read=book.edition_cells: read("mini", f)
+    book.source_path = lambda section: tmp_path / "mini.md"
+    assert pages.main(["--out", str(tmp_path / "html")], book) == 0
+    for page, rel, there in (("mini", "next", "twin"), ("twin", "prev", "mini")):
+        soup = BeautifulSoup(
+            (tmp_path / f"html/{page}.html").read_text(), "html.parser"
+        )
+        assert [(a["rel"], a["href"]) for a in soup.select(".neighbours a")] == [
+            ([rel], f"{there}.html")
+        ]
+        assert soup.select_one(f".side a[href='{there}.html']")
+
+
+def test_passages_say_whom_they_are_not_for(soup):
+    (note,) = soup.select(".absent")
+    assert note["data-only"] == "tensorflow"
+    assert note.text == "A passage about PyTorch, MXNet, JAX only."
+
+
+def test_the_search_has_what_is_said_below_each_heading(soup):
+    data = json.loads(soup.find("script", type="application/json").text)
+    ((section, title, parts),) = data["index"]
+    assert (section, title, data["here"]) == ("mini", "8.3 A Made-up Section", "mini")
+    texts = {anchor: (heading, text) for anchor, heading, text in parts}
+    heading, text = texts["Random-Numbers"]
+    assert heading == "Random Numbers" and text.startswith("Common text. JAX wants a")
+    assert texts["Random-Numbers-2"][1] == "The end."
+    assert "8.3" not in texts["8.3-A-Made-up-Section"][1]
+
+
+def test_one_framework_needs_no_tabs(tmp_path):
+    out = tmp_path / "html"
+    assert (
+        pages.main(["--framework", "jax", "--out", str(out)], make_book(tmp_path)) == 0
+    )
+    soup = BeautifulSoup((out / "jax/mini.html").read_text(), "html.parser")
+    assert not soup.select("[role=tab], .label, .absent, [data-only]")
+    assert "only_jax()" in soup.text and "draw('torch')" not in soup.text
+    assert "JAX wants a key." in soup.text and "global seed" not in soup.text
+    assert "No code for" not in soup.text
+    assert soup.select_one("a[download]")["href"] == "../notebooks/jax/mini.ipynb"
+
+
+def test_only_what_changed_is_rendered_and_written_again(tmp_path, monkeypatch, capsys):
+    book, out = make_book(tmp_path), ["--out", str(tmp_path / "html")]
+    book.edition_cells = functools.cache(book.edition_cells)  # ids are random
+    assert pages.main(out, book) == 0
+    first = capsys.readouterr().out
+    assert "as before" not in first
+    monkeypatch.setattr(pages, "render", None)  # not called again
+    assert pages.main(out, book) == 0
+    assert capsys.readouterr().out.count("as before") == len(first.splitlines())
+    monkeypatch.undo()
+    book.read_source("mini")[-3].source += " Or is it?"
+    assert pages.main(out, book) == 0
+    assert "Or is it?" in (tmp_path / "html/mini.html").read_text()
+
+
+def test_a_page_too_large_to_be_mailed_stops(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pages, "LIMIT", 10_000)
+    assert pages.main(["--out", str(tmp_path)], make_book(tmp_path)) == 1
+    assert re.search(
+        r"mini.html would have [\d,]+ bytes, more", capsys.readouterr().err
+    )
+    assert not (tmp_path / "mini.html").exists()
+
+
+def test_pictures_keep_their_pixels():
+    made = markup.picture(png(40, 30), "image/png", "grey")
+    raw = base64.b64decode(made.split("base64,")[1].split('"')[0])
+    image = Image.open(io.BytesIO(raw))
+    assert image.size == (40, 30) and 'width="40" height="30"' in made
+    assert image.convert("L").getextrema() == (0xA0, 0xA0)
 
 
 # Errors -------------------------------------------------------------------------

@@ -113,6 +113,8 @@ def aligned_edition(section, framework):
     """[(index of the source cell, or None for a generated one, edition cell)]."""
     pairs = []
     for i, cell in enumerate(read_source(section)):
+        if "slide" in cell.tags:
+            continue  # for slides.py
         if cell.kind == "markdown":
             text = markdown_for(cell.source, framework, section)
             if text:

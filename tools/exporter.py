@@ -127,14 +127,16 @@ class BodyExporter(HTMLExporter):
 
     @pass_context
     def markdown2html(self, context, source):
-        line = context["cell"].metadata.d2l.get("line")
+        of = context["cell"].metadata.d2l
+        line = of.get("line")
 
         def where(needle):
             before = source[: max(source.find(needle), 0)]
             return place(self.path, line and line + before.count("\n"))
 
+        marks = self.marks if of.kind == "text" else Marks()  # not what we add
         permalink = self.strings["permalink"]
-        return Text(self.path.parent, where, self.marks, permalink).render(source)
+        return Text(self.path.parent, where, marks, permalink).render(source)
 
 
 def render(cells, editions, titles, path, strings):

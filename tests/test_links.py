@@ -1,0 +1,163 @@
+"""Where the links of the book lead: citations, figures, sections, launch buttons."""
+
+import re
+
+import pytest
+from bs4 import BeautifulSoup
+from made_book import code, make_book, text
+
+from tools import editions, launch, pages
+
+FULL = """# 8.3 A Section
+
+As [1] and [2] show in Figure 8.3.1, and section 8.3.2 explains (section 7.1 does not):
+`[9]` is code, [0, 1] an interval.
+
+![Boxes](img/boxes.svg)
+
+*Figure 8.3.1. Boxes, after [2].*
+
+See [below](#8.3.2-More) and [here](mini.md).
+
+## 8.3.2 More
+
+Back to figure 8.3.1."""
+LIST = "## References\n\n1. One [3].\n2. Two."
+
+
+def built(folder, *cells):
+    cells = [*cells, code("1")]
+    assert pages.main(["--out", str(folder)], make_book(folder, cells)) == 0
+    return BeautifulSoup((folder / "mini.html").read_text(), "html.parser")
+
+
+def links(soup):
+    return {a.text: a.get("href") for a in soup.select("main a:not(.permalink)")}
+
+
+def test_mentions_lead_to_what_they_mention(tmp_path):
+    soup = built(tmp_path, text(FULL), text(LIST))
+    found = links(soup)
+    assert found["[1]"] == "#reference-1" and found["[2]"] == "#reference-2"
+    assert found["Figure 8.3.1"] == found["figure 8.3.1"] == "#figure-8.3.1"
+    assert found["section 8.3.2"] == found["below"] == "#8.3.2-More"
+    assert found["here"] == "mini.html"
+    assert "[9]" not in found and "section 7.1" not in found and "[3]" not in found
+    assert soup.find(id="reference-2").text == "Two."
+    assert soup.find(id="figure-8.3.1").text == "Figure 8.3.1. Boxes, after [2]."
+    for address in found.values():
+        assert not address.startswith("#") or soup.find(id=address[1:]), address
+
+
+def test_mentions_across_pages(tmp_path):
+    sources = {
+        "one": [text(FULL.replace("mini.md", "one.md")), text(LIST), code("1")],
+        "two": [text("# 8.4 Two\n\nAs in section 8.3.2, Figure 8.3.1, section 8.3 and "
+                     "[there](one.md#8.3.2-More) and [later](three.md#x)."), code("1")],
+        "three": [text("# 8.5 Three"), code("1")],
+    }  # fmt: skip
+    book = make_book(tmp_path)
+    cells_of = book.edition_cells
+    book.SECTIONS = tuple(sources)
+    book.read_source = sources.get
+    book.edition_cells = lambda section, f: (
+        {len(sources[section]) - 1: cells_of("mini" if section != "three" else "x", f)
+         [1 if section != "three" else 0]}
+    )  # fmt: skip
+    assert pages.main(["--out", str(tmp_path / "html")], book) == 0
+    soup = BeautifulSoup((tmp_path / "html/two.html").read_text(), "html.parser")
+    found = links(soup)
+    assert found["section 8.3.2"] == found["there"] == "one.html#8.3.2-More"
+    assert found["Figure 8.3.1"] == "one.html#figure-8.3.1"
+    assert found["section 8.3"] == "one.html#8.3-A-Section"
+    assert "later" not in found and "later" in soup.main.text  # it is not built
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            "Shown\nby [3].",
+            r"mini\.md:\d+: \[3\] is not in the list of references, .* 2",
+        ),
+        ("See Figure 8.3.9.", r"mini\.md:\d+: there is no Figure 8\.3\.9"),
+        ("See section 8.3.7.", r"mini\.md:\d+: there is no section 8\.3\.7"),
+        ("See [it](#nowhere).", r"mini\.md:\d+: mini has no heading 'nowhere'"),
+        ("See [it](none.md).", r"mini\.md:\d+: there is no section 'none'"),
+    ],
+)
+def test_broken_links_stop_with_file_and_line(tmp_path, capsys, said, message):
+    cells = [text("# 8.3 A Section"), text(said), text(LIST), code("1")]
+    assert pages.main(["--out", str(tmp_path)], make_book(tmp_path, cells)) == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    line = int(error.split(":")[1])
+    source = (tmp_path / "mini.md").read_text().split("\n")
+    assert any(w in source[line - 1] for w in ("[3]", "Figure 8", "section 8", "[it]"))
+
+
+# Launch buttons ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "repo"),
+    [
+        ("https://github.com/o/r-1.git", "o/r-1"),
+        ("https://github.com/o/r.x/", "o/r.x"),
+        ("git@github.com:o/r.git\n", "o/r"),
+        ("ssh://git@github.com/o/r", "o/r"),
+        ("https://gitlab.com/o/r", None),
+        ("/srv/github.com/o/r", None),
+        ("", None),
+    ],
+)
+def test_repositories_on_github(address, repo):
+    assert launch.on_github(address) == repo
+
+
+def test_addresses_have_the_documented_form():
+    made = launch.addresses("o/r", "jax", "notebooks/jax/nin.ipynb")
+    assert made == {
+        "Colab": "https://colab.research.google.com/github/o/r/blob/main/"
+        "notebooks/jax/nin.ipynb",
+        "Kaggle": "https://kaggle.com/kernels/welcome?src=https://github.com/o/r/blob/"
+        "main/notebooks/jax/nin.ipynb",
+        "SageMaker Studio Lab": "https://studiolab.sagemaker.aws/import/github/o/r/"
+        "blob/main/notebooks/jax/nin.ipynb",
+        "Binder": "https://mybinder.org/v2/gh/o/r/main?labpath="
+        "notebooks%2Fjax%2Fnin.ipynb",
+    }
+    assert set(launch.addresses("o/r", "mxnet", "x")) == {"Colab", "Binder"}
+    assert launch.badges(None, "jax", "x") == ""
+    assert "[Colab](https://colab" in launch.badges("o/r", "jax", "x")
+
+
+def test_buttons_follow_the_tab(tmp_path):
+    book = make_book(tmp_path, repository="o/r")
+    assert pages.main(["--out", str(tmp_path)], book) == 0
+    soup = BeautifulSoup((tmp_path / "mini.html").read_text(), "html.parser")
+    lists = soup.select(".launch > div")
+    assert [x["data-only"] for x in lists] == list(book.FRAMEWORKS)
+    torch, mxnet, _, jax = lists
+    assert "jax/mini.ipynb" in jax.find("a", string="Colab")["href"]
+    assert torch.find("a", string="Kaggle") and not mxnet.find("a", string="Kaggle")
+    assert "Not on Kaggle" in mxnet.text and "Not on" not in torch.text
+    assert jax.find("a", string="Discussion")["href"] == "https://discuss.d2l.ai/t/8"
+    assert not mxnet.find("a", string="Discussion")
+    for framework, part in zip(book.FRAMEWORKS, lists, strict=True):
+        assert (
+            part.find("a", download=True)["href"] == f"notebooks/{framework}/mini.ipynb"
+        )
+
+
+def test_without_a_repository_there_is_the_download_alone(tmp_path):
+    soup = built(tmp_path, text("# A"))
+    names = [a.text for a in soup.select(".launch [data-only=mxnet] a")]
+    assert names == ["Download", "In the textbook"] and not soup.select(".no")
+
+
+def test_the_textbook_is_known_for_every_section_that_has_one():
+    assert set(editions.TEXTBOOK) - set(editions.SECTIONS) <= {"googlenet_exercises"}
+    assert set(editions.SECTIONS) - set(editions.TEXTBOOK) == {"parity"}
+    for page, discussions in editions.TEXTBOOK.values():
+        assert page.endswith(".html") and set(discussions) == set(editions.FRAMEWORKS)
