@@ -94,10 +94,10 @@ python-version:
 	  echo "If you have it under another name: make PYTHON=python3.11 ..."; exit 1; }
 .PHONY: python-version
 
-$(VENV)/.done: requirements.txt pyproject.toml | python-version
+$(VENV)/.done: requirements.txt pyproject.toml tools/pyproject.toml | python-version
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
-	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./tools
 	@$(PY) -c "import sys; sys.platform == 'linux' or print('mxnet: skipped, it has wheels for Linux only')"
 	@touch $@
 

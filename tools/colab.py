@@ -19,7 +19,7 @@ from tools import editions
 from tools.editions import FRAMEWORKS, MODULES, ROOT, SECTIONS
 
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
-WIDTH = 76  # of the lines that hold the wheel
+WIDTH = 1000  # of the lines that hold the wheel: each costs ten bytes more
 SETUP = """\
 import importlib.util
 
@@ -29,9 +29,9 @@ if importlib.util.find_spec('d2l_utils') is None:
     import tempfile
     from pathlib import Path
 
-    wheel = base64.b64decode('''
+    wheel = base64.b85decode('''
 {wheel}
-''')
+'''.replace('\\n', ''))
     if hashlib.sha256(wheel).hexdigest() != (
             '{hash}'):
         raise ValueError('this cell was changed: get the notebook anew')
@@ -59,7 +59,7 @@ def make_wheel(folder):
 def setup_source(wheel, framework):
     """The set-up cell; wheel: its path."""
     data = wheel.read_bytes()
-    text = base64.b64encode(data).decode()
+    text = base64.b85encode(data).decode()  # no quotes in it
     lines = [text[i : i + WIDTH] for i in range(0, len(text), WIDTH)]
     if framework == "mxnet":  # its own requirements would bring an old NumPy
         install = "%pip install -q {path}\n    %pip install -q --no-deps mxnet==1.9.1"

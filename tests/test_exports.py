@@ -1,0 +1,217 @@
+"""Decks, self-contained notebooks and the exporter of tabbed pages."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from IPython.core.inputtransformer2 import TransformerManager
+from made_book import code, make_book, text
+
+from tools import colab, editions, pages, slides
+from tools.editions import FRAMEWORKS, ROOT, SECTIONS
+
+# Self-contained notebooks ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return colab.make_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def run_setup(source, monkeypatch, tmp_path):
+    """What the set-up cell asks pip for, where d2l_utils is not installed."""
+    asked = []
+    shell = SimpleNamespace(run_line_magic=lambda *args: asked.append(args))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
+    program = TransformerManager().transform_cell(source)
+    namespace = {"get_ipython": lambda: shell}
+    exec(program, namespace)
+    return [(magic, rest.format(path=namespace["path"])) for magic, rest, *_ in asked]
+
+
+def test_the_wheel_is_the_package_and_the_same_each_time(wheel, tmp_path):
+    assert colab.make_wheel(tmp_path).read_bytes() == wheel.read_bytes()
+    program = (
+        "import d2l_utils, sys; from d2l_utils import sources, weights\n"
+        "print(d2l_utils.__file__, (sources.SAMPLE / 'nin28_56.safetensors').name)"
+    )
+    target = tmp_path / "there"
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(target)])
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(target)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith(str(target))
+    there = {p.name for p in target.rglob("*")}
+    source = {p.name for p in (ROOT / "d2l_utils").rglob("*.py")}
+    assert source <= there and "nin28_56.safetensors" in there
+    assert not any(name.endswith(".gz") for name in there)
+
+
+@pytest.mark.parametrize("tab_name", FRAMEWORKS)
+def test_self_contained_notebooks(wheel, tab_name):
+    for section in SECTIONS:
+        nb = colab.self_contained(section, tab_name, wheel)
+        nbformat.validate(nb)
+        dumped = editions.dumps(nb)
+        assert len(dumped.encode()) < colab.LIMIT
+        assert "](img/" not in dumped and "%%tab" not in dumped
+        full = editions.edition(section, tab_name)
+        for cell, stored in zip(nb.cells, full.cells, strict=True):
+            assert not cell.get("outputs")
+            if "setup" not in cell.metadata.get("tags", ()):
+                assert cell.source == stored.source
+
+
+def test_the_set_up_cell_installs_what_it_holds(wheel, monkeypatch, tmp_path):
+    source = colab.setup_source(wheel, "pytorch")
+    ((magic, asked),) = run_setup(source, monkeypatch, tmp_path)
+    path = tmp_path / wheel.name
+    assert (magic, asked) == ("pip", f"install -q {path}[torch]")
+    assert path.read_bytes() == wheel.read_bytes()
+
+
+def test_mxnet_does_not_bring_an_old_numpy(wheel, monkeypatch, tmp_path):
+    asked = run_setup(colab.setup_source(wheel, "mxnet"), monkeypatch, tmp_path)
+    assert [a for _, a in asked] == [
+        f"install -q {tmp_path / wheel.name}", "install -q --no-deps mxnet==1.9.1"
+    ]  # fmt: skip
+
+
+def test_a_changed_set_up_cell_is_refused(wheel, monkeypatch, tmp_path):
+    source = colab.setup_source(wheel, "jax")
+    held = source.split("'''")[1]
+    other = base64.b85encode(b"something else").decode()
+    with pytest.raises(ValueError, match="get the notebook anew"):
+        run_setup(source.replace(held, other), monkeypatch, tmp_path)
+    assert (
+        hashlib.sha256(base64.b85decode(held.replace("\n", ""))).hexdigest() in source
+    )
+
+
+# Decks ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reveal(tmp_path):
+    folder = tmp_path / "reveal"
+    folder.mkdir()
+    for name in ("reset.css", "reveal.css"):
+        (folder / name).write_text(f"/* {name} */")
+    (folder / "reveal.js").write_text("var Reveal = {initialize(o) {}};")
+    return folder
+
+
+def read(path):
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def make_deck(folder, reveal, *cells):
+    book = make_book(folder, list(cells))
+    arguments = ["--out", str(folder / "decks"), "--reveal", str(reveal)]
+    return slides.main(arguments, book)
+
+
+def test_a_slide_shows_text_code_and_output(tmp_path, reveal):
+    slide = text("## Title\n\nText $x$.\n\n{code}\n\n{output}", ("slide",))
+    both = text("## Both\n\n{code, output}", ("slide",))
+    cells = [
+        *(text("# A"), slide, both, code("one()", ("jax",))),
+        *(code("two()", ("pytorch", "mxnet", "tensorflow")), code("three()")),
+    ]
+    assert make_deck(tmp_path, reveal, *cells) == 0
+    for framework in FRAMEWORKS:
+        soup = read(tmp_path / f"decks/{framework}/mini.html")
+        first, second = soup.select(".slides > section")
+        said = "one()" if framework == "jax" else "two()"
+        for slide in (first, second):
+            (shown,) = slide.select(".input")
+            assert shown.text.strip() == said
+            assert f"of {framework}" in slide.select_one(".output").text
+        assert first.h2.text.startswith("Title") and first.math
+        assert "{code" not in soup.text and "three()" not in soup.text
+        scripts = soup.find_all("script")
+        assert "Reveal" in scripts[0].text and not any(s.get("src") for s in scripts)
+
+
+def test_slides_are_in_no_edition_and_on_no_page(tmp_path):
+    for section in SECTIONS:
+        said = [c.source for c in editions.read_source(section) if "slide" in c.tags]
+        for framework in FRAMEWORKS:
+            edition = editions.edition(section, framework)
+            assert not {c.source for c in edition.cells} & set(said)
+    cells = [text("# A"), text("## Slide\n\n{code}", ("slide",)), code("1")]
+    assert pages.main(["--out", str(tmp_path)], make_book(tmp_path, cells)) == 0
+    assert "Slide" not in (tmp_path / "mini.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (
+            [text("## A\n\n{code}", ("slide",))],
+            r"mini.md:\d+: no code cell for py",
+        ),
+        ([text("# A"), code("1")], "No slides"),
+    ],
+)
+def test_bad_decks_stop(tmp_path, reveal, capsys, cells, message):
+    assert make_deck(tmp_path, reveal, *cells) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_our_decks(tmp_path, reveal):
+    """One idea a slide, short: what fits on a screen."""
+    arguments = ["--out", str(tmp_path), "--reveal", str(reveal), "--framework", "jax"]
+    assert slides.main(arguments) == 0
+    for section in ("nin", "googlenet"):
+        soup = read(tmp_path / f"jax/{section}.html")
+        found = soup.select(".slides > section")
+        assert len(found) >= 8
+        for slide in found:
+            assert slide.find(["h1", "h2"]), slide.text
+            said = " ".join(e.text for e in slide.select("p:not(.label), li"))
+            assert len(said) < 400
+            rows = sum(e.text.count("\n") for e in slide.select("pre"))
+            assert rows <= 32, slide.find(["h1", "h2"]).text
+
+
+# nbconvert -----------------------------------------------------------------------
+
+
+def test_nbconvert_makes_the_page_with_tabs(tmp_path):
+    """As in the book, from the four-tab notebook alone."""
+    source = ROOT / "notebooks" / "googlenet.ipynb"
+    (tmp_path / source.name).write_bytes(source.read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "d2l_html", source.name],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    made = read(tmp_path / "googlenet.html")
+    assert pages.main(["--section", "googlenet", "--out", str(tmp_path / "book")]) == 0
+    book = read(tmp_path / "book/googlenet.html")
+
+    def said(soup, selector):
+        return [e.text for e in soup.select(selector)]
+
+    for selector in (".input", ".output", "[role=tab]", "h2", "main > p", ".caption"):
+        assert said(made, selector) == said(book, selector), selector
+    assert len(made.select("main img")) == len(book.select("main img"))
+
+
+def test_nbconvert_says_what_it_needs(tmp_path):
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("Hello")])
+    (tmp_path / "plain.ipynb").write_text(json.dumps(nb))
+    done = subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "d2l_html", "plain.ipynb"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode and "no code cell with tabs" in done.stderr
