@@ -7,11 +7,13 @@ them is missing.
 import json
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 from made_book import make_book
 
-from tools import pages
+from tools import pages, pdf
+from tools.editions import SECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +101,13 @@ def opened(browser, uri, framework):
 
 
 def test_one_click_switches_all_groups(page):
-    assert shown(page) == ["pytorch", "pytorch mxnet", "pytorch", "pytorch", "pytorch"]
+    pytorch = ["pytorch", "pytorch", "pytorch mxnet", "pytorch", "pytorch", "pytorch"]
+    assert shown(page) == pytorch
     tab(page, 2, "jax").click()
-    assert shown(page) == ["jax", "jax", "jax", "jax", "jax"]
+    assert shown(page) == 6 * ["jax"]
+    tab(page, 2, "tensorflow").click()
+    assert shown(page) == 6 * ["tensorflow"]  # one says that a passage is for others
+    assert page.find_element("class name", "absent").is_displayed()
     assert selected(page) == 4 * ["jax"]
 
 
@@ -208,7 +214,10 @@ def test_without_script_everything_is_displayed(page):
     try:
         page.refresh()
         panels = page.find_elements("css selector", "[data-only]")
-        assert len(panels) == 18 and all(p.is_displayed() for p in panels)
+        panels = [p for p in panels if p.get_attribute("class") != "absent"]
+        assert len(panels) == 22 and all(p.is_displayed() for p in panels)
+        assert not page.find_element("class name", "absent").is_displayed()
+        assert not page.find_element("id", "search").is_displayed()
         labels = page.find_elements("css selector", ".panel > .label")
         assert [p.text for p in labels] == 4 * ["PyTorch", "MXNet", "TensorFlow", "JAX"]
         assert not tab(page, 1, "jax").is_displayed()
@@ -229,3 +238,163 @@ def test_where_storage_is_blocked_the_address_remembers(built, tmp_path):
         assert [e for e in driver.get_log("browser") if e["level"] == "SEVERE"] == []
     finally:
         driver.quit()
+
+
+# What else a page does -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """The real book, built from stored outputs."""
+    folder = tmp_path_factory.mktemp("real")
+    assert pages.main(["--out", str(folder / "html")]) == 0
+    return folder / "html"
+
+
+def test_the_copy_button_copies_the_code_alone(page):
+    origin = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    page.execute_cdp_cmd("Browser.grantPermissions", origin)
+    button = page.find_element(
+        "css selector", "#g1-pytorch .input:nth-of-type(3) .copy"
+    )
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+    copied = page.execute_async_script(
+        "navigator.clipboard.readText().then(arguments[0])"
+    )
+    assert copied == "draw('torch')" and button.text == "Copied"
+
+
+def test_the_search_leads_to_the_place(page):
+    box = page.find_element("id", "search")
+    box.send_keys("global SEED")
+    (link,) = page.find_elements("css selector", "#found a")
+    assert link.find_element("tag name", "b").text == "Random Numbers"
+    assert [m.text for m in link.find_elements("tag name", "mark")] == [
+        "global",
+        "seed",
+    ]
+    assert page.find_element("css selector", ".count").text == "1 found"
+    link.click()
+    assert page.current_url.endswith("#Random-Numbers")
+    assert not page.find_element("id", "found").is_displayed()
+    box.clear()
+    box.send_keys("zebra")
+    assert page.find_element("css selector", ".count").text == "Nothing found"
+
+
+def test_the_search_works_by_keyboard(page):
+    from selenium.webdriver.common.keys import Keys
+
+    box = page.find_element("id", "search")
+    box.send_keys("random", Keys.ARROW_DOWN)
+    assert page.switch_to.active_element.get_attribute("href").endswith(
+        "#Random-Numbers"
+    )
+    page.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert page.switch_to.active_element.get_attribute("id") == "search"
+    assert not page.find_element("id", "found").is_displayed()
+
+
+def test_what_is_searched_for_is_never_run_as_html(page):
+    page.find_element("id", "search").send_keys("<img src=x> (")
+    assert not page.find_elements("css selector", "#found img")
+
+
+def test_the_contents_mark_the_section_that_is_read(page):
+    head = page.find_element("id", "Random-Numbers-2")
+    page.execute_script("arguments[0].scrollIntoView()", head)
+    marked = "return document.querySelector('.headings [aria-current]')?.hash"
+    wait(page).until(lambda b: b.execute_script(marked) == "#Random-Numbers-2")
+    assert page.find_element("css selector", ".side nav").is_displayed()
+
+
+def wait(browser):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, 5)
+
+
+def test_the_skip_link_leads_to_the_text(page):
+    from selenium.webdriver.common.keys import Keys
+
+    page.find_element("tag name", "body").send_keys(Keys.TAB)
+    first = page.switch_to.active_element
+    assert first.get_attribute("class") == "skip" and first.rect["y"] >= 0
+    first.send_keys(Keys.ENTER)
+    assert page.switch_to.active_element.tag_name == "main"
+
+
+def media(browser, **features):
+    features = [{"name": k.replace("_", "-"), "value": v} for k, v in features.items()]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark(page, scheme):
+    media(page, prefers_color_scheme=scheme)
+    try:
+        color = "return getComputedStyle(document.body).backgroundColor"
+        dark = page.execute_script(color) != "rgb(255, 255, 255)"
+        assert dark == (scheme == "dark")
+    finally:
+        media(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("section", [*SECTIONS, "index"])
+def test_the_book_is_accessible(browser, book, section, scheme):
+    """axe-core finds nothing against WCAG 2.1 AA, and the browser no error."""
+    axe_core_python = pytest.importorskip("axe_core_python", reason="no axe-core here")
+    axe = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text("utf-8")
+    media(browser, prefers_color_scheme=scheme)
+    try:
+        browser.get((book / f"{section}.html").as_uri())
+        assert browser.get_log("browser") == []
+        for answer in browser.find_elements("css selector", "details.answer"):
+            browser.execute_script("arguments[0].open = true", answer)
+        browser.execute_script(axe)
+        rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+        found = browser.execute_async_script(
+            "axe.run({runOnly: arguments[0]}).then(arguments[1])", rules
+        )
+        bad = [(v["id"], v["nodes"][0]["html"][:200]) for v in found["violations"]]
+        assert bad == [] and len(found["passes"]) > 10
+    finally:
+        media(browser)
+
+
+def test_the_book_asks_for_nothing_and_fits_a_phone(browser, book):
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    for section in SECTIONS:
+        browser.get_log("performance")
+        browser.get((book / f"{section}.html").as_uri())
+        entries = [json.loads(e["message"])["message"]
+                   for e in browser.get_log("performance")]  # fmt: skip
+        asked = {e["params"]["request"]["url"][:5] for e in entries
+                 if e["method"] == "Network.requestWillBeSent"}  # fmt: skip
+        assert asked <= {"file:", "data:"}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        try:
+            width = "return document.documentElement.scrollWidth"
+            assert browser.execute_script(width) == 390
+            assert not browser.find_element("css selector", ".side nav").is_displayed()
+        finally:
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_choice_goes_with_the_reader_to_the_next_page(browser, book):
+    browser.get((book / "nin.html").as_uri())
+    tab(browser, 1, "jax").click()
+    following = browser.find_element("css selector", ".neighbours [rel=next]")
+    uri = following.get_attribute("href")
+    assert set(opened(browser, uri, "jax")) == {"jax"}
+
+
+def test_a_page_prints_with_one_framework(book, tmp_path):
+    if not any(map(shutil.which, pdf.BROWSERS)):
+        pytest.skip("no Chromium on the PATH")
+    arguments = ["--html", str(book), "--out", str(tmp_path), "--section", "parity"]
+    assert pdf.main([*arguments, "--framework", "jax"]) == 0
+    printed = (tmp_path / "jax/parity.pdf").read_bytes()
+    assert printed.startswith(b"%PDF") and printed.count(b"/Type /Page\n") > 2
