@@ -161,3 +161,18 @@ def test_the_textbook_is_known_for_every_section_that_has_one():
     assert set(editions.SECTIONS) - set(editions.TEXTBOOK) == {"parity"}
     for page, discussions in editions.TEXTBOOK.values():
         assert page.endswith(".html") and set(discussions) == set(editions.FRAMEWORKS)
+
+
+def test_editions_and_readme_have_the_same_badges(monkeypatch):
+    """Once a repository is set; a clone's remote changes nothing that is committed."""
+    monkeypatch.setattr(launch, "git_remote", lambda root: "https://github.com/x/y")
+    assert editions.github() == "x/y" and editions.set_github() is None
+    assert not any("badges" in c.metadata.get("tags", ()) for c in
+                   editions.edition("nin", "jax").cells)  # fmt: skip
+    monkeypatch.setattr(editions, "repository", lambda: "https://github.com/o/r")
+    badges = launch.badges("o/r", "jax", "notebooks/jax/nin.ipynb")
+    cell = editions.edition("nin", "jax").cells[1]
+    assert cell.source == badges and "mybinder" in badges
+    readme = (editions.ROOT / "README.md").read_text(encoding="utf-8")
+    assert launch.with_table(readme, editions, None) == readme
+    assert badges in launch.with_table(readme, editions, "o/r")

@@ -10,6 +10,7 @@ that of pages.py.
 import argparse
 import hashlib
 import json
+import re
 import sys
 
 import jupytext
@@ -69,8 +70,13 @@ def repository():
 
 
 def github():
-    """'owner/name' of the repository on GitHub, or None while there is none."""
+    """'owner/name' of the repository on GitHub, for pages; None while there is none."""
     return launch.on_github(repository() or launch.git_remote(ROOT))
+
+
+def set_github():
+    """The same for what is committed: it may not depend on a clone's remote."""
+    return launch.on_github(repository())
 
 
 def setup_source(framework):
@@ -123,7 +129,17 @@ def aligned_edition(section, framework):
             pairs.append((i, new_cell("code", cell.source, cell.tags)))
     setup = new_cell("code", setup_source(framework), ("setup",))
     pairs.insert(1, (None, setup))
+    path = relative(edition_path(section, framework))
+    badges = launch.badges(set_github(), framework, path)
+    if badges:
+        pairs.insert(1, (None, new_cell("markdown", badges, ("badges",))))
     return pairs
+
+
+def title_of(section):
+    """The first heading of a source, without its marks."""
+    heading = re.search(r"^# +(.+)$", source_path(section).read_text("utf-8"), re.M)
+    return re.sub(r"[`*$\\]", "", heading[1]).strip()
 
 
 def code_of(nb):
@@ -289,6 +305,15 @@ def main(argv=None):
     parser.add_argument("--check", action="store_true", help="change nothing")
     args = parser.parse_args(argv)
     failed = False
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    table = launch.with_table(text, sys.modules[__name__], set_github())
+    if table != text and args.check:
+        print("README.md is stale: run `make notebooks`")
+        failed = True
+    elif table != text:
+        readme.write_text(table, encoding="utf-8")
+        print("README.md written")
     for section in SECTIONS:
         try:
             if args.check:

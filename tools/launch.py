@@ -11,6 +11,7 @@ import subprocess
 from urllib.parse import quote
 
 BRANCH = "main"
+BEGIN, END = "<!-- notebooks: made by `make notebooks` -->", "<!-- end of notebooks -->"
 # In the forms that the hosts themselves document.
 HOSTS = {
     "Colab": "https://colab.research.google.com/github/{repo}/blob/{branch}/{path}",
@@ -62,6 +63,26 @@ def badges(repo, framework, path):
         return ""
     links = addresses(repo, framework, path)
     return " · ".join(f"[{host}]({address})" for host, address in links.items())
+
+
+def readme_table(book, repo):
+    """The README's table of notebooks, with the badges where there is a repository."""
+    rows = [["section", *book.TITLES.values()], ["---"] * (1 + len(book.TITLES))]
+    for section in book.SECTIONS:
+        row = [book.title_of(section)]
+        for framework in book.TITLES:
+            path = f"notebooks/{framework}/{section}.ipynb"
+            links = [f"[notebook]({path})", badges(repo, framework, path)]
+            row.append(" · ".join(filter(None, links)))
+        rows.append(row)
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{BEGIN}\n{table}\n{END}"
+
+
+def with_table(readme, book, repo):
+    """The README's text with the table as it should be."""
+    before, rest = readme.split(BEGIN)
+    return before + readme_table(book, repo) + rest.split(END)[1]
 
 
 def items(book, section, framework, t, up):

@@ -356,6 +356,10 @@ def main(argv=None, book=None):
     book = book or importlib.import_module("tools.editions")
     out = Path(args.out, args.framework or "")
     try:
+        if not book.github():
+            print(
+                "No repository on GitHub is set: only the button to download is there."
+            )
         changed, made = build(book, out, args.section, args.framework)
         for path in made:
             note = "" if path in changed else "  (as before)"
