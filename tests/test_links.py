@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import tomllib
 from bs4 import BeautifulSoup
 from made_book import code, make_book, text
 
@@ -176,3 +177,13 @@ def test_editions_and_readme_have_the_same_badges(monkeypatch):
     readme = (editions.ROOT / "README.md").read_text(encoding="utf-8")
     assert launch.with_table(readme, editions, None) == readme
     assert badges in launch.with_table(readme, editions, "o/r")
+
+
+def test_binder_has_what_it_starts_from():
+    folder = editions.ROOT / ".binder"
+    assert "python=3.11" in (folder / "environment.yml").read_text()
+    script = folder / "postBuild"
+    assert script.stat().st_mode & 0o100 and script.read_text().startswith("#!")
+    extras = re.search(r"\.\[(.*)\]", script.read_text())[1].split(",")
+    project = tomllib.loads((editions.ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras) <= set(project["optional-dependencies"])
