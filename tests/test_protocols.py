@@ -146,6 +146,48 @@ def test_a_loss_of_ones_own(framework, d2l, few):
     assert 20 < history["val_loss"][0] < 40 and 0 <= history["val_acc"][0] <= 1
 
 
+def test_a_loss_of_the_framework(framework, d2l, few):
+    """Labels arrive as the framework's own functions take them."""
+
+    class Own(d2l.LeNet):
+        if framework == "pytorch":
+
+            def loss(self, Y_hat, Y, averaged=True):
+                import torch
+
+                return torch.nn.functional.cross_entropy(Y_hat, Y, label_smoothing=0.1)
+
+        elif framework == "mxnet":
+
+            def loss(self, Y_hat, Y, averaged=True):
+                from mxnet import gluon
+
+                return gluon.loss.SoftmaxCrossEntropyLoss()(Y_hat, Y).mean()
+
+        elif framework == "tensorflow":
+
+            def loss(self, Y_hat, Y, averaged=True):
+                import tensorflow as tf
+
+                function = tf.keras.losses.SparseCategoricalCrossentropy(True)
+                return function(Y, Y_hat)
+
+        else:
+
+            def loss(self, params, X, Y, state, averaged=True):
+                import optax
+
+                Y_hat = state.apply_fn({"params": params}, *X)
+                function = optax.softmax_cross_entropy_with_integer_labels
+                return function(Y_hat, Y).mean(), {}
+
+    d2l.set_seed(0)
+    model = Own()
+    model.board.display = False
+    history = fit(d2l, model).history
+    assert 2 < history["train_loss"][0] < 4
+
+
 def test_corr2d(framework, d2l):
     X, K = np.arange(9.0, dtype="float32").reshape(3, 3), np.ones((2, 2), "float32")
     made = d2l.corr2d(d2l.tensor(X), d2l.tensor(K))

@@ -66,6 +66,7 @@ class Trainer(_Trainer):
         if self.stored_bytes:
             matrices = self.data.resize_matrices()
             inputs = [resized(inputs[0], matrices, self.device)]
+            y = y.long()  # as PyTorch's own losses want them
         inputs = [torch.as_tensor(x, device=self.device) for x in inputs]
         if inputs[0].dim() == 4:
             inputs[0] = inputs[0].contiguous(memory_format=torch.channels_last)
