@@ -43,11 +43,7 @@ CSS = CSSSanitizer(allowed_css_properties=["text-align"])
 MARK = re.compile("\ue000(\\d+)\ue001")  # stands for a formula until the text is clean
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"
 OTHER_SOURCE = re.compile(r"([\w-]+)\.(?:md|ipynb)(#.*)?")
-NUMBER = r"\d+(?:\.\d+)*"
-MENTION = re.compile(
-    rf"\[(?P<reference>\d+)\]|\b[Ff]igure\s(?P<figure>{NUMBER})"
-    r"|\b[Ss]ection\s(?P<section>\d+(?:\.\d+)+)"
-)
+NUMBERS = {"figure": r"\d+(?:\.\d+)*", "section": r"\d+(?:\.\d+)+"}
 CAPTION = re.compile(
     r'<p><em><a class="figure" href="figure:(?P<figure>[\d.]+)">(?P<name>[^<]*)</a>'
     r"(?=\.\s)"
@@ -74,6 +70,25 @@ class Marks:
     references: list = field(default_factory=list)
     mentions: list = field(default_factory=list)
     texts: dict = field(default_factory=dict)
+
+
+def mention_pattern(forms):
+    """Matches [3], and figures and sections as `forms`, strings of pages, name them."""
+    parts = [r"\[(?P<reference0>\d+)\]"]
+    for i, strings in enumerate(forms):
+        for kind, number in NUMBERS.items():
+            before, after = strings[f"mention_{kind}"].split("{number}")
+            first = f"[{before[0].upper()}{before[0].lower()}]" if before else ""
+            before = first + re.escape(before[1:]).replace(r"\ ", r"\s")
+            number = f"(?P<{kind}{i}>{number})"
+            parts.append(rf"(?<![A-Za-z\d.]){before}{number}{re.escape(after)}")
+    return re.compile("|".join(parts))
+
+
+def mentions(text, forms):
+    """[(kind, number)] of what a text mentions."""
+    found = mention_pattern(forms).finditer(text)
+    return [(m.lastgroup[:-1], m[m.lastgroup]) for m in found]
 
 
 def _allowed(tag, name, value):
@@ -186,12 +201,12 @@ class Text(IPythonRenderer):
             if tag and tag[2] in NOT_LINKED:
                 inside.pop() if tag[1] else inside.append(tag[2])
             elif not tag and not inside:
-                part = MENTION.sub(self.mention, part)
+                part = self.mentioned.sub(self.mention, part)
             made.append(part)
         return "".join(made)
 
     def mention(self, found):
-        kind, number = found.lastgroup, found[found.lastgroup]
+        kind, number = found.lastgroup[:-1], found[found.lastgroup]
         self.marks.mentions.append((kind, number, self.where(found[0])))
         return f'<a class="{kind}" href="{kind}:{number}">{found[0]}</a>'
 
