@@ -12,7 +12,7 @@ from made_book import ALL, SVG, TITLES, code, make_book, png, text
 from nbformat import v4
 from PIL import Image
 
-from tools import markup, pages
+from tools import bodies, markup, pages
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def test_only_what_changed_is_rendered_and_written_again(tmp_path, monkeypatch, 
     assert pages.main(out, book) == 0
     first = capsys.readouterr().out
     assert "as before" not in first
-    monkeypatch.setattr(pages, "render", None)  # not called again
+    monkeypatch.setattr(bodies, "render", None)  # not called again
     assert pages.main(out, book) == 0
     assert capsys.readouterr().out.count("as before") == first.count(" kB")
     monkeypatch.undo()

@@ -18,7 +18,7 @@ from tools.catalogues import INTERFACE
 from tools.markup import mentions
 from tools.translation import CODE, PARSER
 
-NUMBER = re.compile(r"(?<![A-Za-z_.])\d+(?:,\d{3})*(?:\.\d+)*")
+NUMBER = re.compile(r"(?<![A-Za-z_.\d])\d+(?:,\d{3})*(?:\.\d+)*")
 CITED = re.compile(r"\[(\d+)\]")
 # Numbers that a text says in words; a translation may write them as digits.
 WORDS = {
@@ -51,10 +51,11 @@ def inline(text):
                     found["emphasis"][child.tag] += 1
                 else:
                     words.append(child.content or " ")
+            words.append("\n")
     said = "".join(words)
     found["citations"] = Counter(CITED.findall(said))
     found["numbers"] = Counter(NUMBER.findall(CITED.sub("", said)))
-    found["lines"] = Counter({"line ends": text.count("\n")})
+    found["lines"] = Counter({c: text.count(c) for c in ("\n", "|")})
     found["stars"] = Counter({"* or _ around words": len(re.findall(r"[*_]", said))})
     return found
 

@@ -39,12 +39,14 @@ def catalogue_path(language, name):
 
 
 def languages(sections):
-    """The languages into which at least one of the sections is translated."""
-    found = {p.parent.name for s in sections for p in folder().glob(f"*/{s}.po")}
-    return tuple(sorted(found))
+    """The languages that at least one of the sections is translated into."""
+    found = sorted(p.name for p in folder().glob("*") if p.is_dir())
+    return tuple(f for f in found if any(is_translated(f, s) for s in sections))
 
 
+@functools.cache
 def english():
+    """The English strings, from which the others are translated."""
     return json.loads(STRINGS.read_text(encoding="utf-8"))
 
 
@@ -130,8 +132,8 @@ def updated(language, name):
 
 
 def catalogues(language, sections):
-    """Names of a language's catalogues: all sections, if any is translated."""
-    there = language in languages(sections)
+    """Names of a language's catalogues: all sections, if it has one of a section."""
+    there = any(catalogue_path(language, s).is_file() for s in sections)
     return [*(sections if there else ()), INTERFACE]
 
 
@@ -165,8 +167,10 @@ def entries(language, name):
 
 def strings(language="en"):
     """What pages say by themselves, in a language; English where it lacks some."""
-    own = entries(language, INTERFACE)
-    return {name: own.get((name, text), text) for name, text in english().items()}
+    own, found = entries(language, INTERFACE), {"lang": language}
+    for name, text in english().items():
+        found[name] = own.get((name, text), text)
+    return found
 
 
 def is_translated(language, section):

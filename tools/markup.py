@@ -27,6 +27,8 @@ from nbconvert.filters.markdown_mistune import (
 )
 from PIL import Image
 
+from tools.catalogues import english
+
 # fmt: off
 TAGS = ALLOWED_TAGS | {
     "p", "div", "span", "br", "hr", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "img",
@@ -46,10 +48,10 @@ OTHER_SOURCE = re.compile(r"([\w-]+)\.(?:md|ipynb)(#.*)?")
 NUMBERS = {"figure": r"\d+(?:\.\d+)*", "section": r"\d+(?:\.\d+)+"}
 CAPTION = re.compile(
     r'<p><em><a class="figure" href="figure:(?P<figure>[\d.]+)">(?P<name>[^<]*)</a>'
-    r"(?=\.\s)"
+    r"(?=\.?\s)"
 )
 NOT_LINKED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
-REFERENCES = "References"  # the heading of the list of what is cited
+REFERENCES = "References"  # the anchor of the list of what is cited
 
 
 class PageError(Exception):
@@ -161,21 +163,24 @@ class Text(IPythonRenderer):
     """Renders the text of one cell.
 
     folder: that of the source, for pictures. where: function of a string in the text
-    that gives its place for an error message. marks: the page's, so far. permalink:
-    the name of the links at headings.
+    that gives its place for an error message. marks: the page's, so far. strings: what
+    the page says by itself. anchors: of the page's headings, where their texts do not
+    give them.
     """
 
-    def __init__(self, folder, where, marks, permalink):
+    def __init__(self, folder, where, marks, strings, anchors=()):
         super().__init__(escape=False)
         self.folder, self.where, self.marks = folder, where, marks
-        self.permalink = html.escape(permalink)
+        self.permalink = html.escape(strings["permalink"])
+        self.anchors, self.language = anchors, strings["lang"]
+        self.mentioned = mention_pattern([strings, english()])
         self.formulas = []
 
     def render(self, source):
         before = len(self.marks.headings)
         text = MarkdownWithMath(self, inline=_Inline(hard_wrap=False)).render(source)
         text = sanitize(text)
-        if any(h[2] == REFERENCES for h in self.marks.headings[before:]):
+        if any(h[1] == REFERENCES for h in self.marks.headings[before:]):
             text = self.list_references(text)
         else:
             text = CAPTION.sub(self.caption, self.link_mentions(text))
@@ -186,6 +191,7 @@ class Text(IPythonRenderer):
 
     def list_references(self, text):
         head, opened, items = text.partition("<ol>")
+        opened = opened.replace(">", ' lang="en">') if self.language != "en" else opened
 
         def item(_):
             self.marks.references.append(len(self.marks.references) + 1)
@@ -255,6 +261,8 @@ class Text(IPythonRenderer):
     def heading(self, text, level, **attrs):
         title = self.plain(text).strip()
         anchor = base = title.replace(" ", "-")  # as in Jupyter
+        if self.anchors:
+            anchor = self.anchors[len(self.marks.headings)]
         taken = {h[1] for h in self.marks.headings}
         for n in range(2, 1000):
             if anchor not in taken:

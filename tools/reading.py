@@ -61,8 +61,9 @@ def four_tab_path(section):
     return NOTEBOOKS / f"{section}.ipynb"
 
 
-def edition_path(section, framework):
-    return NOTEBOOKS / framework / f"{section}.ipynb"
+def edition_path(section, framework, language="en"):
+    folder = NOTEBOOKS if language == "en" else NOTEBOOKS / language
+    return folder / framework / f"{section}.ipynb"
 
 
 def relative(path):
