@@ -413,12 +413,12 @@ def test_a_page_prints_with_one_framework(book, tmp_path):
 
 
 def block_in_view(browser):
-    """(number, what is above the header's edge) of the first block that is seen."""
+    """The first block that is seen: its number, the part of it above, their count."""
     return browser.execute_script(
         "const all = [...document.querySelectorAll('main > *')];"
         "const at = all.findIndex(b => b.getBoundingClientRect().bottom > 70);"
         "const box = all[at].getBoundingClientRect();"
-        "return [at, (70 - box.top) / box.height, all.length]"
+        "return [at, Math.max(0, (70 - box.top) / box.height), all.length]"
     )
 
 
