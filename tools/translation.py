@@ -136,7 +136,7 @@ def translated(cells, entries_of, section, note):
     """
     made = []
     for cell in cells:
-        if cell.kind == "markdown" and "slide" not in cell.tags:
+        if cell.kind == "markdown":
             text = translated_text(cell.source, entries_of(section), note)
             cell = replace(cell, source=text)
         elif cell.kind == "code" and cell.tabs:
