@@ -291,6 +291,13 @@ def test_a_page_too_large_to_be_mailed_stops(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "mini.html").exists()
 
 
+def test_a_line_does_not_break_between_a_formula_and_its_comma(tmp_path):
+    cells = [text("# A\n\nFrom $x$, ($y$) and $z$ on: $x$\u3002"), code("1")]
+    assert pages.main(["--out", str(tmp_path)], make_book(tmp_path, cells)) == 0
+    soup = BeautifulSoup((tmp_path / "mini.html").read_text(), "html.parser")
+    assert [s.text for s in soup.select(".whole")] == ["x,", "(y)", "x\u3002"]
+
+
 def test_pictures_keep_their_pixels():
     made = markup.picture(png(40, 30), "image/png", "grey")
     raw = base64.b64decode(made.split("base64,")[1].split('"')[0])

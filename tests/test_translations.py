@@ -58,11 +58,13 @@ plot('a label', "# no comment")  # first
 
 # A slide
 
++++
+
 ## References
 
 1. One, O. (2001). A paper.
 """
-TEXT = HEAD + TEXT.replace("## References", "+++\n\n## References")
+TEXT = HEAD + TEXT
 JAPANESE = {
     "# 8.3 A title": "# 8.3 表題",
     "A paragraph on two lines, with $x_1$ and [1].": "$x_1$を含む段落[1]。",
@@ -84,6 +86,10 @@ INTERFACE = {
     "language": "日本語",
     "output": "出力",
 }
+DRAWING = (
+    '<svg xmlns="http://www.w3.org/2000/svg"><text x="1">two boxes &amp; 3</text>'
+    "<text>1 x 2</text><text>no more</text></svg>"
+)
 
 
 @pytest.fixture
@@ -91,10 +97,12 @@ def book(project):
     """A small project with a Japanese translation of all of its section."""
     source = editions.source_path("s")
     source.write_text(TEXT)
+    (project / "img/f.svg").write_text(DRAWING)
     catalogues.write("ja", "s")
     change(lambda entry: setattr(entry, "msgstr", JAPANESE[entry.msgid]))
     catalogues.write("ja", "interface")
     change(lambda e: setattr(e, "msgstr", INTERFACE.get(e.msgctxt, "")), "interface")
+    catalogues.update(("s",))
     editions.write("s")
     for f in FRAMEWORKS:
         run(editions.edition_path("s", f), f)
@@ -223,6 +231,30 @@ def test_a_language_begins_untranslated(project):
     assert catalogues.report("fr", "s") == ["fr s: 0 of 11 translated (0%)"]
     assert catalogues.languages(("s",)) == ()
     assert {p.parts[-3] for p in editions.products("s")} & {"fr"} == set()
+
+
+def test_nothing_is_stale():
+    assert not catalogues.update(SECTIONS, check=True)
+
+
+# Drawings ------------------------------------------------------------------------
+
+
+def test_a_drawing_is_translated(book, capsys):
+    path = book.parent / "img/ja/f.svg"
+    assert not path.exists()  # while nothing of it is translated
+    said = {"two boxes & 3": "箱 < 2 & 3"}
+    change(lambda e: setattr(e, "msgstr", said.get(e.msgid, "")), "drawings")
+    assert catalogues.update(("s",), check=True)
+    assert "notebooks/img/ja/f.svg is stale" in capsys.readouterr().out
+    assert catalogues.update(("s",)) and not catalogues.update(("s",), check=True)
+    made = path.read_text()
+    assert ">箱 &lt; 2 &amp; 3</text><text>1 x 2</text><text>no more</text>" in made
+    assert made.startswith('<svg lang="ja" ')
+    text = catalogues.translate(editions.read_source("s"), "s", "ja")[0].source
+    assert "![二つの箱](img/ja/f.svg)" in text
+    assert "](img/" not in texts(editions.edition("s", "jax", "ja"))  # it is embedded
+    assert pages.main(["--out", str(book.parent.parent / "html")], editions) == 0
 
 
 # Editions ------------------------------------------------------------------------

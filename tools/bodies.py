@@ -91,7 +91,7 @@ def rendered(cells, editions, titles, path, t, cache, anchors=()):
     key = hashlib.sha256(nbconvert.__version__.encode())
     for file in (*sorted(Path(__file__).parent.glob("*.py")), *TEMPLATES.rglob("*.j2")):
         key.update(file.read_bytes())
-    for file in [path, *sorted(path.parent.glob("img/*"))]:
+    for file in [path, *sorted(path.parent.glob("img/**/*"))]:
         key.update(file.read_bytes() if file.is_file() else b"")
     parts = [[c.kind, c.source, c.tabs, c.tags] for c in cells]
     key.update(json.dumps([parts, editions, titles, t, str(path), anchors]).encode())

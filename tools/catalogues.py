@@ -1,9 +1,10 @@
 """Catalogues of translations: `python -m tools.catalogues [LANGUAGE] [--check]`.
 
 notebooks/locale/<language>/<section>.po is a gettext catalogue of a section's text,
-interface.po that of what pages say by themselves. Both are brought up to date here: a
-translation whose English has changed is marked fuzzy, keeps the former English for the
-translator to compare, and is not used. LANGUAGE begins a new one.
+drawings.po that of what drawings say, interface.po that of what pages say. All are
+brought up to date here: a translation whose English has changed is marked fuzzy, keeps
+the former English for the translator to compare, and is not used. LANGUAGE begins a new
+one.
 """
 
 import argparse
@@ -11,11 +12,13 @@ import difflib
 import functools
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polib
 
-from tools import reading
+from tools import drawings, reading
+from tools.drawings import DRAWINGS
 from tools.reading import SourceError
 from tools.translation import CODE, Unit, translated, units
 
@@ -74,6 +77,8 @@ def wanted(name, old):
     """The units that a catalogue should hold."""
     if name == INTERFACE:
         return [Unit(text, context) for context, text in english().items()]
+    if name == DRAWINGS:
+        return drawings.units()
     labels = {e.msgid for e in old if e.msgctxt == CODE and e.msgid[0] in "'\""}
     return units(name, labels)
 
@@ -132,16 +137,9 @@ def updated(language, name):
 
 
 def catalogues(language, sections):
-    """Names of a language's catalogues: all sections, if it has one of a section."""
+    """Names of a language's catalogues: all of them, if it has one of a section."""
     there = any(catalogue_path(language, s).is_file() for s in sections)
-    return [*(sections if there else ()), INTERFACE]
-
-
-def stale(language, name):
-    """Whether a catalogue's file is not what it should be."""
-    path = catalogue_path(language, name)
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return text != f"{updated(language, name)}\n"
+    return [*sections, DRAWINGS, INTERFACE] if there else [INTERFACE]
 
 
 def write(language, name):
@@ -183,7 +181,13 @@ def translate(cells, section, language):
     if language == "en" or not is_translated(language, section):
         return cells
     note = f'<small lang="{language}">{strings(language)["untranslated"]}</small>'
-    return translated(cells, lambda s: entries(language, s), section, note)
+    cells = translated(cells, lambda s: entries(language, s), section, note)
+    return [
+        replace(cell, source=drawings.linked(cell.source, language))
+        if cell.kind == "markdown"
+        else cell
+        for cell in cells
+    ]
 
 
 # The command ----------------------------------------------------------------------
@@ -206,21 +210,25 @@ def report(language, name):
 
 
 def update(sections, check=False):
-    """Bring all catalogues up to date, or say which are not; and report on all.
+    """Bring catalogues and drawings up to date, or say which are not; report on all.
 
     Returns whether one was stale.
     """
     was_stale, reports = False, []
     for language in sorted(p.name for p in folder().glob("*") if p.is_dir()):
-        for name in catalogues(language, sections):
-            if stale(language, name):
-                path = catalogue_path(language, name)
-                was_stale = True
-                if not check:
-                    write(language, name)
-                verb = "is stale: run `make notebooks`" if check else "written"
-                print(f"{reading.relative(path)} {verb}")
-            reports += report(language, name)
+        names = catalogues(language, sections)
+        made = {catalogue_path(language, n): f"{updated(language, n)}\n" for n in names}
+        reports += [line for name in names for line in report(language, name)]
+        made |= drawings.products(language, entries(language, DRAWINGS))
+        for path, text in made.items():
+            if path.is_file() and path.read_text(encoding="utf-8") == text:
+                continue
+            was_stale = True
+            verb = "is stale: run `make notebooks`" if check else "written"
+            print(f"{reading.relative(path)} {verb}")
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
     print("\n".join(reports))
     return was_stale
 
@@ -234,7 +242,9 @@ def main(argv=None, sections=None):
     if sections is None:
         from tools.editions import SECTIONS as sections
     if args.language:
-        for name in (INTERFACE,) if args.interface else (*sections, INTERFACE):
+        for name in (
+            (INTERFACE,) if args.interface else (*sections, DRAWINGS, INTERFACE)
+        ):
             print(reading.relative(write(args.language, name)))
         return 0
     return int(update(sections, args.check) and args.check)

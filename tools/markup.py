@@ -43,6 +43,13 @@ ATTRIBUTES = {
 # fmt: on
 CSS = CSSSanitizer(allowed_css_properties=["text-align"])
 MARK = re.compile("\ue000(\\d+)\ue001")  # stands for a formula until the text is clean
+# A line must not break between a formula and the brackets, comma or stop beside it, as
+# browsers would; the last of these are the Chinese and Japanese ones.
+OPENED, CLOSED = (
+    "[(\uff08\u300c]",
+    "[,.;:?!)\u3001\u3002\uff0c\uff1a\uff1b\uff09\u300d]",
+)
+WHOLE = re.compile(f"{OPENED}*{MARK.pattern}{CLOSED}+|{OPENED}+{MARK.pattern}")
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"
 OTHER_SOURCE = re.compile(r"([\w-]+)\.(?:md|ipynb)(#.*)?")
 NUMBERS = {"figure": r"\d+(?:\.\d+)*", "section": r"\d+(?:\.\d+)+"}
@@ -51,7 +58,7 @@ CAPTION = re.compile(
     r"(?=\.?\s)"
 )
 NOT_LINKED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
-REFERENCES = "References"  # the anchor of the list of what is cited
+LISTED = re.compile(r'(?=<h\d id="References">)')  # the list of what is cited
 
 
 class PageError(Exception):
@@ -180,11 +187,11 @@ class Text(IPythonRenderer):
         before = len(self.marks.headings)
         text = MarkdownWithMath(self, inline=_Inline(hard_wrap=False)).render(source)
         text = sanitize(text)
-        if any(h[1] == REFERENCES for h in self.marks.headings[before:]):
-            text = self.list_references(text)
-        else:
-            text = CAPTION.sub(self.caption, self.link_mentions(text))
+        text, *rest = LISTED.split(text, maxsplit=1)
+        text = CAPTION.sub(self.caption, self.link_mentions(text))
+        text += "".join(map(self.list_references, rest))
         self.note_text(text, self.marks.headings[before - 1][1] if before else "")
+        text = WHOLE.sub(r'<span class="whole">\g<0></span>', text)
         return MARK.sub(lambda m: self.formulas[int(m[1])], text)
 
     # What is defined and mentioned
