@@ -124,8 +124,8 @@ def translated_code(code, entries):
     rows = code.split("\n")
     for token in reversed(tokens(code)):
         new = entries.get((CODE, token.string))
-        if new and token.type in (tokenize.COMMENT, tokenize.STRING):
-            (row, first), (_, last) = token.start, token.end
+        (row, first), (end, last) = token.start, token.end
+        if new and row == end and token.type in (tokenize.COMMENT, tokenize.STRING):
             rows[row - 1] = rows[row - 1][:first] + new + rows[row - 1][last:]
     return "\n".join(rows)
 
