@@ -67,7 +67,7 @@ parity: $(DONE)  ## compare the four frameworks number by number
 nbval: $(DONE)  ## run the notebooks in fast mode and compare with stored outputs
 	$(PY) -m tools.nbval $(ONLY)
 
-notebooks: $(DONE)  ## make the notebooks from their sources; take edits back
+notebooks: $(DONE)  ## make notebooks and catalogues from the sources; take edits back
 	$(PY) -m tools.editions
 
 execute: $(DONE)  ## run the editions that lack outputs, on the full data
@@ -82,6 +82,7 @@ check: $(DONE)  ## lint, and fail if anything generated is stale
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m tools.editions --check
+	$(PY) -m tools.agreement
 	$(PY) -m bench.report --check
 
 clean:  ## remove what was built, and the environments
@@ -104,8 +105,8 @@ $(VENV)/.done: requirements.txt pyproject.toml tools/pyproject.toml | python-ver
 .venv-book/.done: requirements.txt pyproject.toml | python-version
 	$(PYTHON) -m venv .venv-book
 	.venv-book/bin/python -m pip install -q --disable-pip-version-check \
-	  -c requirements.txt jupytext latex2mathml nbconvert nbformat numpy pillow \
-	  setuptools wheel
+	  -c requirements.txt jupytext latex2mathml markdown-it-py mdit-py-plugins \
+	  nbconvert nbformat numpy pillow polib setuptools wheel
 	@touch $@
 
 $(REVEAL): | $(BOOK_DONE)

@@ -50,6 +50,16 @@ def test_mentions_lead_to_what_they_mention(tmp_path):
         assert not address.startswith("#") or soup.find(id=address[1:]), address
 
 
+def test_what_stands_before_the_references_is_linked_too(tmp_path):
+    cell = FULL + "\n\n" + LIST
+    soup = built(tmp_path, text(cell))
+    assert links(soup)["[1]"] == "#reference-1"
+    assert links(soup)["Figure 8.3.1"] == "#figure-8.3.1"
+    assert soup.find(id="figure-8.3.1")["class"] == ["caption"]
+    assert [li["id"] for li in soup.select("ol li")] == ["reference-1", "reference-2"]
+    assert "[3]" not in links(soup)
+
+
 def test_mentions_across_pages(tmp_path):
     sources = {
         "one": [text(FULL.replace("mini.md", "one.md")), text(LIST), code("1")],

@@ -12,7 +12,7 @@ from made_book import ALL, SVG, TITLES, code, make_book, png, text
 from nbformat import v4
 from PIL import Image
 
-from tools import markup, pages
+from tools import bodies, markup, pages
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def test_only_what_changed_is_rendered_and_written_again(tmp_path, monkeypatch, 
     assert pages.main(out, book) == 0
     first = capsys.readouterr().out
     assert "as before" not in first
-    monkeypatch.setattr(pages, "render", None)  # not called again
+    monkeypatch.setattr(bodies, "render", None)  # not called again
     assert pages.main(out, book) == 0
     assert capsys.readouterr().out.count("as before") == first.count(" kB")
     monkeypatch.undo()
@@ -289,6 +289,13 @@ def test_a_page_too_large_to_be_mailed_stops(tmp_path, monkeypatch, capsys):
         r"mini.html would have [\d,]+ bytes, more", capsys.readouterr().err
     )
     assert not (tmp_path / "mini.html").exists()
+
+
+def test_a_line_does_not_break_between_a_formula_and_its_comma(tmp_path):
+    cells = [text("# A\n\nFrom $x$, ($y$) and $z$ on: $x$\u3002"), code("1")]
+    assert pages.main(["--out", str(tmp_path)], make_book(tmp_path, cells)) == 0
+    soup = BeautifulSoup((tmp_path / "mini.html").read_text(), "html.parser")
+    assert [s.text for s in soup.select(".whole")] == ["x,", "(y)", "x\u3002"]
 
 
 def test_pictures_keep_their_pixels():

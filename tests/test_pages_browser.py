@@ -13,7 +13,13 @@ import pytest
 from made_book import make_book
 
 from tools import pages, pdf
-from tools.editions import SECTIONS
+from tools.editions import SECTIONS, languages_of
+
+PAGES = [
+    section if language == "en" else f"{language}/{section}"
+    for section in SECTIONS
+    for language in languages_of(section)
+]
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +351,7 @@ def test_light_and_dark(page, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("section", [*SECTIONS, "index"])
+@pytest.mark.parametrize("section", [*PAGES, "index", "ja/index"])
 def test_the_book_is_accessible(browser, book, section, scheme):
     """axe-core finds nothing against WCAG 2.1 AA, and the browser no error."""
     axe_core_python = pytest.importorskip("axe_core_python", reason="no axe-core here")
@@ -369,7 +375,7 @@ def test_the_book_is_accessible(browser, book, section, scheme):
 
 def test_the_book_asks_for_nothing_and_fits_a_phone(browser, book):
     size = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
-    for section in SECTIONS:
+    for section in PAGES:
         browser.get_log("performance")
         browser.get((book / f"{section}.html").as_uri())
         entries = [json.loads(e["message"])["message"]
@@ -401,3 +407,77 @@ def test_a_page_prints_with_one_framework(book, tmp_path):
     assert pdf.main([*arguments, "--framework", "jax"]) == 0
     printed = (tmp_path / "jax/parity.pdf").read_bytes()
     assert printed.startswith(b"%PDF") and printed.count(b"/Type /Page\n") > 2
+
+
+# Other languages -----------------------------------------------------------------
+
+
+def block_in_view(browser):
+    """The first block that is seen: its number, the part of it above, their count."""
+    return browser.execute_script(
+        "const all = [...document.querySelectorAll('main > *')];"
+        "const at = all.findIndex(b => b.getBoundingClientRect().bottom > 70);"
+        "const box = all[at].getBoundingClientRect();"
+        "return [at, Math.max(0, (70 - box.top) / box.height), all.length]"
+    )
+
+
+@pytest.mark.parametrize("place", ["8.3.5.2-Where-it-errs", "figure-8.3.1", None])
+def test_the_switch_keeps_section_place_and_framework(browser, book, place):
+    browser.get((book / "nin.html").as_uri())
+    tab(browser, 1, "jax").click()
+    if place:
+        target = browser.find_element("id", place)
+        down = "arguments[0].scrollIntoView(); scrollBy(0, 45)"
+        browser.execute_script(down, target)
+    else:
+        browser.execute_script("scrollTo(0, 0)")
+    for name, language in (("ja/nin.html", "ja"), ("nin.html", "en")):
+        before, start = block_in_view(browser), browser.execute_script("return scrollY")
+        browser.find_element("css selector", ".languages a").click()
+        address = (book / name).as_uri() + "?framework=jax"
+        wait(browser).until(lambda b, to=address: b.current_url == to)
+        html = browser.find_element("tag name", "html")
+        assert html.get_attribute("lang") == language
+        assert set(selected(browser)) == {"jax"}
+        after = block_in_view(browser)
+        assert after[0] == before[0] and after[2] == before[2]
+        assert abs(after[1] - before[1]) < 0.05 and (start > 0) == bool(place)
+    assert browser.get_log("browser") == []
+
+
+def found(browser, query):
+    box = browser.find_element("id", "search")
+    box.clear()
+    box.send_keys(query)
+    links = browser.find_elements("css selector", "#found a")
+    return [link.get_attribute("href") for link in links]
+
+
+def test_the_search_works_for_japanese(browser, book):
+    browser.get((book / "ja/nin.html").as_uri())
+    heading = browser.find_element("id", "8.3.2-NiN-blocks").text.rstrip("¶ ")
+    assert heading == "8.3.2 NiNブロック"
+    block = found(browser, "NiNブロック")
+    assert block[0].endswith("ja/nin.html#8.3.2-NiN-blocks")
+    assert found(browser, "ＮｉＮブロック") == block
+    marked = browser.find_element("css selector", "#found mark").text
+    assert marked == "NiNブロック"
+    # Words that are nowhere side by side, with and without a space between them.
+    apart = found(browser, "学習率 混同行列")
+    assert apart and found(browser, "混同行列と学習率") == apart
+    assert found(browser, "学習率の冷蔵庫") == []
+
+
+def test_japanese_type(browser, book):
+    browser.get((book / "ja/nin.html").as_uri())
+    style = (
+        "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    )
+    assert browser.execute_script(style, "main em", "fontStyle") == "normal"
+    assert browser.execute_script(style, ".highlight .c1", "fontStyle") == "normal"
+    assert browser.execute_script(style, "main p", "lineBreak") == "strict"
+    assert "Hiragino" in browser.execute_script(style, "main p", "fontFamily")
+    browser.get((book / "nin.html").as_uri())
+    assert browser.execute_script(style, "main em", "fontStyle") == "italic"
+    assert browser.execute_script(style, "main p", "lineBreak") == "auto"

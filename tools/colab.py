@@ -8,6 +8,7 @@ without the sample of the data set: these places have a network.
 import argparse
 import base64
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from tools import editions
 from tools.editions import FRAMEWORKS, MODULES, ROOT, SECTIONS
+from tools.reading import NOTEBOOKS, edition_path
 
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
 WIDTH = 1000  # of the lines that hold the wheel: each costs ten bytes more
@@ -73,9 +75,9 @@ def setup_source(wheel, framework):
     )
 
 
-def self_contained(section, framework, wheel):
+def self_contained(section, framework, wheel, language="en"):
     """An edition, ready to be run, with the package inside."""
-    nb = editions.edition(section, framework)
+    nb = editions.edition(section, framework, language)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -92,9 +94,13 @@ def write(out, sections=SECTIONS, frameworks=FRAMEWORKS):
     with tempfile.TemporaryDirectory() as folder:
         wheel = make_wheel(folder)
         for section in sections:
-            for framework in frameworks:
-                path = Path(out, framework, f"{section}.ipynb")
-                text = editions.dumps(self_contained(section, framework, wheel))
+            for language, framework in itertools.product(
+                editions.languages_of(section), frameworks
+            ):
+                nb = self_contained(section, framework, wheel, language)
+                text = editions.dumps(nb)
+                path = edition_path(section, framework, language)
+                path = Path(out, path.relative_to(NOTEBOOKS))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
                 made.append(path)

@@ -2,7 +2,9 @@
 
 notebooks/<section>.md is the source. From it come notebooks/<section>.ipynb,
 with all four tabs, and notebooks/<framework>/<section>.ipynb, one framework
-each. Stored outputs are carried over while an edition's code is unchanged.
+each. Stored outputs are carried over while an edition's code is unchanged. From
+the catalogues of a language come notebooks/<language>/<framework>/<section>.ipynb,
+with the outputs of the English editions: outputs do not depend on the language.
 Reading a source is reading.py's task, running the editions execute.py's, the book
 that of pages.py.
 """
@@ -18,7 +20,7 @@ import nbformat
 import tomllib
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools import launch
+from tools import catalogues, launch
 from tools.reading import (
     FRAMEWORKS,
     ROOT,
@@ -115,10 +117,11 @@ def new_cell(kind, source, tags=()):
     return make(source, metadata={"tags": list(tags)} if tags else {})
 
 
-def aligned_edition(section, framework):
+def aligned_edition(section, framework, language="en"):
     """[(index of the source cell, or None for a generated one, edition cell)]."""
     pairs = []
-    for i, cell in enumerate(read_source(section)):
+    cells = catalogues.translate(read_source(section), section, language)
+    for i, cell in enumerate(cells):
         if "slide" in cell.tags:
             continue  # for slides.py
         if cell.kind == "markdown":
@@ -129,7 +132,7 @@ def aligned_edition(section, framework):
             pairs.append((i, new_cell("code", cell.source, cell.tags)))
     setup = new_cell("code", setup_source(framework), ("setup",))
     pairs.insert(1, (None, setup))
-    path = relative(edition_path(section, framework))
+    path = relative(edition_path(section, framework, language))
     badges = launch.badges(set_github(), framework, path)
     if badges:
         pairs.insert(1, (None, new_cell("markdown", badges, ("badges",))))
@@ -151,24 +154,35 @@ def carry_outputs(nb, path):
     if not path.exists():
         return
     old = nbformat.read(path, as_version=4)
-    if code_of(old) != code_of(nb):
-        return
-    outputs = iter([c for c in old.cells if c.cell_type == "code"])
-    for cell in nb.cells:
-        if cell.cell_type == "code":
-            source = next(outputs)
-            cell.outputs = source.outputs
-            cell.execution_count = source.execution_count
+    if code_of(old) == code_of(nb):
+        copy_outputs(nb, old)
 
 
-def edition(section, framework):
+def copy_outputs(nb, other):
+    """Copy outputs from a notebook with the same code, cell by cell."""
+    ran = [c for c in other.cells if c.cell_type == "code"]
+    cells = [c for c in nb.cells if c.cell_type == "code"]
+    for cell, source in zip(cells, ran, strict=True):
+        cell.outputs = source.outputs
+        cell.execution_count = source.execution_count
+
+
+def edition(section, framework, language="en"):
     """One framework's notebook, with the stored outputs if they still hold."""
-    cells = [cell for _, cell in aligned_edition(section, framework)]
+    cells = [cell for _, cell in aligned_edition(section, framework, language)]
     metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     nb = new_notebook(cells=number(cells), metadata=metadata)
     nb.nbformat_minor = 5
-    carry_outputs(nb, edition_path(section, framework))
+    if language == "en":
+        carry_outputs(nb, edition_path(section, framework))
+    else:
+        copy_outputs(nb, edition(section, framework))
     return nb
+
+
+def languages_of(section):
+    """The languages of a section's editions."""
+    return ("en", *catalogues.languages([section]))
 
 
 def edition_cells(section, framework):
@@ -277,7 +291,11 @@ def dumps(nb):
 
 def products(section):
     """{path: text} of all notebooks of a section, editions first."""
-    made = {edition_path(section, f): dumps(edition(section, f)) for f in FRAMEWORKS}
+    made = {
+        edition_path(section, f, language): dumps(edition(section, f, language))
+        for language in languages_of(section)
+        for f in FRAMEWORKS
+    }
     return made | {four_tab_path(section): dumps(four_tab(section))}
 
 
@@ -295,7 +313,7 @@ def write(section):
     written = stale(section)
     made = products(section)
     for path in written:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(made[path], encoding="utf-8")
     return written
 
@@ -314,6 +332,7 @@ def main(argv=None):
     elif table != text:
         readme.write_text(table, encoding="utf-8")
         print("README.md written")
+    failed |= catalogues.update(SECTIONS, args.check) and args.check
     for section in SECTIONS:
         try:
             if args.check:

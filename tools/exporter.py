@@ -25,10 +25,11 @@ SHOWN_TYPES = ["image/png", "image/jpeg", "image/svg+xml", "text/html", "text/pl
 
 @dataclass(frozen=True)
 class Body:
-    """The HTML of a page's cells, and what its texts define and mention."""
+    """The HTML of a page's cells, what its texts define and mention, its language."""
 
     html: str
     marks: Marks
+    language: str = "en"
 
 
 def group_cells(kind, number, indices, cells, editions, titles, strings):
@@ -113,7 +114,7 @@ def figure(output, mime, alt):
 class BodyExporter(HTMLExporter):
     """nbconvert's HTML exporter with our template, MathML and embedded pictures."""
 
-    def __init__(self, path, strings, **options):
+    def __init__(self, path, strings, anchors=(), **options):
         config = Config({"NbConvertBase": {"display_data_priority": SHOWN_TYPES}})
         super().__init__(
             config=config,
@@ -122,6 +123,7 @@ class BodyExporter(HTMLExporter):
             **options,
         )
         self.path, self.strings, self.marks = Path(path), strings, Marks()
+        self.anchors = anchors
         self.register_filter("sanitize", sanitize)
         self.register_filter("figure", figure)
 
@@ -135,20 +137,22 @@ class BodyExporter(HTMLExporter):
             return place(self.path, line and line + before.count("\n"))
 
         marks = self.marks if of.kind == "text" else Marks()  # not what we add
-        permalink = self.strings["permalink"]
-        return Text(self.path.parent, where, marks, permalink).render(source)
+        text = Text(self.path.parent, where, marks, self.strings, self.anchors)
+        return text.render(source)
 
 
-def render(cells, editions, titles, path, strings):
+def render(cells, editions, titles, path, strings, anchors=()):
     """The Body of one section.
 
     cells: those of the source, with kind, source, tabs and tags. editions:
     {framework: {index of a source cell: executed notebook cell}}. titles:
     {framework: name shown}, in the order of the tabs. path: the source file, whose
     folder holds the pictures. strings: what the page says by itself, see
-    templates/strings. Raises PageError for what cannot be shown.
+    templates/strings. anchors: those of the headings of the English page, which a
+    translation keeps. Raises PageError for what cannot be shown.
     """
-    exporter = BodyExporter(path, strings)
+    exporter = BodyExporter(path, strings, anchors)
     nb = page_notebook(cells, editions, titles, Path(path), strings)
     resources = {"page": {"titles": titles, "t": strings}}
-    return Body(exporter.from_notebook_node(nb, resources)[0], exporter.marks)
+    text, _ = exporter.from_notebook_node(nb, resources)
+    return Body(text, exporter.marks, strings["lang"])

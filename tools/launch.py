@@ -85,10 +85,11 @@ def with_table(readme, book, repo):
     return before + readme_table(book, repo) + rest.split(END)[1]
 
 
-def items(book, section, framework, t, up):
+def items(book, section, framework, t, up, language):
     """The list items of one framework, with the reason where a host is left out."""
     made, repo = [], book.github()
-    name = f"{framework}/{section}.ipynb"
+    folder = framework if language == "en" else f"{language}/{framework}"
+    name = f"{folder}/{section}.ipynb"
     if repo:
         links = addresses(repo, framework, f"notebooks/{name}")
         for host in HOSTS:
@@ -111,13 +112,16 @@ def items(book, section, framework, t, up):
     return made
 
 
-def bar(book, section, titles, t):
-    """The HTML of the buttons of a page: a list a framework, which follows the tab."""
-    lists, up = [], "" if len(titles) > 1 else "../"  # these have a folder of their own
+def bar(book, section, titles, t, up, language):
+    """The HTML of the buttons of a page: a list a framework, which follows the tab.
+
+    up: the way from the page to the folder of the whole book. language: that of the
+    notebooks.
+    """
+    lists = []
     for framework, title in titles.items():
-        row = "".join(
-            f"<li>{item}</li>" for item in items(book, section, framework, t, up)
-        )
+        made = items(book, section, framework, t, up, language)
+        row = "".join(f"<li>{item}</li>" for item in made)
         only = f' data-only="{framework}"' if len(titles) > 1 else ""
         label = f'<p class="label">{title}</p>\n' if only else ""
         lists.append(f"<div{only}>{label}<ul>{row}</ul></div>\n")

@@ -27,6 +27,8 @@ from nbconvert.filters.markdown_mistune import (
 )
 from PIL import Image
 
+from tools.catalogues import english
+
 # fmt: off
 TAGS = ALLOWED_TAGS | {
     "p", "div", "span", "br", "hr", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "img",
@@ -41,19 +43,22 @@ ATTRIBUTES = {
 # fmt: on
 CSS = CSSSanitizer(allowed_css_properties=["text-align"])
 MARK = re.compile("\ue000(\\d+)\ue001")  # stands for a formula until the text is clean
+# A line must not break between a formula and the brackets, comma or stop beside it, as
+# browsers would; the last of these are the Chinese and Japanese ones.
+OPENED, CLOSED = (
+    "[(\uff08\u300c]",
+    "[,.;:?!)\u3001\u3002\uff0c\uff1a\uff1b\uff09\u300d]",
+)
+WHOLE = re.compile(f"{OPENED}*{MARK.pattern}{CLOSED}+|{OPENED}+{MARK.pattern}")
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"
 OTHER_SOURCE = re.compile(r"([\w-]+)\.(?:md|ipynb)(#.*)?")
-NUMBER = r"\d+(?:\.\d+)*"
-MENTION = re.compile(
-    rf"\[(?P<reference>\d+)\]|\b[Ff]igure\s(?P<figure>{NUMBER})"
-    r"|\b[Ss]ection\s(?P<section>\d+(?:\.\d+)+)"
-)
+NUMBERS = {"figure": r"\d+(?:\.\d+)*", "section": r"\d+(?:\.\d+)+"}
 CAPTION = re.compile(
     r'<p><em><a class="figure" href="figure:(?P<figure>[\d.]+)">(?P<name>[^<]*)</a>'
-    r"(?=\.\s)"
+    r"(?=\.?\s)"
 )
 NOT_LINKED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
-REFERENCES = "References"  # the heading of the list of what is cited
+LISTED = re.compile(r'(?=<h\d id="References">)')  # the list of what is cited
 
 
 class PageError(Exception):
@@ -74,6 +79,25 @@ class Marks:
     references: list = field(default_factory=list)
     mentions: list = field(default_factory=list)
     texts: dict = field(default_factory=dict)
+
+
+def mention_pattern(forms):
+    """Matches [3], and figures and sections as `forms`, strings of pages, name them."""
+    parts = [r"\[(?P<reference0>\d+)\]"]
+    for i, strings in enumerate(forms):
+        for kind, number in NUMBERS.items():
+            before, after = strings[f"mention_{kind}"].split("{number}")
+            first = f"[{before[0].upper()}{before[0].lower()}]" if before else ""
+            before = first + re.escape(before[1:]).replace(r"\ ", r"\s")
+            number = f"(?P<{kind}{i}>{number})"
+            parts.append(rf"(?<![A-Za-z\d.]){before}{number}{re.escape(after)}")
+    return re.compile("|".join(parts))
+
+
+def mentions(text, forms):
+    """[(kind, number)] of what a text mentions."""
+    found = mention_pattern(forms).finditer(text)
+    return [(m.lastgroup[:-1], m[m.lastgroup]) for m in found]
 
 
 def _allowed(tag, name, value):
@@ -146,31 +170,35 @@ class Text(IPythonRenderer):
     """Renders the text of one cell.
 
     folder: that of the source, for pictures. where: function of a string in the text
-    that gives its place for an error message. marks: the page's, so far. permalink:
-    the name of the links at headings.
+    that gives its place for an error message. marks: the page's, so far. strings: what
+    the page says by itself. anchors: of the page's headings, where their texts do not
+    give them.
     """
 
-    def __init__(self, folder, where, marks, permalink):
+    def __init__(self, folder, where, marks, strings, anchors=()):
         super().__init__(escape=False)
         self.folder, self.where, self.marks = folder, where, marks
-        self.permalink = html.escape(permalink)
+        self.permalink = html.escape(strings["permalink"])
+        self.anchors, self.language = anchors, strings["lang"]
+        self.mentioned = mention_pattern([strings, english()])
         self.formulas = []
 
     def render(self, source):
         before = len(self.marks.headings)
         text = MarkdownWithMath(self, inline=_Inline(hard_wrap=False)).render(source)
         text = sanitize(text)
-        if any(h[2] == REFERENCES for h in self.marks.headings[before:]):
-            text = self.list_references(text)
-        else:
-            text = CAPTION.sub(self.caption, self.link_mentions(text))
+        text, *rest = LISTED.split(text, maxsplit=1)
+        text = CAPTION.sub(self.caption, self.link_mentions(text))
+        text += "".join(map(self.list_references, rest))
         self.note_text(text, self.marks.headings[before - 1][1] if before else "")
+        text = WHOLE.sub(r'<span class="whole">\g<0></span>', text)
         return MARK.sub(lambda m: self.formulas[int(m[1])], text)
 
     # What is defined and mentioned
 
     def list_references(self, text):
         head, opened, items = text.partition("<ol>")
+        opened = opened.replace(">", ' lang="en">') if self.language != "en" else opened
 
         def item(_):
             self.marks.references.append(len(self.marks.references) + 1)
@@ -186,12 +214,12 @@ class Text(IPythonRenderer):
             if tag and tag[2] in NOT_LINKED:
                 inside.pop() if tag[1] else inside.append(tag[2])
             elif not tag and not inside:
-                part = MENTION.sub(self.mention, part)
+                part = self.mentioned.sub(self.mention, part)
             made.append(part)
         return "".join(made)
 
     def mention(self, found):
-        kind, number = found.lastgroup, found[found.lastgroup]
+        kind, number = found.lastgroup[:-1], found[found.lastgroup]
         self.marks.mentions.append((kind, number, self.where(found[0])))
         return f'<a class="{kind}" href="{kind}:{number}">{found[0]}</a>'
 
@@ -240,6 +268,8 @@ class Text(IPythonRenderer):
     def heading(self, text, level, **attrs):
         title = self.plain(text).strip()
         anchor = base = title.replace(" ", "-")  # as in Jupyter
+        if self.anchors:
+            anchor = self.anchors[len(self.marks.headings)]
         taken = {h[1] for h in self.marks.headings}
         for n in range(2, 1000):
             if anchor not in taken:

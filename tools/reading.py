@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 FRAMEWORKS = tuple(tab.FRAMEWORKS)
 
-IMAGE = re.compile(r"(!\[[^\]]*\]\()(img/[\w.-]+\.svg)(\))")
+IMAGE = re.compile(r"(!\[[^\]]*\]\()(img/(?:\w+/)?[\w.-]+\.svg)(\))")
 EMBEDDED = re.compile(r"(!\[[^\]]*\]\()(data:image/svg\+xml;base64,[\w+/=]+)(\))")
 FENCE = re.compile(r"^:::(?:\{tab\}\s*(?P<tabs>.*))?\s*$")
 INCLUDE = re.compile(r":::\{include\} *(?P<section>\w+) *: *(?P<names>\w+( *, *\w+)*)")
@@ -61,8 +61,9 @@ def four_tab_path(section):
     return NOTEBOOKS / f"{section}.ipynb"
 
 
-def edition_path(section, framework):
-    return NOTEBOOKS / framework / f"{section}.ipynb"
+def edition_path(section, framework, language="en"):
+    folder = NOTEBOOKS if language == "en" else NOTEBOOKS / language
+    return folder / framework / f"{section}.ipynb"
 
 
 def relative(path):

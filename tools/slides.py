@@ -16,10 +16,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nbformat import v4
 
+from tools.bodies import check_outputs
+from tools.catalogues import strings
 from tools.exporter import TEMPLATES, BodyExporter
 from tools.markup import PageError
-from tools.pages import check_outputs, page_title, strings, stylesheet
-from tools.passages import first_line, place
+from tools.pages import stylesheet
+from tools.passages import first_line, page_title, place
 
 SLIDE = "slide"  # tag
 SHOWS = re.compile(r"^\{(code|output)(?:, *(code|output))?\}$", re.M)

@@ -77,9 +77,58 @@
     mark();
   }
 
-  // The texts of the whole book are in every page; every word must be in a part.
+  // A page has the same blocks in every language: the switch leads to the one in view,
+  // with the same framework. Without this, it leads to the page.
+  const blocks = () => [...document.querySelectorAll("main > :not(.note)")];
+  const HEADER = 70; // pixels that the header hides
+
+  function goToPlace() {
+    const url = new URL(location.href);
+    const [number, part] = (url.searchParams.get("at") ?? "").split("-").map(Number);
+    const block = blocks()[number];
+    if (!url.searchParams.has("at") || !block) return;
+    const box = block.getBoundingClientRect();
+    scrollTo({ top: scrollY + box.top + (part / 100) * box.height - HEADER });
+    url.searchParams.delete("at");
+    try {
+      history.replaceState(null, "", url);
+    } catch {} // a sandboxed frame
+  }
+
+  function keepPlace() {
+    for (const link of document.querySelectorAll(".languages a"))
+      link.addEventListener("click", () => {
+        const to = new URL(link.href);
+        to.searchParams.set("framework", document.documentElement.dataset.framework);
+        const all = blocks();
+        const number = all.findIndex((b) => b.getBoundingClientRect().bottom > HEADER);
+        if (scrollY > 0 && number >= 0) {
+          const box = all[number].getBoundingClientRect();
+          const part = Math.max(0, (HEADER - box.top) / box.height);
+          to.searchParams.set("at", `${number}-${Math.round(100 * part)}`);
+        }
+        link.href = to;
+      });
+  }
+
+  // The texts of the whole book are in every page; every word must be in a part. Where
+  // words are not spaced, what is not found as it is typed is looked for word by word.
   function find(index, query) {
-    const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+    query = query.normalize("NFKC").toLowerCase();
+    const words = query.split(/\s+/).filter(Boolean);
+    const found = search(index, words);
+    return found.length ? found : search(index, words.flatMap(pieces));
+  }
+
+  function pieces(word) {
+    if (!/[\u3040-\u9fff]/.test(word) || !Intl.Segmenter) return [word];
+    const of = new Intl.Segmenter(document.documentElement.lang, { granularity: "word" });
+    const made = [...of.segment(word)].filter((s) => s.isWordLike).map((s) => s.segment);
+    const telling = made.filter((s) => !/^[\u3040-\u309f]{1,2}$/.test(s)); // no particles
+    return telling.length ? telling : [word];
+  }
+
+  function search(index, words) {
     const found = [];
     for (const [section, title, parts] of index) {
       for (const [anchor, heading, text] of parts) {
@@ -162,5 +211,7 @@
     addCopyButtons(book.t);
     followReading();
     addSearch(book);
+    keepPlace();
   });
+  addEventListener("load", goToPlace); // with the pictures, all has its height
 })();
