@@ -1,6 +1,6 @@
 """Models for tests, parity and benchmarks, taken from the notebooks themselves."""
 
-from tools.editions import MODULES, SECTIONS, read_source
+from tools.editions import MODULES, SECTIONS, read_source, source_path
 
 LOADED_TAGS = ("imports", "model")
 
@@ -12,7 +12,7 @@ def load(section, framework, replace=None, tags=LOADED_TAGS):
     source first; that is for tests which put an error in. Raises ValueError for an
     unknown section or framework, or if `old` does not occur.
     """
-    if section not in SECTIONS or framework not in MODULES:
+    if framework not in MODULES or not source_path(section).is_file():
         raise ValueError(
             f"There is no {framework}/{section}: sections are {SECTIONS}, "
             f"frameworks {tuple(MODULES)}."

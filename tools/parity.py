@@ -34,6 +34,10 @@ VARIANTS = (  # of nin_exercises, all but the one that is NiN28
     "one 1x1", "three 1x1", "3x3", "dense head", "two steps", "NiN-11", "NiN-16",
     "NiN-19", "five blocks",
 )  # fmt: skip
+GOOGLENET_VARIANTS = (  # of googlenet_exercises, all but the one that is GoogLeNet
+    "narrow", "no ReLU", "small", "strided", "wide stem", "two blocks", "flat head",
+    "batch norm", "two 3x3", "asymmetric", "expanded", "residual", "label smoothing",
+)  # fmt: skip
 CASES = (  # section, class or variant, image size, dtype
     ("nin", "NiN", 224, "float32"),
     ("nin", "NiN", 161, "float32"),
@@ -45,6 +49,8 @@ CASES = (  # section, class or variant, image size, dtype
     ("nin", "NiN28", 28, "float64"),
     ("googlenet", "GoogleNet", 64, "float64"),
     *(("nin_exercises", name, 28, "float32") for name in VARIANTS),
+    *(("googlenet_exercises", name, 28, "float32") for name in GOOGLENET_VARIANTS),
+    ("googlenet_exercises", "batch norm", 28, "float64"),
 )
 TOLERANCES = {
     "float32": {

@@ -71,9 +71,10 @@ class PyTorch:
     def __init__(self, dtype):
         import torch
 
-        from d2l_utils.layers.torch import named_tensors
+        from d2l_utils.layers.torch import named_tensors, trace
 
         self.torch, self.dtype = torch, getattr(torch, dtype)
+        self.trace = lambda m: trace(m, (NUM_IMAGES, *m._input_shape))
         self.tensors = lambda m: named_tensors(m, (1, *m._input_shape))
 
     @contextlib.contextmanager
@@ -107,6 +108,19 @@ class PyTorch:
     def named(self, model):
         tensors = self.tensors(model).items()
         return {k: p.detach().numpy().copy() for k, p in tensors}
+
+    def as_others(self, model, before, after):
+        """Running variances after a step as the other frameworks have them.
+
+        PyTorch takes in the sum of squares over n - 1, where n is the number of values
+        of a channel in the batch, and the others over n.
+        """
+        for row in self.trace(model):
+            if row.kind == "bn":
+                n = np.prod(row.input_shape) / row.input_shape[1]
+                name = f"{row.name}.var"
+                kept = (1 - row.ref.momentum) * before[name]
+                after[name] = kept + (after[name] - kept) * (n - 1) / n
 
 
 class MXNet:
@@ -201,13 +215,13 @@ class JAX:
         import jax
         import optax
 
-        from d2l_utils.jax_states import variables_of
+        from d2l_utils.jax_states import make_state, variables_of
         from d2l_utils.layers.jax import named_variables, to_stored
 
         self.jax, self.optax, self.dtype = jax, optax, dtype
         options = {"xla_backend_optimization_level": 0}  # compiles in a tenth
         self.jit = partial(jax.jit, compiler_options=options)
-        self.variables_of = variables_of
+        self.variables_of, self.make_state = variables_of, make_state
         self.stored = lambda m, v: to_stored(named_variables(m, m._input_shape, v))
 
     @contextlib.contextmanager
@@ -235,18 +249,17 @@ class JAX:
 
     def learn(self, model, batch):
         (module, variables), (X, y) = model.unbind(), batch
-        cross_entropy = self.optax.softmax_cross_entropy_with_integer_labels
+        module, params = module.clone(training=True), variables["params"]
+        optimizer = module.configure_optimizers()
+        key = self.jax.random.PRNGKey(0)
+        state = self.make_state(module, variables, optimizer, key)
 
-        module = module.clone(training=True)
+        def loss(params):
+            return module.loss(params, (X,), y, state)
 
-        def mean_loss(params):
-            now = {**variables, "params": params}
-            y_hat, changed = module.apply(now, X, mutable=["batch_stats"])
-            return cross_entropy(y_hat, y).mean(), changed
-
-        params, optimizer = variables["params"], module.configure_optimizers()
-        run = self.jit(self.jax.value_and_grad(mean_loss, has_aux=True))
-        (loss, changed), gradients = run(params)
+        run = self.jit(self.jax.value_and_grad(loss, has_aux=True))
+        (loss, aux), gradients = run(params)
+        changed = {k: v for k, v in aux.items() if k == "batch_stats"}
         updates, _ = optimizer.update(gradients, optimizer.init(params), params)
         after = self.optax.apply_updates(params, updates)
         stored = self.stored(model, {"params": gradients})
@@ -315,6 +328,8 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
             after = side.named(trained)
     result["loss"] = np.array(loss)
     before = weights.read(path)[0]
+    if framework == "pytorch":
+        side.as_others(model, before, after)
     result |= {f"gradient/{name}": g for name, g in gradients.items()}
     for name, w in after.items():  # running means and variances among them
         result[f"update/{name}"] = w.astype(np.float64) - before[name]

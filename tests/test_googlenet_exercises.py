@@ -1,0 +1,248 @@
+"""The exercises of GoogLeNet: counts by hand, batch normalization, the losses.
+
+What batch normalization should do is computed here in NumPy, on the first layer.
+"""
+
+import numpy as np
+import pytest
+
+from d2l_utils import weights
+from tools import cells, parity_worker
+from tools.parity import CASES, GOOGLENET_VARIANTS
+
+SECTION = "googlenet_exercises"
+BATCH_NORM = (SECTION, "batch norm", 28)
+EPSILON, KEPT = 1e-5, 0.9
+
+
+@pytest.fixture(scope="module")
+def loaded(framework):
+    return cells.load(SECTION, framework)
+
+
+# Counts --------------------------------------------------------------------------
+
+FIRST, LATER = (16, 8, 32, 4, 8, 8), (32, 16, 64, 8, 16, 16)
+GOOGLENET = [
+    (64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64),
+    (192, 96, 208, 16, 48, 64), (160, 112, 224, 24, 64, 64),
+    (128, 128, 256, 24, 64, 64), (112, 144, 288, 32, 64, 64),
+    (256, 160, 320, 32, 128, 128), (256, 160, 320, 32, 128, 128),
+    (384, 192, 384, 48, 128, 128),
+]  # fmt: skip
+
+
+def block(c, widths, kind="plain"):
+    """(convolutions (in, out, height, width), channels) of an Inception block."""
+    c1, c2a, c2b, c3a, c3b, c4 = widths
+    two, three, factor = [(c2a, c2b, 3, 3)], [(c3a, c3b, 5, 5)], 1
+    if kind == "two 3x3":
+        three = [(c3a, c3a, 3, 3), (c3a, c3b, 3, 3)]
+    elif kind == "asymmetric":
+        two = [(c2a, c2a, 1, 3), (c2a, c2b, 3, 1)]
+        three = [(c3a, c3a, 1, 5), (c3a, c3b, 5, 1)]
+    elif kind == "expanded":
+        two, factor = [(c2a, c2b, 1, 3), (c2a, c2b, 3, 1)], 2
+        three = [(c3a, c3b, 3, 3), (c3b, c3b, 1, 3), (c3b, c3b, 3, 1)]
+    convs = [(c, c1, 1, 1), (c, c2a, 1, 1), *two, (c, c3a, 1, 1), *three, (c, c4, 1, 1)]
+    return convs, c1 + factor * (c2b + c3b) + c4
+
+
+def residual(c, widths):
+    """The same with half the channels, a projection and a shortcut."""
+    out = widths[0] + widths[2] + widths[4] + widths[5]
+    convs, joined = block(c, [w // 2 for w in widths])
+    convs.append((joined, out, 1, 1))
+    return convs + [(c, out, 1, 1)] * (c != out), out
+
+
+def body(c, blocks, make=block):
+    """Convolutions with their sides, and channels; blocks: (widths, side, kind)."""
+    convs = []
+    for widths, side, *kind in blocks:
+        found, c = make(c, widths, *kind)
+        convs += [(*conv, side) for conv in found]
+    return convs, c
+
+
+def small(*kinds, sides=(14, 7, 7), stem=(1, 32, 3, 3, 28), make=block):
+    kinds = kinds or ((),) * 3
+    widths = (FIRST, LATER, LATER)
+    blocks = [(w, s, *k) for w, s, k in zip(widths, sides, kinds)]
+    convs, c = body(32, blocks, make)
+    return [stem, *convs], c
+
+
+def narrow():
+    sides = [4, 4, 2, 2, 2, 2, 2, 1, 1]
+    blocks = [([w // 4 for w in b], s) for b, s in zip(GOOGLENET, sides)]
+    convs, c = body(48, blocks)
+    stem = [(1, 16, 7, 7, 14), (16, 16, 1, 1, 7), (16, 48, 3, 3, 7)]
+    return stem + convs, c
+
+
+BY_HAND = {
+    "narrow": narrow, "no ReLU": narrow, "small": small,
+    "strided": lambda: small(stem=(1, 32, 3, 3, 14)),
+    "wide stem": lambda: small(sides=(7, 4, 4), stem=(1, 32, 7, 7, 14)),
+    "two blocks": lambda: (small()[0][:-6], 128), "flat head": small,
+    "batch norm": small, "label smoothing": small,
+    "two 3x3": lambda: small(*[("two 3x3",)] * 3),
+    "asymmetric": lambda: small(*[("asymmetric",)] * 3),
+    "expanded": lambda: small((), ("expanded",), ("expanded",)),
+    "residual": lambda: small(make=residual),
+}  # fmt: skip
+
+
+def test_every_variant_has_its_counts(d2l, layout, loaded):
+    variants = loaded["variants"]
+    assert set(variants) == set(BY_HAND) | {"unchanged"}
+    for name, hand in BY_HAND.items():
+        convs, c = hand()
+        c *= 49 if name == "flat head" else 1
+        biases = 2 if name == "batch norm" else 1  # a channel: scale and shift
+        params = sum(i * o * h * w + biases * o for i, o, h, w, _ in convs) + 11 * c
+        params += 10 - c
+        macs = sum(i * o * h * w * s * s for i, o, h, w, s in convs) + 10 * c
+        counted = d2l.resources(variants[name](), layout(1, 1, 28, 28))
+        assert (counted.params, counted.macs) == (params, macs), name
+
+
+def test_the_described_network_is_that_of_the_section(d2l, layout, loaded):
+    shape = layout(1, 3, 96, 96)
+    ours = d2l.resources(loaded["variants"]["unchanged"](), shape)
+    assert ours.rows == d2l.resources(loaded["GoogleNet"](), shape).rows
+    assert ours.params == 5_983_802
+
+
+def test_parity_has_every_variant():
+    compared = {name for section, name, *_ in CASES if section == SECTION}
+    assert compared == set(GOOGLENET_VARIANTS) == set(BY_HAND)
+
+
+# Weights for `small`, with and without batch normalization -----------------------
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory):
+    def write(norm):
+        convs, c = small()
+        shapes = {"dense0.weight": (10, c), "dense0.bias": (10,)}
+        for i, (c_in, c_out, h, w, _) in enumerate(convs):
+            shapes[f"conv{i}.weight"] = (c_out, c_in, h, w)
+            others = [f"bn{i}.{k}" for k in ("weight", "bias", "mean", "var")]
+            shapes |= dict.fromkeys(others if norm else [f"conv{i}.bias"], (c_out,))
+        made = parity_worker.made_weights(shapes)
+        if norm:
+            made["bn0.var"] *= 1e-4
+        path = tmp_path_factory.mktemp("made") / "made.safetensors"
+        about = {"model": "Net", "input_shape": (1, 28, 28), "num_classes": 10}
+        weights.write(path, made, **about)
+        return path
+
+    return write
+
+
+# Batch normalization -------------------------------------------------------------
+
+
+def correlated(X, kernels):
+    """3x3 kernels (out, 1, 3, 3) on images (n, 1, h, w), padded by 1."""
+    X = np.pad(X[:, 0], ((0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(X, (3, 3), axis=(1, 2))
+    return np.einsum("nijkl,okl->noij", windows, kernels[:, 0], optimize=True)
+
+
+def pooled(X):
+    """3x3 max pool with stride 2, padded by 1, of numbers that are not negative."""
+    X = np.pad(X, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(X, (3, 3), axis=(2, 3))
+    return windows[:, :, ::2, ::2].max(axis=(4, 5))
+
+
+@pytest.fixture(scope="module")
+def path(write):
+    """Weights for `batch norm`, with variances beside which epsilon is not nothing."""
+    return write(norm=True)
+
+
+def wrong_parts(framework, path, replace=None):
+    """What of the first batch normalization differs from what NumPy computes."""
+    found = parity_worker.measure(framework, BATCH_NORM, path, replace=replace)
+    w = {k: v.astype(np.float64) for k, v in weights.read(path)[0].items()}
+    Z = correlated(parity_worker.images(28)[0][:-1], w["conv0.weight"])
+    gamma, beta, mean, var = (
+        w[f"bn0.{k}"][:, None, None] for k in ("weight", "bias", "mean", "var")
+    )
+    expected = {
+        "activation/0": pooled(
+            np.maximum(0, (Z - mean) / np.sqrt(var + EPSILON) * gamma + beta)
+        ),
+        "update/bn0.mean": (1 - KEPT) * (Z.mean((0, 2, 3)) - w["bn0.mean"]),
+        "update/bn0.var": (1 - KEPT) * (Z.var((0, 2, 3)) - w["bn0.var"]),
+    }
+    return {
+        k
+        for k, v in expected.items()
+        if not np.abs(found[k] - v).max() < 1e-4 * np.abs(v).max()
+    }
+
+
+def test_batch_normalization_is_what_it_should_be(framework, path):
+    assert wrong_parts(framework, path) == set()
+
+
+@pytest.mark.parametrize("fault", ["momentum", "epsilon"])
+def test_other_settings_would_be_noticed(fault, framework, path):
+    replace, wrong = ("epsilon=1e-5", "epsilon=1e-3"), {"activation/0"}
+    if framework == "pytorch":
+        replace = ("eps=1e-5", "eps=1e-3")
+    if fault == "momentum":
+        replace = ("momentum=0.9)", "momentum=0.99)")
+        if framework == "pytorch":
+            replace = ("momentum=0.1)", "momentum=0.9)")
+        wrong = {"update/bn0.mean", "update/bn0.var"}
+    assert wrong_parts(framework, path, replace) == wrong
+
+
+@pytest.mark.only("pytorch")
+def test_pytorch_keeps_another_variance(framework, path, monkeypatch):
+    """Without the correction in parity_worker it shows, and nothing else does."""
+    monkeypatch.setattr(parity_worker.PyTorch, "as_others", lambda *args: None)
+    assert wrong_parts(framework, path) == {"update/bn0.var"}
+
+
+def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path):
+    side = parity_worker.ADAPTERS[framework]("float32")
+    make = parity_worker.find_model(SECTION, framework, "batch norm")
+
+    def bound(path):
+        load = d2l.load_weights
+        return side.loaded(parity_worker.new_model(make), lambda m: load(m, path))
+
+    X, y = parity_worker.images(28)
+    trained = bound(path)
+    trained.board.display = False
+    batch = side.batch(X[:-1], y)
+    d2l.Trainer(1, precision="float32").fit(trained, parity_worker.OneBatch(batch))
+    after = tmp_path / "after.safetensors"
+    d2l.save_weights(trained, after)
+    old, new = weights.read(path)[0], weights.read(after)[0]
+    assert set(old) == set(new)
+    for name in ("bn0.mean", "bn18.var"):
+        assert np.abs(new[name] - old[name]).max() > 1e-3
+    np.testing.assert_array_equal(d2l.predict(bound(after), X), d2l.predict(trained, X))
+
+
+# Label smoothing -----------------------------------------------------------------
+
+
+def test_the_smoothed_loss(framework, write):
+    case = (SECTION, "label smoothing", 28)
+    found = parity_worker.measure(framework, case, write(norm=False))
+    y = parity_worker.images(28)[1]
+    logits = found["logits"].astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    q = np.full(log_p.shape, 0.01)
+    q[np.arange(len(y)), y] += 0.9
+    assert found["loss"] == pytest.approx(-(q * log_p).sum(axis=1).mean(), rel=1e-5)
