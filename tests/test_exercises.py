@@ -191,24 +191,33 @@ def validated(path):
     return done.stdout
 
 
-def test_nbgrader_accepts_our_answers_and_no_blank_ones(framework, tmp_path):
+@pytest.mark.parametrize(
+    ("section", "right", "wrong"),
+    [
+        ("nin_exercises", "with_conv1s(3)", "with_conv1s(4)"),
+        ("googlenet_exercises", "Conv(c3[0], 3, 3)", "Conv(c3[0], 5, 5)"),
+    ],
+)
+def test_nbgrader_accepts_our_answers_and_no_others(
+    section, right, wrong, framework, tmp_path
+):
     """The notebook without what trains: those cells hold nothing that is checked."""
     pytest.importorskip("nbgrader", reason="nbgrader is not installed")
-    full = exercises.for_nbgrader("nin_exercises", framework, blank=False)
+    full = exercises.for_nbgrader(section, framework, blank=False)
     full.cells = [
         c
         for c in full.cells
         if "nbgrader" in c.metadata or {"imports", "model"} & set(
             c.metadata.get("tags", []))
     ]  # fmt: skip
-    trains = "run(", "trials.", "measured("
+    trains = "run(", "trials.", "measured(", "peak"
     for cell in full.cells:
         if cell.cell_type == "code" and any(word in cell.source for word in trains):
             cell.source = "pass"
     path = tmp_path / "filled.ipynb"
     path.write_text(editions.dumps(full))
     assert "Success! Your notebook passes all the tests." in validated(path)
-    wrong = next(c for c in full.cells if "with_conv1s(3)" in c.source)
-    wrong.source = wrong.source.replace("with_conv1s(3)", "with_conv1s(4)")
+    cell = next(c for c in full.cells if right in c.source)
+    cell.source = cell.source.replace(right, wrong)
     path.write_text(editions.dumps(full))
     assert "VALIDATION FAILED" in validated(path)

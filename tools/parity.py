@@ -34,9 +34,9 @@ VARIANTS = (  # of nin_exercises, all but the one that is NiN28
     "one 1x1", "three 1x1", "3x3", "dense head", "two steps", "NiN-11", "NiN-16",
     "NiN-19", "five blocks",
 )  # fmt: skip
-GOOGLENET_VARIANTS = (  # of googlenet_exercises, all but the one that is GoogLeNet
-    "narrow", "no ReLU", "small", "strided", "wide stem", "two blocks", "flat head",
-    "batch norm", "two 3x3", "asymmetric", "expanded", "residual", "label smoothing",
+GOOGLENET_VARIANTS = (  # of googlenet_exercises, all but those that are GoogLeNet
+    "small", "short stem", "no ReLU", "coarse", "one block", "flat head", "batch norm",
+    "two 3x3", "asymmetric", "expanded", "residual", "label smoothing",
 )  # fmt: skip
 CASES = (  # section, class or variant, image size, dtype
     ("nin", "NiN", 224, "float32"),
