@@ -227,7 +227,10 @@ def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path)
     assert set(old) == set(new)
     for name in ("bn0.mean", "bn14.var"):
         assert np.abs(new[name] - old[name]).max() > 1e-3
-    np.testing.assert_array_equal(d2l.predict(bound(after), X), d2l.predict(trained, X))
+    again, known = d2l.predict(bound(after), X), d2l.predict(trained, X)
+    # Not to the bit: the memory layout of what was trained may differ.
+    np.testing.assert_allclose(again, known, rtol=0, atol=1e-5 * abs(known).max())
+    assert abs(d2l.predict(bound(path), X) - known).max() > 0.1 * abs(known).max()
 
 
 # Label smoothing -----------------------------------------------------------------
