@@ -44,7 +44,7 @@ PACKAGES = {  # titles of the table's columns, and whose versions they show
 VERSIONS = """
 import json, platform
 from importlib import metadata
-names = {d.metadata["Name"].lower().removesuffix("-cpu"): d.version
+names = {d.metadata["Name"].replace("_", "-").lower().removesuffix("-cpu"): d.version
          for d in metadata.distributions()}
 print(json.dumps({"python": platform.python_version(), **names}))
 """
@@ -139,14 +139,18 @@ def run_step(name, step, commands):
     outcome["ok"] = status == 0 and outcome.get("passed") != 0
     numbers = ", ".join(f"{n} {k}" for k, n in outcome.items() if k != "ok")
     word = "passed" if outcome["ok"] else f"FAILED, see {os.path.relpath(log, ROOT)}"
-    print(f"{word} ({numbers}) in {time.monotonic() - start:.0f} s", flush=True)
+    numbers = f" ({numbers})" if numbers else ""
+    print(f"{word}{numbers} in {time.monotonic() - start:.0f} s", flush=True)
     return outcome
 
 
 def versions(name):
     """{package: version} of what the table shows."""
-    done = subprocess.run([python_of(name), "-c", VERSIONS], capture_output=True)
-    found = json.loads(done.stdout) if done.returncode == 0 else {}
+    try:
+        done = subprocess.run([python_of(name), "-c", VERSIONS], capture_output=True)
+        found = json.loads(done.stdout)
+    except (OSError, ValueError):  # what could not be built
+        found = {}
     wanted = ["python", *(p for packages in PACKAGES.values() for p in packages)]
     return {k: found[k] for k in wanted if k in found}
 
@@ -185,25 +189,26 @@ def run(name, base, only=None):
 
 def problems(name, entry):
     """What did not pass, in words; [] if all did."""
-    found = []
-    for step in steps_of(name):
-        outcome = entry["steps"].get(step)
-        if outcome is None:
-            found.append(f"{step} not run")
-        elif not outcome["ok"]:
-            found.append(f"{step}: {outcome.get('failed') or ''} failed")
-    return [" ".join(text.split()) for text in found]
+    ran = entry["steps"]
+    found = [f"{step} failed" for step in steps_of(name)
+             if not ran.get(step, {"ok": True})["ok"]]  # fmt: skip
+    not_run = [step for step in steps_of(name) if step not in ran]
+    return found + ["not run: " + ", ".join(not_run)] * bool(not_run)
 
 
 def summary(name, entry):
     """The outcome of an environment in one line."""
     ran = entry["steps"].items()
     total = {
-        kind: sum(o.get(count, 0) for s, o in ran if s.endswith(kind))
-        for kind, count in (("tests", "passed"), ("notebooks", "passed"))
+        kind: sum(outcome.get("passed", 0) for s, outcome in ran if s.endswith(kind))
+        for kind in ("tests", "notebooks")
     }
-    skipped = sum(outcome.get("skipped", 0) for _, outcome in ran)
+    failed, skipped = (
+        sum(outcome.get(count, 0) for _, outcome in ran)
+        for count in ("failed", "skipped")
+    )
     text = f"{total['tests']} tests, {total['notebooks']} notebooks passed"
+    text += f", {failed} failed" * bool(failed)
     text += f"; {skipped} tests skipped" * bool(skipped)
     wrong = problems(name, entry)
     return f"**{'; '.join(wrong)}**; {text}" if wrong else text
