@@ -26,6 +26,8 @@ def stored(tmp_path, monkeypatch):
     """The file of results; nothing is written to the real one, nor to the README."""
     monkeypatch.setattr(matrix, "FOLDER", tmp_path / "build")
     monkeypatch.setattr(matrix, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(matrix, "README", tmp_path / "README.md")
+    matrix.README.write_text(f"above\n{matrix.BEGIN}\n{matrix.END}\nbelow\n")
     return tmp_path / "results.json"
 
 
@@ -167,7 +169,23 @@ def test_without_python_3_12(stored, capsys):
     assert matrix.find_python("2.7", sys.executable) is None
 
 
+def test_a_stale_table_fails_the_check(stored):
+    with pytest.raises(SystemExit, match="stale"):
+        matrix.main(["--check"])
+    for name in matrix.ENVIRONMENTS:
+        matrix.save(name, all_passed(name))
+        if name == "newest":
+            with pytest.raises(SystemExit, match="Never run: python312, colab"):
+                matrix.main(["--check"])
+    assert matrix.main(["--check"]) == 0
+    readme = matrix.README.read_text()
+    assert readme.startswith("above\n<!--") and readme.endswith("-->\nbelow\n")
+    stored.write_text(stored.read_text().replace("2026-01-02", "2026-01-03"))
+    with pytest.raises(SystemExit, match="stale"):
+        matrix.main(["--check"])
+    assert matrix.main(["--table"]) == matrix.main(["--check"]) == 0
+
+
 def test_the_readme_shows_the_stored_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert matrix.with_table(readme) == readme
-    assert set(matrix.load()) == set(matrix.ENVIRONMENTS)

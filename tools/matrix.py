@@ -23,7 +23,7 @@ from tools.editions import FRAMEWORKS, ROOT
 
 FOLDER = ROOT / "build" / "matrix"
 LISTS = ROOT / "tests" / "matrix"
-RESULTS = LISTS / "results.json"
+RESULTS, README = LISTS / "results.json", ROOT / "README.md"
 BEGIN, END = "<!-- matrix: made by `make test-matrix` -->", "<!-- end of matrix -->"
 STEP_TIMEOUT = 3600  # seconds
 
@@ -160,10 +160,11 @@ def load():
 
 
 def save(name, entry):
-    """Write the results with one environment's changed, in the order of the table."""
+    """Write the results with one environment's changed, and the README's table."""
     results = {**load(), name: entry}
     ordered = {k: results[k] for k in ENVIRONMENTS if k in results}
     RESULTS.write_text(json.dumps(ordered, indent=1) + "\n")
+    write_table()
 
 
 def run(name, base, only=None):
@@ -230,10 +231,23 @@ def readme_table():
 
 
 def with_table(readme):
-    """The README with the table of the stored results."""
+    """The README's text with the table of the stored results."""
     before, rest = readme.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{readme_table()}\n{END}{after}"
+
+
+def write_table():
+    README.write_text(with_table(README.read_text("utf-8")), encoding="utf-8")
+
+
+def check():
+    """Exit with a message where the README's table is stale, or lacks a row."""
+    readme = README.read_text(encoding="utf-8")
+    if with_table(readme) != readme:
+        sys.exit("The table in README.md is stale: python -m tools.matrix --table")
+    if lacking := [name for name in ENVIRONMENTS if name not in load()]:
+        sys.exit(f"Never run: {', '.join(lacking)}. python -m tools.matrix")
 
 
 def find_python(version, named):
@@ -258,14 +272,8 @@ def main(argv=None):
     if args.step and (not args.only or args.step not in steps_of(args.only)):
         parser.error("--step needs --only and one of its steps: " + ", ".join(
             steps_of(args.only or "newest")))  # fmt: skip
-    path = ROOT / "README.md"
-    readme = path.read_text(encoding="utf-8")
-    if args.check:
-        if with_table(readme) != readme:
-            sys.exit("The table in README.md is stale: python -m tools.matrix --table")
-        return 0
-    if args.table:
-        path.write_text(with_table(readme), encoding="utf-8")
+    if args.check or args.table:
+        check() if args.check else write_table()
         return 0
     passed = True
     for name in names:
@@ -278,7 +286,6 @@ def main(argv=None):
             passed = False
             continue
         passed &= run(name, base, args.step)
-        path.write_text(with_table(readme), encoding="utf-8")
     return int(not passed)
 
 
