@@ -86,12 +86,12 @@ def test_every_framework_is_tested_and_its_notebooks_run():
 
 
 def test_counts(stored):
-    found = matrix.counts("jax notebooks", NBVAL)
+    found = matrix.counts("newest", "jax notebooks", NBVAL)
     assert found == {"passed": 1, "failed": 1}
     matrix.FOLDER.mkdir(parents=True)
-    assert set(matrix.counts("jax tests", "").values()) == {0}
-    (matrix.FOLDER / "counts.xml").write_text(SUITE + "</testsuites>")
-    found = matrix.counts("jax tests", "")
+    assert set(matrix.counts("newest", "jax tests", "").values()) == {0}
+    (matrix.FOLDER / "newest.xml").write_text(SUITE + "</testsuites>")
+    found = matrix.counts("newest", "jax tests", "")
     assert found == {"passed": 5, "failed": 3, "skipped": 1}
 
 
@@ -105,7 +105,7 @@ def test_a_step_passes_only_with_status_0_and_a_test_that_passed(
     tests, status, ok, stored, capsys
 ):
     text = f'<x><testsuite tests="{tests}" failures="0" errors="0" skipped="4"/></x>'
-    path = str(matrix.FOLDER / "counts.xml")
+    path = str(matrix.FOLDER / "newest.xml")
     code = WRITE.format(path=path, text=text, status=status)
     outcome = matrix.run_step("newest", "jax tests", [[sys.executable, "-c", code]])
     assert outcome["ok"] == ok and outcome["passed"] == tests - 4

@@ -87,7 +87,7 @@ def build_commands(name, base):
 def steps_of(name, base=sys.executable):
     """{step: its commands} of an environment, in order."""
     python = python_of(name)
-    pytest = [python, "-m", "pytest", "-q", f"--junitxml={FOLDER / 'counts.xml'}"]
+    pytest = [python, "-m", "pytest", "-q", f"--junitxml={FOLDER / name}.xml"]
     others = [] if name == "pinned" else [f"--ignore={p}" for p in PINNED_ONLY]
     steps = {} if name == "pinned" else {"build": build_commands(name, base)}
     steps["core tests"] = [[*pytest, *others]]
@@ -97,7 +97,7 @@ def steps_of(name, base=sys.executable):
     return steps
 
 
-def counts(step, output):
+def counts(name, step, output):
     """{passed, failed, skipped} of a step: from pytest's file, or nbval's lines."""
     if step == "build":
         return {}
@@ -105,7 +105,7 @@ def counts(step, output):
         said = re.findall(r"^\S+: (passed|FAILED) in \d+ s$", output, re.MULTILINE)
         return {"passed": said.count("passed"), "failed": said.count("FAILED")}
     try:
-        suite = ElementTree.parse(FOLDER / "counts.xml").getroot().find("testsuite")
+        suite = ElementTree.parse(FOLDER / f"{name}.xml").getroot().find("testsuite")
     except OSError:
         return {"passed": 0, "failed": 0, "skipped": 0}  # it did not come that far
     n = {k: int(suite.get(k)) for k in ("tests", "failures", "errors", "skipped")}
@@ -118,7 +118,7 @@ def run_step(name, step, commands):
     """Run the commands of a step, with a log; returns its outcome."""
     log = FOLDER / f"{name} {step}.log".replace(" ", "-")
     log.parent.mkdir(parents=True, exist_ok=True)
-    (FOLDER / "counts.xml").unlink(missing_ok=True)
+    (FOLDER / f"{name}.xml").unlink(missing_ok=True)
     environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environ["PATH"] = f"{Path(python_of(name)).parent}{os.pathsep}{environ['PATH']}"
     start, status = time.monotonic(), 0
@@ -135,7 +135,7 @@ def run_step(name, step, commands):
                 status = 1
             if status:
                 break
-    outcome = counts(step, log.read_text(errors="replace"))
+    outcome = counts(name, step, log.read_text(errors="replace"))
     outcome["ok"] = status == 0 and outcome.get("passed") != 0
     numbers = ", ".join(f"{n} {k}" for k, n in outcome.items() if k != "ok")
     word = "passed" if outcome["ok"] else f"FAILED, see {os.path.relpath(log, ROOT)}"
