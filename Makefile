@@ -1,8 +1,10 @@
 # Every target makes the environment that it needs. `make help` lists them.
-PYTHON    ?= python3
-FRAMEWORK ?=
-SECTION   ?=
-QUICK     ?=
+PYTHON      ?= python3
+PYTHON312   ?= python3.12
+FRAMEWORK   ?=
+SECTION     ?=
+ENVIRONMENT ?=
+QUICK       ?=
 
 VENV := .venv
 PY   := $(VENV)/bin/python
@@ -20,12 +22,13 @@ CHOSEN     := $(or $(FRAMEWORK),$(FRAMEWORKS))
 ONLY       := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--section $(SECTION))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab html colab slides pdf exercises test test-quick test-core parity nbval notebooks execute bench \
-  check clean
+.PHONY: help setup lab html colab slides pdf exercises test test-quick test-matrix test-core \
+  parity nbval notebooks execute bench check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
-	@echo "  FRAMEWORK=pytorch|mxnet|tensorflow|jax and SECTION=nin restrict execute and nbval"
+	@echo "  FRAMEWORK=pytorch|mxnet|tensorflow|jax and SECTION=nin restrict execute and nbval,"
+	@echo "  ENVIRONMENT=pinned|newest|python312|colab restricts test-matrix"
 
 setup: $(DONE)  ## make the environment .venv (again only when requirements change)
 
@@ -52,6 +55,9 @@ exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/exercise
 test: check test-core $(FRAMEWORKS:%=test-%) parity nbval  ## run all tests
 
 test-quick: check test-core $(FRAMEWORKS:%=test-%)  ## run all tests but notebooks and parity
+
+test-matrix: $(DONE)  ## run tests and notebooks on other versions; takes hours
+	$(PY) -m tools.matrix --python312 $(PYTHON312) $(if $(ENVIRONMENT),--only $(ENVIRONMENT))
 
 test-core: $(DONE)
 	$(PY) -m pytest -q
@@ -84,6 +90,7 @@ check: $(DONE)  ## lint, and fail if anything generated is stale
 	$(PY) -m tools.editions --check
 	$(PY) -m tools.agreement
 	$(PY) -m bench.report --check
+	$(PY) -m tools.matrix --check
 
 clean:  ## remove what was built, and the environments
 	rm -rf build dist *.egg-info .venv .venv-book .pytest_cache .ruff_cache

@@ -125,7 +125,7 @@ class ProgressBoard(HyperParameters):
         if len(raw) < every_n:
             return
         points = [(float(x), float(y)) for x, y in raw]
-        self.data.setdefault(label, []).append(tuple(np.mean(points, axis=0)))
+        self.data.setdefault(label, []).append(tuple(np.mean(points, axis=0).tolist()))
         raw.clear()
         if time.monotonic() - self._drawn_at >= self._wait:
             self.redraw()

@@ -58,12 +58,19 @@ def _evaluate(jaxpr, consts, args):
             known.update(zip(eqn.outvars, _evaluate(inner.jaxpr, inner.consts, inputs)))
             continue
         if outputs is None:
-            functions, params = eqn.primitive.get_bind_params(eqn.params)
-            outputs = eqn.primitive.bind(*functions, *inputs, **params)
+            outputs = _again(eqn.primitive, inputs, eqn.params)
         if not eqn.primitive.multiple_results:
             outputs = [outputs]
         known.update(zip(eqn.outvars, outputs))
     return [value(v) for v in jaxpr.outvars]
+
+
+def _again(primitive, inputs, params):
+    """The outputs of an operation as it was recorded."""
+    bound = primitive.get_bind_params(params)
+    # JAX 0.7 keeps inner functions apart, 0.10 among the parameters.
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)
+    return primitive.bind(*functions, *inputs, **params)
 
 
 def _padded_first(x, kernel, p):

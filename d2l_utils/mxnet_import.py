@@ -1,13 +1,14 @@
 """Importing MXNet 1.9.1 beside a NumPy that is younger than it.
 
 The one place where a third-party package is patched: NumPy gets the names that
-MXNet reads while it is imported, and loses them again.
+MXNet reads while it is imported, and loses all but two of them again.
 """
 
 import contextlib
 import importlib.util
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as onp
 
@@ -18,16 +19,18 @@ REMOVED = {  # from NumPy, and read while MXNet is imported
     "sometrue": onp.any, "in1d": onp.isin, "msort": lambda a: onp.sort(a, axis=0),
     "product": onp.prod, "cumproduct": onp.cumprod, "round_": onp.round,
     "row_stack": onp.vstack, "trapz": getattr(onp, "trapezoid", None),
-    **dict.fromkeys(("compat", "mirr", "npv", "pmt", "ppmt", "pv", "rate")),
+    "compat": SimpleNamespace(basestring=str),
+    **dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate")),
 }  # fmt: skip
+AT_RUN_TIME = {"bool", "compat"}  # read later, too: by boolean arrays, by `np.pad`
 
 
 @contextlib.contextmanager
 def older_numpy():
     """NumPy with the names that MXNet 1.9.1 expects; they are gone afterwards.
 
-    Names that exist are left alone. `np.bool` stays where it was missing (NumPy
-    1.24 to 1.26), as MXNet uses it at run time for boolean arrays.
+    Names that exist are left alone. `np.bool`, missing in NumPy 1.24 to 1.26, and
+    `np.compat`, in NumPy 2, stay, as MXNet uses them at run time.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that NumPy is about to remove
@@ -37,7 +40,7 @@ def older_numpy():
         try:
             yield
         finally:
-            for name in added.keys() - {"bool"}:
+            for name in added.keys() - AT_RUN_TIME:
                 delattr(onp, name)
 
 

@@ -49,6 +49,15 @@ def framework(request):
 
 
 @pytest.fixture(scope="session")
+def other(framework):
+    """The first other framework that is installed, to compare with."""
+    for name in FRAMEWORKS:
+        if name != framework and util.find_spec(MODULES[name]):
+            return name
+    pytest.skip("no second framework is installed")
+
+
+@pytest.fixture(scope="session")
 def d2l(framework):
     """The framework module under test."""
     return import_module(f"d2l_utils.{MODULES[framework]}")

@@ -390,10 +390,10 @@ def contract(d2l):
     return found
 
 
-def test_same_names_and_signatures(framework, d2l):
-    """Compared with PyTorch's module, which is read in a process of its own."""
+def test_same_names_and_signatures(framework, d2l, other):
+    """Compared with another framework's module, in a process of its own."""
     code = (
-        "import json; from d2l_utils import torch as d2l\n"
+        f"import json; from d2l_utils import {MODULES[other]} as d2l\n"
         "from tests.test_framework import contract\n"
         "print(json.dumps(contract(d2l)))"
     )
@@ -402,9 +402,8 @@ def test_same_names_and_signatures(framework, d2l):
     )
     expected = json.loads(done.stdout.splitlines()[-1])
     ours = contract(d2l)
-    different = DIFFERENT_METHODS.get(framework, set())
-    extra = {"get_key"} if framework == "jax" else set()
-    assert set(ours) - extra == set(expected)
+    different = set().union(*(DIFFERENT_METHODS.get(f, ()) for f in (framework, other)))
+    assert set(ours) - {"get_key"} == set(expected) - {"get_key"}  # JAX's alone
     for name, signature in expected.items():
         if name not in different:
             assert ours[name] == signature, name

@@ -19,8 +19,10 @@ WANTED = [
 def public(module):
     """`__all__` of a framework module, read without importing it."""
     tree = ast.parse((ROOT / "d2l_utils" / f"{module}.py").read_text())
-    assigned = {n.targets[0].id: n.value for n in tree.body if hasattr(n, "targets")}
-    return ast.literal_eval(assigned["__all__"])
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return ast.literal_eval(node.value)
+    raise ValueError(f"{module} has no __all__")
 
 
 def message(name, names=("Trainer", "FashionMNIST", "try_gpu", "try_all_gpus")):

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from test_names import public
 
 from tools.editions import MODULES, ROOT
 
@@ -13,6 +14,7 @@ NOT_IN = {
     "tensorflow": {"randn", "swapaxes", "to"},
     "jax": {"batch_matmul", "normal", "rand", "randn", "size"},
 }
+ONLY_IN = {"jax": {"get_seed"}}
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +43,21 @@ def test_the_same_names_everywhere(framework, d2l):
     from importlib import import_module
 
     extra = import_module(d2l.__name__.replace("d2l_utils", "d2l_utils.extra"))
-    code = "from d2l_utils.extra import torch; print(*torch.__all__)"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    expected = set(done.stdout.split()) - NOT_IN.get(framework, set())
+    expected = set(public("extra/torch")) - NOT_IN.get(framework, set())
+    expected |= ONLY_IN.get(framework, set())
     assert set(extra.__all__) == expected and len(expected) > 45
     assert all(getattr(d2l, name) is not None for name in expected)
     assert not set(extra.__all__) & set(d2l.__all__)
+
+
+@pytest.mark.only("jax")
+def test_seeds_are_new_at_each_call_and_the_same_after_set_seed(framework, d2l):
+    found = []
+    for _ in range(2):
+        d2l.set_seed(3)
+        found.append([d2l.get_seed() for _ in range(5)])
+    assert found[0] == found[1] and len(set(found[0])) == 5
+    assert all(isinstance(n, int) and 0 <= n < 2**31 for n in found[0])
 
 
 def test_the_extra_names_are_loaded_only_when_asked_for(framework):

@@ -9,14 +9,14 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from d2l_utils.extra.drawing import set_axes, set_figsize, use_svg_display
-from d2l_utils.jax import Classifier, DataModule, HyperParameters, Module
+from d2l_utils.jax import Classifier, DataModule, HyperParameters, Module, get_key
 
 __all__ = [
     "LeNet", "LinearRegression", "LinearRegressionScratch", "ResNeXtBlock", "Residual",
     "SGD", "SoftmaxRegression", "SyntheticRegressionData", "abs", "arange", "argmax",
     "astype", "concat", "corr2d", "cos", "cosh", "exp", "expand_dims", "eye", "float32",
-    "int32", "int64", "linspace", "log", "matmul", "meshgrid", "nn_Module", "numpy",
-    "ones", "ones_like", "reduce_mean", "reduce_sum", "repeat", "reshape",
+    "get_seed", "int32", "int64", "linspace", "log", "matmul", "meshgrid", "nn_Module",
+    "numpy", "ones", "ones_like", "reduce_mean", "reduce_sum", "repeat", "reshape",
     "set_axes", "set_figsize", "sigmoid", "sin", "sinh", "stack", "swapaxes", "tanh",
     "tensor", "to", "transpose", "use_svg_display", "zeros", "zeros_like",
 ]  # fmt: skip
@@ -120,6 +120,11 @@ class SoftmaxRegression(Classifier):
     def __call__(self, X):
         X = X.reshape((X.shape[0], -1))
         return nn.Dense(self.num_outputs, kernel_init=glorot())(X)
+
+
+def get_seed():
+    """A number to make a PRNG key of: the next one at each call, as of `get_key`."""
+    return int(jax.random.bits(get_key()) >> 1)
 
 
 def corr2d(X, K):
