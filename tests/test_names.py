@@ -2,6 +2,9 @@
 
 import ast
 import re
+import sys
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
@@ -26,7 +29,12 @@ def public(module):
 
 
 def message(name, names=("Trainer", "FashionMNIST", "try_gpu", "try_all_gpus")):
-    with pytest.raises(AttributeError) as caught:
+    """What is said of a name; no framework is loaded."""
+    extra = SimpleNamespace(__all__=public("extra/torch"))
+    with (
+        patch.dict(sys.modules, {"d2l_utils.extra.torch": extra}),
+        pytest.raises(AttributeError) as caught,
+    ):
         unknown_names("d2l_utils.torch", names)(name)
     return str(caught.value)
 
