@@ -227,7 +227,9 @@ def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path)
     assert set(old) == set(new)
     for name in ("bn0.mean", "bn14.var"):
         assert np.abs(new[name] - old[name]).max() > 1e-3
-    np.testing.assert_array_equal(d2l.predict(bound(after), X), d2l.predict(trained, X))
+    expected = d2l.predict(trained, X)  # PyTorch's has another layout in memory
+    atol = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(d2l.predict(bound(after), X), expected, atol=atol)
 
 
 # Label smoothing -----------------------------------------------------------------
