@@ -326,10 +326,10 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
             trainer = d2l.Trainer(max_epochs=1, num_gpus=0, precision="float32")
             trainer.fit(trained, OneBatch(batch))
             after = side.named(trained)
+        before = weights.read(path)[0]
+        if framework == "pytorch":
+            side.as_others(model, before, after)
     result["loss"] = np.array(loss)
-    before = weights.read(path)[0]
-    if framework == "pytorch":
-        side.as_others(model, before, after)
     result |= {f"gradient/{name}": g for name, g in gradients.items()}
     for name, w in after.items():  # running means and variances among them
         result[f"update/{name}"] = w.astype(np.float64) - before[name]
