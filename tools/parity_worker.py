@@ -20,6 +20,7 @@ from d2l_utils import data, sources, weights
 from tools import cells
 from tools.editions import MODULES
 
+LARGEST_LOGIT = 10  # larger ones leave nothing for the loss to say
 NUM_IMAGES = 8
 LR = 0.5  # large, so that an update is not lost in the rounding of the weight
 
@@ -343,9 +344,14 @@ def make_weights(case, path):
     model = new_model(find_model(section, "pytorch", cls))
     d2l.resources(model, (1, 1, size, size))  # builds it
     d2l.save_weights(model, path)
-    shapes = {k: v.shape for k, v in weights.read(path)[0].items()}
+    made = made_weights({k: v.shape for k, v in weights.read(path)[0].items()})
     about = {"model": cls, "input_shape": (1, size, size), "num_classes": 10}
-    weights.write(path, made_weights(shapes), **about)
+    weights.write(path, made, **about)
+    logits = d2l.predict(d2l.load_weights(model, path), images(size)[0])
+    if (largest := np.abs(logits).max()) > LARGEST_LOGIT:  # many branches add up
+        for name in [k for k in made if k.startswith("dense")][-2:]:  # the head
+            made[name] *= LARGEST_LOGIT / 2 / largest
+        weights.write(path, made, **about)
 
 
 def carry(framework, folder):
