@@ -26,7 +26,7 @@ NETWORKS = {  # section, image size, images a round
 }
 DATA_SIZES = (28, 96, 224)
 DATA_IMAGES = 60_000  # all: what d2l takes to shuffle grows with their number
-ROUNDS, QUICK_ROUNDS = 5, 2
+ROUNDS, QUICK_ROUNDS = 9, 2
 OVERHEAD_ROUNDS = 10  # a difference of 2 % is within the spread of one pair
 QUICK_IMAGES = 128
 RECIPE = {"lr": 0.04, "settings": {"dropout": 0.2}}  # of NiN28, with momentum 0.9

@@ -49,8 +49,11 @@ def make_state(net, variables, tx, key):
         apply_fn=net.apply, params=variables["params"], tx=tx,
         batch_stats=variables.get("batch_stats", {}), dropout_rng=key,
     )  # fmt: skip
-    # The textbook's own optimizer gives a class in place of its (empty) state.
-    made = lambda x: x() if isinstance(x, type) else x  # noqa: E731
+
+    def made(x):
+        # The textbook's own optimizer gives a class in place of its (empty) state.
+        return x() if isinstance(x, type) else x
+
     return state.replace(opt_state=jax.tree.map(made, state.opt_state))
 
 
