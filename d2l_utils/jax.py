@@ -142,7 +142,10 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         inputs = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
         if inputs[0].ndim == 4:
             jax_states.build(self, inputs[0].shape)
-        return jax.jit(clone(self, training=False).init)(key, *inputs)
+        init = clone(self, training=False).init
+        # It runs once: to optimize it would take longer than it saves.
+        plain = {"xla_backend_optimization_level": 0}
+        return jax.jit(init, compiler_options=plain)(key, *inputs)
 
 
 def _gives(state, Y_hat):

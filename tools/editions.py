@@ -44,7 +44,8 @@ TITLES = {
     "jax": "JAX",
 }
 MODULES = {**{f: f for f in FRAMEWORKS}, "pytorch": "torch"}
-SECTIONS = ("nin", "nin_exercises", "googlenet", "parity")  # in book order
+# In book order.
+SECTIONS = ("nin", "nin_exercises", "googlenet", "googlenet_exercises", "parity")
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
