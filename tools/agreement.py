@@ -27,8 +27,8 @@ WORDS = {
     4: "four fourth quarter times", 5: "five fifth fifths", 6: "six sixth",
     7: "seven seventh", 8: "eight eighth", 9: "nine tenths", 10: "ten tenth tenths",
     12: "twelve twelfth", 13: "thirteen", 16: "sixteen", 20: "twenty",
-    30: "thirty thirtieth", 50: "fifty", 64: "sixty-four", 100: "hundred hundredth million",
-    1000: "thousand", 1_000_000: "million",
+    30: "thirty thirtieth", 50: "fifty", 64: "sixty-four",
+    100: "hundred hundredth million", 1000: "thousand", 1_000_000: "million",
 }  # fmt: skip
 
 
