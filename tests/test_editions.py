@@ -113,6 +113,8 @@ def test_outputs_are_carried_over_only_for_the_same_code(project):
     source = editions.source_path("s")
     source.write_text(SMALL.replace("# Title", "# Another title"))
     assert editions.is_executed(editions.edition("s", "jax"))
+    source.write_text(SMALL.replace("y = 2", "y = (\n    2)  # two"))
+    assert editions.is_executed(editions.edition("s", "jax"))
     source.write_text(SMALL.replace("y = 2", "y = 3"))
     assert not editions.is_executed(editions.edition("s", "jax"))
     source.write_text(SMALL.replace("x = 1", "x = 3"))  # not in this edition

@@ -2,14 +2,15 @@
 
 notebooks/<section>.md is the source. From it come notebooks/<section>.ipynb,
 with all four tabs, and notebooks/<framework>/<section>.ipynb, one framework
-each. Stored outputs are carried over while an edition's code is unchanged. From
-the catalogues of a language come notebooks/<language>/<framework>/<section>.ipynb,
-with the outputs of the English editions: outputs do not depend on the language.
-Reading a source is reading.py's task, running the editions execute.py's, the book
-that of pages.py.
+each. Stored outputs are carried over while an edition's code is unchanged, but for
+comments and line breaks. From the catalogues of a language come
+notebooks/<language>/<framework>/<section>.ipynb, with the outputs of the English
+editions: outputs do not depend on the language. Reading a source is reading.py's task,
+running the editions execute.py's, the book that of pages.py.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import re
@@ -147,7 +148,8 @@ def title_of(section):
 
 
 def code_of(nb):
-    return [c.source for c in nb.cells if c.cell_type == "code"]
+    """The code cells' syntax trees, which have no comments, as text."""
+    return [ast.dump(ast.parse(c.source)) for c in nb.cells if c.cell_type == "code"]
 
 
 def carry_outputs(nb, path):
