@@ -148,8 +148,15 @@ def title_of(section):
 
 
 def code_of(nb):
-    """The code cells' syntax trees, which have no comments, as text."""
-    return [ast.dump(ast.parse(c.source)) for c in nb.cells if c.cell_type == "code"]
+    return [c.source for c in nb.cells if c.cell_type == "code"]
+
+
+def syntax_of(source):
+    """A cell's syntax tree as text, without comments; as it is if not plain Python."""
+    try:
+        return ast.dump(ast.parse(source))
+    except SyntaxError:  # a line magic
+        return source
 
 
 def carry_outputs(nb, path):
@@ -157,7 +164,7 @@ def carry_outputs(nb, path):
     if not path.exists():
         return
     old = nbformat.read(path, as_version=4)
-    if code_of(old) == code_of(nb):
+    if list(map(syntax_of, code_of(old))) == list(map(syntax_of, code_of(nb))):
         copy_outputs(nb, old)
 
 
