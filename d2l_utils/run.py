@@ -115,7 +115,7 @@ def run(path, framework, out=print):
     os.environ.setdefault("MPLBACKEND", "agg")
     from IPython.core.interactiveshell import InteractiveShell
 
-    import d2l_utils.as_d2l  # noqa: F401
+    import d2l_utils.as_d2l  # noqa: F401 (so that `import d2l` finds this package)
 
     class Shell(InteractiveShell):
         def enable_gui(self, gui=None):
