@@ -393,13 +393,15 @@ def contract(d2l):
 def test_same_names_and_signatures(framework, d2l, other):
     """Compared with another framework's module, in a process of its own."""
     code = (
-        f"import json; from d2l_utils import {MODULES[other]} as d2l\n"
-        "from tests.test_framework import contract\n"
+        f"import json, sys; from d2l_utils import {MODULES[other]} as d2l\n"
+        "sys.path.insert(0, 'tests')  # a package of that name may be installed\n"
+        "from test_framework import contract\n"
         "print(json.dumps(contract(d2l)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
+    assert done.returncode == 0, done.stderr
     expected = json.loads(done.stdout.splitlines()[-1])
     ours = contract(d2l)
     different = set().union(*(DIFFERENT_METHODS.get(f, ()) for f in (framework, other)))
