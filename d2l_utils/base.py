@@ -145,14 +145,18 @@ def cpu_text(threads=None):
 
 
 @functools.cache
-def cpu_has_bfloat16():
-    """Whether the processor multiplies bfloat16 natively (x86 on Linux is asked)."""
+def cpu_flags():
+    """What the processor can do, in Linux's words; an empty set elsewhere."""
     try:
         with open("/proc/cpuinfo") as file:
-            flags = next(line for line in file if line.startswith("flags")).split()
-        return "avx512_bf16" in flags or "amx_bf16" in flags
+            return set(next(line for line in file if line.startswith("flags")).split())
     except (OSError, StopIteration):
-        return False
+        return set()
+
+
+def cpu_has_bfloat16():
+    """Whether the processor multiplies bfloat16 natively (x86 on Linux is asked)."""
+    return not cpu_flags().isdisjoint(("avx512_bf16", "amx_bf16"))
 
 
 def processor_name():

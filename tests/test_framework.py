@@ -221,11 +221,11 @@ def trained_losses(d2l, nin, precision):
 def test_precision(d2l, nin, few, monkeypatch, capsys):
     """bfloat16 only where the hardware has it, and then near float32, not equal."""
     exact = trained_losses(d2l, nin, "float32")[1]
-    monkeypatch.setattr(d2l.base, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(d2l.base, "cpu_flags", set)
     trainer, without = trained_losses(d2l, nin, "auto")
     assert not trainer.in_bfloat16()
     np.testing.assert_array_equal(exact, without)
-    monkeypatch.setattr(d2l.base, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(d2l.base, "cpu_flags", lambda: {"avx512_bf16"})
     trainer, auto = trained_losses(d2l, nin, "auto")
     np.testing.assert_allclose(exact, auto, rtol=2e-2)
     assert trainer.in_bfloat16() == (auto != exact).any()

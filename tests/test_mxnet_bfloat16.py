@@ -109,8 +109,19 @@ def test_blocks_that_cannot_be_compiled(d2l, few, monkeypatch, capsys):
                 return None
             return self.dense(npx.relu(self.flatten(X)))
 
-    monkeypatch.setattr(d2l.base, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(d2l.base, "cpu_flags", lambda: {"avx512_bf16"})
     model, trainer = Plain(), d2l.Trainer(1)
     trainer.fit(model, d2l.FashionMNIST(batch_size=100))
     assert trainer.train_batch_idx == 4
     assert d2l.predict(model, few.val.images[:3, None]).shape == (3, 10)
+
+
+@pytest.mark.parametrize(
+    "flags, faster",
+    [((), False), (("avx512_bf16",), True), (("avx512_bf16", "amx_bf16"), False)],
+)
+def test_where_it_is_faster(d2l, monkeypatch, flags, faster):
+    monkeypatch.setattr(d2l.base, "cpu_flags", lambda: set(flags))
+    from d2l_utils.mxnet_bfloat16 import is_faster
+
+    assert is_faster() is faster

@@ -11,7 +11,7 @@ from d2l_utils import base
 from d2l_utils.data import resize_matrices
 from d2l_utils.devices.mxnet import cpu, num_gpus, try_all_gpus
 from d2l_utils.layers.mxnet import device_of, initialize, parameters
-from d2l_utils.mxnet_bfloat16 import Graphs
+from d2l_utils.mxnet_bfloat16 import Graphs, is_faster
 from d2l_utils.states import mxnet as states
 from d2l_utils.training import Trainer as _Trainer
 
@@ -69,7 +69,7 @@ class Trainer(_Trainer):
 
     def bfloat16_is_faster(self):
         compiled = self.graphs is None or self.graphs.blocks  # else blocks run as is
-        return bool(compiled) and self.device == cpu() and base.cpu_has_bfloat16()
+        return bool(compiled) and self.device == cpu() and is_faster()
 
     def state_tensors(self):
         return states.tensors_of(self.model, self.optim)
