@@ -177,6 +177,7 @@ def plot(records):
         bars = ax.bar(x, [r[who] for r in found], 0.25, label=label)
         ax.bar_label(bars, fmt="%.0f", fontsize=8)
     ax.set_xticks(range(len(found)), [TITLES[r["framework"]] for r in found])
+    ax.margins(y=0.1)  # room for the numbers
     ax.set_ylabel("images/s")
     ax.legend(frameon=False)
     fig.tight_layout()
@@ -193,7 +194,7 @@ def page(results):
     body = []
     for title, head, rows in tables(records):
         cells = [[f"<td>{html.escape(c)}</td>" for c in row] for row in rows]
-        heads = "".join(f"<th>{html.escape(c)}</th>" for c in head)
+        heads = "".join(f"<th>{html.escape(c.replace('`', ''))}</th>" for c in head)
         lines = "\n".join(f"<tr>{''.join(row)}</tr>" for row in cells)
         body.append(f"<h2>{html.escape(title)}</h2>")
         body.append(f"<table><tr>{heads}</tr>\n{lines}</table>")
