@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import environments
-from d2l_utils.base import cpu_has_bfloat16
+from d2l_utils.base import cpu_flags, cpu_has_bfloat16
 from d2l_utils.sources import load_fashion_mnist
 from tools.cells import LOADED_TAGS
 from tools.editions import MODULES, ROOT, read_source
@@ -35,7 +35,15 @@ GROWTH = (  # batch size, images a round, of NiN28
     (32, 6_400), (128, 6_400), (512, 6_400), (128, 1_600), (128, 25_600),
 )  # fmt: skip
 PRECISION_SEEDS = (1, 2, 3)
-BFLOAT16 = ("pytorch", "mxnet", "tensorflow")  # where Trainer(precision='auto') uses it
+BFLOAT16 = ("pytorch", "mxnet", "tensorflow")
+
+
+def in_bfloat16(framework):
+    """Whether Trainer(precision='auto') computes in bfloat16 on this machine."""
+    if framework == "mxnet" and "amx_bf16" in cpu_flags():
+        return False  # see d2l_utils.mxnet_bfloat16, which only MXNet can import
+    return framework in BFLOAT16 and cpu_has_bfloat16()
+
 
 # Contenders -----------------------------------------------------------------------
 
@@ -57,7 +65,7 @@ class Contender:
             "lr": 0.01,
             "settings": {},
             "seed": 0,
-            "bfloat16": framework in BFLOAT16 and cpu_has_bfloat16(),
+            "bfloat16": in_bfloat16(framework),
             "package": "d2l" if theirs else "d2l_utils",
             "module": MODULES[framework],
             "arrays": [

@@ -14,7 +14,7 @@ import time
 
 from bench import cases
 from bench.floors import missed
-from d2l_utils.base import cpu_has_bfloat16, cpu_text, processor_name
+from d2l_utils.base import cpu_text, processor_name
 from d2l_utils.sources import load_fashion_mnist
 from tools.editions import FRAMEWORKS, ROOT
 
@@ -34,7 +34,7 @@ def chosen(framework, quick):
     found = [(cases.import_case, rounds)]
     found += [(cases.data_case, size, rounds) for size in cases.DATA_SIZES]
     found += [(cases.training_case, name, rounds) for name in cases.NETWORKS]
-    if framework in cases.BFLOAT16 and cpu_has_bfloat16():
+    if cases.in_bfloat16(framework):
         found.append((cases.precision_case,))
     return [*found, (cases.growth_case,), (cases.accuracy_case,)]
 
