@@ -93,7 +93,8 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
     @nn.nowrap
     def __setattr__(self, name, value):
         # Flax modules are frozen, but these are notes about one, no part of it.
-        if name in ("trainer", "_input_shape", "_fitted", "_compiled"):
+        notes = ("trainer", "_input_shape", "_fitted", "_compiled")
+        if name in notes or name.startswith("plot_"):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)

@@ -86,6 +86,19 @@ def test_activations_of_the_small_network(d2l, nin, few):
     np.testing.assert_allclose(outputs[-3].mean(axis=(2, 3)), outputs[-1], atol=1e-5)
 
 
+def test_points_of_the_curve(d2l, nin, few):
+    """As many an epoch as the model says, also where it says so after it is made."""
+    for points in (2, 4):
+        model = nin["NiN28"]()
+        model.board.display = False
+        if points != 2:
+            model.plot_train_per_epoch = points
+        d2l.Trainer(max_epochs=2).fit(model, d2l.FashionMNIST(batch_size=50))
+        curve = model.board.data["train_loss"]
+        assert len(curve) == 2 * points
+        assert [x for x, _ in curve] == sorted(x for x, _ in curve)
+
+
 def test_initial_values_are_glorot(d2l, nin, tmp_path, few):
     """Uniform in +-sqrt(6 / (fan_in + fan_out)), biases zero."""
     model = nin["NiN28"](lr=0.0, momentum=0)
