@@ -149,10 +149,11 @@ def readme_table():
     parts = []
     for path, results in machines():
         title, head, rows = tables(results["records"])[0]
-        dates = sorted({r["date"] for r in results["records"]})
+        first = find(results["records"], "training", network=next(iter(NETWORKS)))
+        date = max(r["date"] for r in first)
         parts.append(
             f"{title}, batches of 128, on {results['processor']}, "
-            f"{results['device']}, {dates[-1]}. Ratios: the median of rounds in which "
+            f"{results['device']}, {date}. Ratios: the median of rounds in which "
             "all take turns, and their range. "
             f"[More](bench/results/{path.stem}.html).\n\n{markdown(head, rows)}"
         )
