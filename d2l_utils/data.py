@@ -20,6 +20,8 @@ LABELS = [
 
 FAST_TRAIN_BATCHES, FAST_VAL_BATCHES = 4, 2
 
+share_memory()  # here: a thread of a framework that has allocated keeps its own
+
 
 def epoch_order(n, seed, epoch):
     """The order in which epoch `epoch` visits n training examples, (n,) int64."""
@@ -143,7 +145,6 @@ class FashionMNIST(DataModule):
         self.save_hyperparameters()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
-        share_memory()
         arrays = load_fashion_mnist(root)
         self.train, self.val = arrays.train, arrays.val
         self.source, self.is_sample = arrays.source, arrays.is_sample

@@ -4,6 +4,7 @@ import inspect
 import json
 import subprocess
 import sys
+from platform import libc_ver
 
 import numpy as np
 import pytest
@@ -436,6 +437,24 @@ def test_no_other_framework_is_loaded(framework, d2l):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.skipif(libc_ver()[0] != "glibc", reason="arenas are those of glibc")
+def test_all_threads_allocate_from_one_place(framework):
+    """Arenas as malloc counts them, with threads at work before the data is there."""
+    code = (
+        f"import ctypes; from d2l_utils import {MODULES[framework]} as d2l\n"
+        "d2l.set_seed(0)\n"
+        "data = d2l.FashionMNIST(resize=(224, 224))\n"
+        "for batch in data.get_dataloader(True): pass\n"
+        "libc = ctypes.CDLL(None); libc.fdopen.restype = ctypes.c_void_p\n"
+        "libc.malloc_info(0, ctypes.c_void_p(libc.fdopen(1, b'w')))\n"
+        "libc.fflush(None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.count("<heap nr=") == 1, done.stderr
 
 
 def test_public_docstrings(d2l):
