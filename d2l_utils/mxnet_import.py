@@ -7,7 +7,9 @@ MXNet reads while it is imported, and loses all but two of them again.
 import contextlib
 import importlib.util
 import math
+import os
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as onp
@@ -44,10 +46,32 @@ def older_numpy():
                 delattr(onp, name)
 
 
+def physical_cores():
+    """Cores this process may use, hyperthreads of one counted once; None if unknown."""
+    with contextlib.suppress(OSError, AttributeError):  # not Linux, or no /sys
+        cpus = (f"/sys/devices/system/cpu/cpu{i}" for i in os.sched_getaffinity(0))
+        siblings = (Path(cpu, "topology", "thread_siblings_list") for cpu in cpus)
+        return len({path.read_text() for path in siblings})
+    return None
+
+
+def use_all_cores():
+    """Let MXNet, once it is loaded, compute on every core; the user's choice stands.
+
+    MXNet takes every x86 processor for one with hyperthreads, and by default half of
+    what it finds: without hyperthreads, as on many virtual machines, half the cores
+    (src/engine/openmp.cc in its source).
+    """
+    cores = physical_cores()
+    if cores and "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("MXNET_OMP_MAX_THREADS", str(cores))
+
+
 def load_mxnet():
     """Import MXNet and return it; raises ImportError where that cannot be."""
     if importlib.util.find_spec("distutils") is None:  # Python 3.12 and later
         raise ImportError("it needs distutils: pip install setuptools")
+    use_all_cores()
     with older_numpy():
         import mxnet
     return mxnet

@@ -119,6 +119,17 @@ def test_models_of_the_textbooks_package(tmp_path, monkeypatch):
         assert ours.splitlines()[-40:] == theirs.splitlines()[-40:]
 
 
+def test_only_a_loop_by_hand_in_mxnet_keeps_the_default_threads(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    given = {
+        (f, who): cases.environ_of(f, who)
+        for f in FRAMEWORKS
+        for who in ("ours", "d2l", "native")
+    }
+    assert given.pop(("mxnet", "native")) == {"MXNET_OMP_MAX_THREADS": "4"}
+    assert not any(given.values())
+
+
 def test_every_framework_has_an_environment_with_exact_versions():
     assert set(PACKAGES) == set(FRAMEWORKS)
     for packages in PACKAGES.values():

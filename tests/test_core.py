@@ -2,6 +2,8 @@
 
 import ast
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 import d2l_utils
-from d2l_utils import base, board, summary, weights
+from d2l_utils import base, board, mxnet_import, summary, weights
 from tools.editions import ROOT
 
 PACKAGE = ROOT / "d2l_utils"
@@ -67,6 +69,37 @@ def run_python(code, **kwargs):
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, **kwargs
     )
+
+
+@pytest.mark.skipif(not shutil.which("lscpu"), reason="no lscpu to compare with")
+def test_physical_cores():
+    done = subprocess.run(["lscpu", "-p=SOCKET,CORE"], capture_output=True, text=True)
+    cores = {line for line in done.stdout.splitlines() if not line.startswith("#")}
+    affinity = os.sched_getaffinity(0)
+    if len(affinity) < os.cpu_count():
+        pytest.skip("this process may not use every processor")
+    assert mxnet_import.physical_cores() == len(cores)
+    os.sched_setaffinity(0, {min(affinity)})
+    try:
+        assert mxnet_import.physical_cores() == 1
+    finally:
+        os.sched_setaffinity(0, affinity)
+
+
+@pytest.mark.parametrize(
+    "cores, given, left",
+    [
+        (3, {}, "3"),
+        (3, {"MXNET_OMP_MAX_THREADS": "2"}, "2"),
+        (3, {"OMP_NUM_THREADS": "2"}, None),
+        (None, {}, None),
+    ],
+)
+def test_mxnet_is_told_to_use_all_cores(cores, given, left, monkeypatch):
+    monkeypatch.setattr(mxnet_import, "physical_cores", lambda: cores)
+    monkeypatch.setattr(os, "environ", dict(given))
+    mxnet_import.use_all_cores()
+    assert os.environ.get("MXNET_OMP_MAX_THREADS") == left
 
 
 def test_importing_the_package_is_quiet_and_light():

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from d2l_utils import mxnet_import
 from d2l_utils.training import check_num_gpus
 from tools.editions import ROOT
 
@@ -200,3 +201,25 @@ def test_data_stays_in_memory_on_a_cpu(framework, d2l, num_gpus):
     if d2l.num_gpus():
         pytest.skip("there is a GPU here")
     assert not d2l.Trainer(1, num_gpus=num_gpus).keeps_data()
+
+
+@pytest.mark.only("mxnet")
+def test_mxnet_computes_on_every_core(framework, d2l):
+    """It has more threads than where it is told to use one core."""
+    if (mxnet_import.physical_cores() or 1) < 2:
+        pytest.skip("there is one core here")
+    code = (
+        "import os; from d2l_utils import mxnet; from mxnet import np, npx\n"
+        "X = np.ones((512, 512))\n"
+        "npx.fully_connected(X, X, num_hidden=512, no_bias=True).wait_to_read()\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    environ = {k: v for k, v in os.environ.items() if "OMP" not in k}
+    threads = []
+    for given in ({"MXNET_OMP_MAX_THREADS": "1"}, {}):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environ | given, cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        threads.append(int(done.stdout))
+    assert threads[1] > threads[0]
