@@ -21,7 +21,7 @@ from d2l_utils.base import fast_mode
 from d2l_utils.sources import load_fashion_mnist
 from tools import editions
 
-CELL_TIMEOUT = 3600  # seconds
+CELL_TIMEOUT = 3 * 3600  # seconds
 
 
 def private_names():
