@@ -13,7 +13,7 @@ import sys
 
 from matplotlib import pyplot as plt
 
-from bench.cases import NETWORKS
+from bench.cases import GOALS, NETWORKS, PRECISION_EPOCHS, PRECISION_SEEDS
 from bench.floors import FLOORS
 from bench.run import RESULTS
 from tools.editions import FRAMEWORKS, ROOT, TITLES
@@ -109,12 +109,15 @@ def tables(records):
     rows = []
     for r in find(records, "accuracy"):
         cells = [TITLES[r["framework"]]]
-        for goal in ("0.8", "0.85"):
+        for goal in GOALS:
             for who in ("ours", "d2l"):
-                seconds = r.get(f"seconds_to_{goal}_{who}")
+                pairs = zip(r[f"seconds_{who}"], r[f"accuracies_{who}"])
+                seconds = next((s for s, a in pairs if a >= goal), None)
                 cells.append("not reached" if seconds is None else f"{seconds:.0f}")
         rows.append(cells)
-    head = ["", "to 0.80, ours", "d2l", "to 0.85, ours", "d2l"]
+    head = [""]
+    for goal in GOALS:
+        head += [f"to {goal:.2f}, ours", "d2l"]
     made.append(("NiN28, seconds to a validation accuracy", head, rows))
     rows = [
         [
@@ -124,8 +127,10 @@ def tables(records):
         ]
         for r in find(records, "precision")
     ]
-    head = ["", "bfloat16, seeds 1 2 3", "float32", "mean difference"]
-    made.append(("NiN28, validation accuracy after 3 epochs", head, rows))
+    seeds = " ".join(map(str, PRECISION_SEEDS))
+    head = ["", f"bfloat16, seeds {seeds}", "float32", "mean difference"]
+    title = f"NiN28, validation accuracy after {PRECISION_EPOCHS} epochs"
+    made.append((title, head, rows))
     for r in find(records, "matrix product"):
         rows = []
         for t in find(records, "training"):
@@ -167,13 +172,24 @@ def with_table(readme):
     return f"{before}{BEGIN}\n{readme_table()}\n{END}{after}"
 
 
-def plot(records):
-    """Images/s of all contenders at the largest network, as an <img>."""
+LABELS = {"d2l": "d2l 1.0.3", "native": "plain loop", "ours": "d2l_utils"}
+
+
+def image(fig, alt):
+    """A figure as an <img>, in the page itself."""
+    fig.tight_layout()
+    buffer = io.BytesIO()
+    fig.savefig(buffer, metadata={"Software": None})
+    plt.close(fig)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{alt}" src="data:image/png;base64,{data}">'
+
+
+def rates(records):
+    """Images/s of all contenders at the largest network."""
     found = find(records, "training", network="NiN")
     fig, ax = plt.subplots(figsize=(6, 2.8), dpi=90)
-    for i, (who, label) in enumerate(
-        (("d2l", "d2l 1.0.3"), ("native", "plain loop"), ("ours", "d2l_utils"))
-    ):
+    for i, (who, label) in enumerate(LABELS.items()):
         x = [k + (i - 1) * 0.27 for k in range(len(found))]
         bars = ax.bar(x, [r[who] for r in found], 0.25, label=label)
         ax.bar_label(bars, fmt="%.0f", fontsize=8)
@@ -181,12 +197,26 @@ def plot(records):
     ax.margins(y=0.1)  # room for the numbers
     ax.set_ylabel("images/s")
     ax.legend(frameon=False)
-    fig.tight_layout()
-    buffer = io.BytesIO()
-    fig.savefig(buffer, metadata={"Software": None})
-    plt.close(fig)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="NiN at 224 px: images/s" src="data:image/png;base64,{data}">'
+    return image(fig, "NiN at 224 px: images/s")
+
+
+def accuracies(records):
+    """Validation accuracy of NiN28 over time, or nothing where it was not measured."""
+    found = find(records, "accuracy")
+    if not found:
+        return ""
+    size = {"figsize": (2.4 * len(found), 2.6), "dpi": 90}
+    fig, axes = plt.subplots(1, len(found), sharey=True, squeeze=False, **size)
+    for ax, r in zip(axes[0], found):
+        for who, color in (("d2l", "C0"), ("ours", "C2")):  # as in the bars
+            x, y = r[f"seconds_{who}"], r[f"accuracies_{who}"]
+            ax.plot(x, y, ".-", color=color, label=LABELS[who])
+        ax.set_title(TITLES[r["framework"]], fontsize="medium")
+        ax.set_xlabel("seconds")
+        ax.set_xlim(left=0)
+    axes[0, 0].set_ylabel("validation accuracy")
+    axes[0, -1].legend(frameon=False, loc="lower right")
+    return image(fig, "NiN28: validation accuracy over time")
 
 
 def page(results):
@@ -218,7 +248,8 @@ def page(results):
 <p>{html.escape(about)}. Batches of 128, Fashion-MNIST. All contenders are alive at
 once and take turns; a rate is the median of its rounds, a ratio the median of the
 ratios within a round, with their range. Made by <code>make bench</code>.</p>
-{plot(records)}
+{rates(records)}
+{accuracies(records)}
 {chr(10).join(body)}
 <p>Floors: {html.escape(floors)}.</p>
 </html>

@@ -95,6 +95,53 @@ def test_the_report(tmp_path, monkeypatch):
     assert page.count("<table>") == 3  # training; start and memory; share of the rate
 
 
+def accuracy(framework="pytorch"):
+    return {
+        "what": "accuracy", "network": "NiN28", "framework": framework,
+        "seconds_ours": [9.0, 12.0], "accuracies_ours": [0.79, 0.86],
+        "seconds_d2l": [20.0, 30.0], "accuracies_d2l": [0.81, 0.79],
+    }  # fmt: skip
+
+
+def test_seconds_to_an_accuracy():
+    title, head, rows = report.tables([accuracy()])[-1]
+    assert title.startswith("NiN28, seconds") and len(head) == len(rows[0])
+    assert rows == [["PyTorch", "12", "20", "12", "not reached"]]
+
+
+def test_both_contenders_train_until_the_goal(monkeypatch):
+    """Rounds of 2 s; ours is ready after 5 s and there in its second epoch."""
+    course = {"ours": [0.7, 0.86, 0.9], "d2l": [0.5, 0.81, 0.82]}
+
+    class Fake:
+        ready = 5.0
+
+        def __init__(self, framework, who, *_):
+            self.who, self.left = who, list(course[who])
+
+        def tell(self, what):
+            return {"seconds": 2.0, "result": self.left.pop(0)}
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(cases, "Contender", Fake)
+    monkeypatch.setattr(cases, "MOST_EPOCHS", 3)
+    record = cases.accuracy_case("pytorch")
+    assert record["seconds_ours"] == [7.0, 9.0]
+    assert record["accuracies_ours"] == [0.7, 0.86]
+    assert record["seconds_d2l"] == [7.0, 9.0, 11.0]
+    assert record["accuracies_d2l"] == course["d2l"]
+
+
+def test_a_page_shows_accuracies_once_they_are_measured():
+    record = training()
+    results = {"processor": "A", "device": "cpu", "records": [record]}
+    assert report.page(results).count("<img") == 1
+    results["records"] = [record, accuracy(), accuracy("jax")]
+    assert report.page(results).count("<img") == 2
+
+
 def test_the_share_of_the_machine():
     """4.57 GFLOP an image, forward and backward, at 100 images/s."""
     records = [training(), {"what": "matrix product", "float32": 500, "bfloat16": 915}]
