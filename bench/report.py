@@ -118,7 +118,7 @@ def tables(records):
     head = [""]
     for goal in GOALS:
         head += [f"to {goal:.2f}, ours", "d2l"]
-    made.append(("NiN28, seconds to a validation accuracy", head, rows))
+    made.append(("NiN28, seconds to a validation accuracy, one run each", head, rows))
     rows = [
         [
             TITLES[r["framework"]],
