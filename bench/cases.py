@@ -29,12 +29,13 @@ DATA_IMAGES = 60_000  # all: what d2l takes to shuffle grows with their number
 ROUNDS, QUICK_ROUNDS = 9, 2
 OVERHEAD_ROUNDS = 10  # a difference of 2 % is within the spread of one pair
 QUICK_IMAGES = 128
-RECIPE = {"lr": 0.01, "settings": {"dropout": 0.2}}  # of NiN28, with momentum 0.9
+RECIPE = {"lr": 0.01, "settings": {"dropout": 0.2}}  # with momentum 0.9
 GOALS, MOST_EPOCHS = (0.8, 0.85), 8
 GROWTH = (  # batch size, images a round, of NiN28
     (32, 6_400), (128, 6_400), (512, 6_400), (128, 1_600), (128, 25_600),
 )  # fmt: skip
-PRECISION_SEEDS, PRECISION_EPOCHS = (1, 2, 3), 6  # fewer: seeds differ by points
+SEEDS = (1, 4, 6)  # the first that start NiN28 with no class dead
+PRECISION_EPOCHS = 6
 BFLOAT16 = ("pytorch", "mxnet", "tensorflow")
 
 
@@ -227,10 +228,11 @@ def growth_case(framework):
 
 def accuracy_case(framework):
     """Seconds since a process started and accuracy of NiN28 after every epoch."""
-    args = (framework, "accuracy", "NiN28", 28, 60_000, RECIPE)
+    settings = {**RECIPE, "seed": SEEDS[0]}
+    args = (framework, "accuracy", "NiN28", 28, 60_000, settings)
     contenders = [Contender(args[0], who, *args[1:]) for who in ("ours", "d2l")]
     record = {"what": "accuracy", "network": "NiN28", "framework": framework}
-    record |= {"batch_size": BATCH_SIZE, **RECIPE}
+    record |= {"batch_size": BATCH_SIZE, **settings}
     for c in contenders:
         record |= {f"seconds_{c.who}": [], f"accuracies_{c.who}": []}
     for _ in range(MOST_EPOCHS):
@@ -253,7 +255,7 @@ def precision_case(framework):
     record = {"what": "precision", "network": "NiN28", "framework": framework, **RECIPE}
     for precision in ("auto", "float32"):
         record[precision] = []
-        for seed in PRECISION_SEEDS:
+        for seed in SEEDS:
             settings = {**RECIPE, "precision": precision, "seed": seed}
             args = ("ours", "accuracy", "NiN28", 28, 60_000, settings)
             contender = Contender(framework, *args)

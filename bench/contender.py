@@ -28,7 +28,7 @@ def main(task):
     if task["who"] == "d2l" and task["framework"] == "jax":
         module.init_cnn = module.nn.initializers.glorot_uniform()
     if task["what"] == "accuracy" and task["framework"] == "jax":
-        module.init_cnn = module.nn.initializers.he_normal()  # as he_weights
+        module.init_cnn = lambda key, shape, *_: he_weights(task["seed"], shape)
     names = {"__name__": "models"}
     with open(task["source"]) as file:
         exec(compile(file.read(), task["source"], "exec"), names)
@@ -56,25 +56,46 @@ def model_of(task, names):
         settings["training"] = True
     model = model_class(**settings)
     if task["what"] == "accuracy":
-        he_weights(task["framework"], model)
+        start_from_he_weights(task["framework"], task["seed"], model)
     return model
 
 
-def he_weights(framework, model):
-    """Let NiN28 start as in the exercises: with Glorot's weights classes often die."""
+def he_weights(seed, shape):
+    """A convolution's first weights, by its shape (height, width, in, out).
+
+    The same in every framework and both packages. He's, as in the exercises: from
+    Glorot's NiN28 leaves ln 10 late, and in both some seeds kill classes at once.
+    """
+    scale = (2 / np.prod(shape[:3])) ** 0.5
+    draws = np.random.default_rng([seed, *shape]).normal(0, scale, shape)
+    return draws.astype("float32")
+
+
+def start_from_he_weights(framework, seed, model):
+    """What JAX does by `init_cnn`."""
+
+    def outer_first(shape):
+        out, channels, *kernel = shape
+        return he_weights(seed, (*kernel, channels, out)).transpose(3, 2, 0, 1)
+
     if framework == "pytorch":
-        from torch import nn
+        import torch
 
         def init_cnn(module):
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-                nn.init.zeros_(module.bias)
+            if isinstance(module, torch.nn.Conv2d):
+                weights = torch.tensor(outer_first(module.weight.shape))
+                module.weight.data.copy_(weights)
+                torch.nn.init.zeros_(module.bias)
 
         model.init_cnn = init_cnn
     if framework == "mxnet":
         from mxnet import init
 
-        model.net.initialize(init.Xavier("gaussian", "in", 2), force_reinit=True)
+        class He(init.Initializer):
+            def _init_weight(self, name, weights):
+                weights[:] = outer_first(weights.shape)
+
+        model.net.initialize(He(), force_reinit=True)
     if framework == "tensorflow":
         import tensorflow as tf
 
@@ -82,7 +103,7 @@ def he_weights(framework, model):
         for layer in layers:
             layers += getattr(layer, "layers", [])
             if isinstance(layer, tf.keras.layers.Conv2D):
-                layer.kernel_initializer = tf.keras.initializers.get("he_normal")
+                layer.kernel_initializer = lambda shape, **_: he_weights(seed, shape)
 
 
 def with_momentum(framework, model_class):

@@ -13,7 +13,7 @@ import sys
 
 from matplotlib import pyplot as plt
 
-from bench.cases import GOALS, NETWORKS, PRECISION_EPOCHS, PRECISION_SEEDS
+from bench.cases import GOALS, NETWORKS, PRECISION_EPOCHS, SEEDS
 from bench.floors import FLOORS
 from bench.run import RESULTS
 from tools.editions import FRAMEWORKS, ROOT, TITLES
@@ -127,7 +127,7 @@ def tables(records):
         ]
         for r in find(records, "precision")
     ]
-    seeds = " ".join(map(str, PRECISION_SEEDS))
+    seeds = " ".join(map(str, SEEDS))
     head = ["", f"bfloat16, seeds {seeds}", "float32", "mean difference"]
     title = f"NiN28, validation accuracy after {PRECISION_EPOCHS} epochs"
     made.append((title, head, rows))
