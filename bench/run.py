@@ -44,24 +44,27 @@ def main(argv=None):
     parser.add_argument("--quick", action="store_true", help="NiN and data at 224 px")
     parser.add_argument("--framework", choices=FRAMEWORKS)
     parser.add_argument(
-        "--only", help="cases with this in their name and arguments, as 'data_case 224'"
+        "--only", help="cases with this in name and arguments: 'data_case mxnet 224'"
     )
     args = parser.parse_args(argv)
     if load_fashion_mnist().is_sample:
         sys.exit("Only the sample is at hand: benchmarks need the full data.")
     cases.BUILD.mkdir(parents=True, exist_ok=True)
-    records = [cases.matrix_product_rate()]
-    if not args.quick:
-        store(records[0])
+    measures = [(cases.matrix_product_rate,)]
     for framework in [args.framework] if args.framework else FRAMEWORKS:
         for measure, *rest in chosen(framework, args.quick):
-            case = " ".join([measure.__name__, *map(str, rest)])
-            if args.only and args.only not in case:
-                continue
-            records.append(measure(framework, *rest))
-            print(json.dumps(records[-1]), flush=True)
-            if not args.quick:
-                store(records[-1])
+            measures.append((measure, framework, *rest))
+    records = []
+    for measure, *rest in measures:
+        case = " ".join([measure.__name__, *map(str, rest)])
+        if args.only and args.only not in case:
+            continue
+        records.append(measure(*rest))
+        print(json.dumps(records[-1]), flush=True)
+        if not args.quick:
+            store(records[-1])
+    if not records:
+        parser.error(f"no case has {args.only!r} in its name and arguments")
     lines = missed(records)
     print("\n".join(f"MISSED {line}" for line in lines) or "All floors are met.")
     return int(bool(lines))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench import cases, floors, report
+from bench import cases, contender, floors, report
 from bench.environments import PACKAGES
 from tools.editions import FRAMEWORKS, ROOT
 
@@ -132,6 +132,16 @@ def test_both_contenders_train_until_the_goal(monkeypatch):
     assert record["accuracies_ours"] == [0.7, 0.86]
     assert record["seconds_d2l"] == [7.0, 9.0, 11.0]
     assert record["accuracies_d2l"] == course["d2l"]
+
+
+def test_first_weights_depend_on_seed_and_shape_alone():
+    """He's variance is 2 / (height x width x input channels)."""
+    shape = (3, 5, 16, 200)
+    weights = contender.he_weights(1, shape)
+    assert weights.shape == shape and abs(weights.mean()) < 0.001
+    assert weights.var() == pytest.approx(2 / (3 * 5 * 16), rel=0.02)
+    assert (weights == contender.he_weights(1, shape)).all()
+    assert (weights != contender.he_weights(4, shape)).any()
 
 
 def test_a_page_shows_accuracies_once_they_are_measured():
