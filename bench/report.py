@@ -29,14 +29,16 @@ def machines():
 
 
 def find(records, what, **wanted):
-    """The records of a kind, in the order of the tabs."""
+    """The records of a kind, in the order of the tabs and of image sizes."""
     found = [
         r
         for r in records
         if r["what"] == what and all(r.get(k) == v for k, v in wanted.items())
     ]
     order = (*FRAMEWORKS, None)
-    return sorted(found, key=lambda r: order.index(r.get("framework")))
+    return sorted(
+        found, key=lambda r: (order.index(r.get("framework")), r.get("size", 0))
+    )
 
 
 def ratio(record, name):

@@ -95,6 +95,13 @@ def test_the_report(tmp_path, monkeypatch):
     assert page.count("<table>") == 3  # training; start and memory; share of the rate
 
 
+def test_rows_follow_tabs_and_sizes():
+    given = [("jax", 28), ("pytorch", 224), ("pytorch", 28), ("pytorch", 96)]
+    records = [{"what": "data", "framework": f, "size": s} for f, s in given]
+    found = [(r["framework"], r["size"]) for r in report.find(records, "data")]
+    assert found == [("pytorch", 28), ("pytorch", 96), ("pytorch", 224), ("jax", 28)]
+
+
 def accuracy(framework="pytorch"):
     return {
         "what": "accuracy", "network": "NiN28", "framework": framework,
