@@ -116,6 +116,14 @@ def test_seconds_to_an_accuracy():
     assert rows == [["PyTorch", "12", "20", "12", "not reached"]]
 
 
+def test_the_epochs_of_a_comparison_are_those_it_ran():
+    record = {"what": "precision", "framework": "pytorch", "difference": 0.01}
+    record |= {"auto": [[0.5, 0.8], [0.6, 0.7]], "float32": [[0.5, 0.7], [0.6, 0.78]]}
+    title, head, rows = report.tables([record])[-1]
+    assert title.endswith("after 2 epochs") and len(head) == len(rows[0])
+    assert rows == [["PyTorch", "0.800 0.700", "0.700 0.780", "+0.0100"]]
+
+
 def test_both_contenders_train_until_the_goal(monkeypatch):
     """Rounds of 2 s; ours is ready after 5 s and there in its second epoch."""
     course = {"ours": [0.7, 0.86, 0.9], "d2l": [0.5, 0.81, 0.82]}
