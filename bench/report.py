@@ -177,14 +177,15 @@ def with_table(readme):
 LABELS = {"d2l": "d2l 1.0.3", "native": "plain loop", "ours": "d2l_utils"}
 
 
-def image(fig, alt):
-    """A figure as an <img>, in the page itself."""
+def image(fig, caption):
+    """A figure with its caption, in the page itself."""
     fig.tight_layout()
     buffer = io.BytesIO()
     fig.savefig(buffer, metadata={"Software": None})
     plt.close(fig)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{alt}" src="data:image/png;base64,{data}">'
+    img = f'<img alt="" src="data:image/png;base64,{data}">'
+    return f"<figure>{img}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def rates(records):
@@ -199,7 +200,7 @@ def rates(records):
     ax.margins(y=0.1)  # room for the numbers
     ax.set_ylabel("images/s")
     ax.legend(frameon=False)
-    return image(fig, "NiN at 224 px: images/s")
+    return image(fig, "Training, NiN at 224 px")
 
 
 def accuracies(records):
@@ -218,7 +219,11 @@ def accuracies(records):
         ax.set_xlim(left=0)
     axes[0, 0].set_ylabel("validation accuracy")
     axes[0, -1].legend(frameon=False, loc="lower right")
-    return image(fig, "NiN28: validation accuracy over time")
+    caption = (
+        f"NiN28, both from the same first weights, lr {found[0]['lr']}, momentum 0.9; "
+        "seconds since the start of the process, a point after every epoch"
+    )
+    return image(fig, caption)
 
 
 def page(results):
@@ -236,11 +241,13 @@ def page(results):
         for (name, case), limits in FLOORS.items()
     )
     about = f"{results['processor']}, {results['device']}"
+    dates = ", ".join(sorted({r["date"] for r in records}))
     style = (
         "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;"
         "padding:0 1rem}table{border-collapse:collapse;font-size:.9rem}"
         "td,th{padding:.2rem .8rem;border-bottom:1px solid #ccc;text-align:right}"
         "td:first-child{text-align:left}img{max-width:100%}"
+        "figure{margin:1rem 0}figcaption{font-size:.9rem}"
     )
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8">
@@ -249,7 +256,9 @@ def page(results):
 <h1>Speed and memory</h1>
 <p>{html.escape(about)}. Batches of 128, Fashion-MNIST. All contenders are alive at
 once and take turns; a rate is the median of its rounds, a ratio the median of the
-ratios within a round, with their range. Made by <code>make bench</code>.</p>
+ratios within a round, with their range. Measured on {dates}: a shared machine is not
+as fast on one day as on another, so compare rates within a row. Made by
+<code>make bench</code>.</p>
 {rates(records)}
 {accuracies(records)}
 {chr(10).join(body)}
