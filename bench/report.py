@@ -219,8 +219,11 @@ def accuracies(records):
         ax.set_xlim(left=0)
     axes[0, 0].set_ylabel("validation accuracy")
     axes[0, -1].legend(frameon=False, loc="lower right")
+    recipe = (
+        f"lr {found[0]['lr']}, momentum 0.9, dropout {found[0]['settings']['dropout']}"
+    )
     caption = (
-        f"NiN28, both from the same first weights, lr {found[0]['lr']}, momentum 0.9; "
+        f"NiN28, both from the same first weights, {recipe}; "
         "seconds since the start of the process, a point after every epoch"
     )
     return image(fig, caption)
@@ -256,8 +259,8 @@ def page(results):
 <h1>Speed and memory</h1>
 <p>{html.escape(about)}. Batches of 128, Fashion-MNIST. All contenders are alive at
 once and take turns; a rate is the median of its rounds, a ratio the median of the
-ratios within a round, with their range. Measured on {dates}: a shared machine is not
-as fast on one day as on another, so compare rates within a row. Made by
+ratios within a round, with their range. Rows were measured at different times
+({dates}), and a machine is not always equally fast: compare rates within a row. Made by
 <code>make bench</code>.</p>
 {rates(records)}
 {accuracies(records)}
