@@ -36,28 +36,28 @@ lab: $(DONE)  ## open JupyterLab on notebooks/
 	$(PY) -m jupyterlab --notebook-dir notebooks
 
 html: $(BOOK_DONE)  ## build the book in build/html from stored outputs
-	$(BOOK_PY) -m tools.colab --out build/html/notebooks $(ONLY)
-	$(BOOK_PY) -m tools.pages $(ONLY)
+	$(BOOK_PY) -m book.notebooks.colab --out build/html/notebooks $(ONLY)
+	$(BOOK_PY) -m book.pages.pages $(ONLY)
 
 colab: $(BOOK_DONE)  ## write notebooks that need no repository to build/colab
-	$(BOOK_PY) -m tools.colab $(ONLY)
+	$(BOOK_PY) -m book.notebooks.colab $(ONLY)
 
 slides: $(BOOK_DONE) $(REVEAL)  ## write decks for lectures to build/slides
-	$(BOOK_PY) -m tools.slides --reveal $(REVEAL) $(ONLY)
+	$(BOOK_PY) -m book.pages.slides --reveal $(REVEAL) $(ONLY)
 
 pdf: $(BOOK_DONE)  ## print the pages, a framework each, to build/pdf; needs Chromium
-	$(BOOK_PY) -m tools.pages
-	$(BOOK_PY) -m tools.pdf $(ONLY)
+	$(BOOK_PY) -m book.pages.pages
+	$(BOOK_PY) -m book.pages.pdf $(ONLY)
 
 exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/exercises
-	$(BOOK_PY) -m tools.exercises
+	$(BOOK_PY) -m book.notebooks.exercises
 
 test: check test-core $(FRAMEWORKS:%=test-%) parity nbval  ## run all tests
 
 test-quick: check test-core $(FRAMEWORKS:%=test-%)  ## run all tests but notebooks and parity
 
 test-matrix: $(DONE)  ## run tests and notebooks on other versions; takes hours
-	$(PY) -m tools.matrix --python312 $(PYTHON312) $(if $(ENVIRONMENT),--only $(ENVIRONMENT))
+	$(PY) -m book.checks.matrix --python312 $(PYTHON312) $(if $(ENVIRONMENT),--only $(ENVIRONMENT))
 
 test-core: $(DONE)
 	$(PY) -m pytest -q
@@ -68,17 +68,17 @@ $(FRAMEWORKS:%=test-%): test-%: $(DONE)
 	$(PY) -m pytest -q --framework $*
 
 parity: $(DONE)  ## compare the four frameworks number by number
-	$(PY) -m tools.parity
+	$(PY) -m book.checks.parity
 
 nbval: $(DONE)  ## run the notebooks in fast mode and compare with stored outputs
-	$(PY) -m tools.nbval $(ONLY)
+	$(PY) -m book.notebooks.nbval $(ONLY)
 
 notebooks: $(DONE)  ## make notebooks and catalogues from the sources; take edits back
-	$(PY) -m tools.editions
+	$(PY) -m book.notebooks.editions
 
 execute: $(DONE)  ## run the editions that lack outputs, on the full data
-	$(PY) -m tools.editions
-	$(PY) -m tools.execute $(ONLY)
+	$(PY) -m book.notebooks.editions
+	$(PY) -m book.notebooks.execute $(ONLY)
 
 bench: $(DONE)  ## measure speed and memory against d2l 1.0.3 (QUICK=1: some of it)
 	$(PY) -m bench.run $(if $(QUICK),--quick) $(if $(FRAMEWORK),--framework $(FRAMEWORK)); \
@@ -87,10 +87,10 @@ bench: $(DONE)  ## measure speed and memory against d2l 1.0.3 (QUICK=1: some of 
 check: $(DONE)  ## lint, and fail if anything generated is stale
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m tools.editions --check
-	$(PY) -m tools.agreement
+	$(PY) -m book.notebooks.editions --check
+	$(PY) -m book.translate.agreement
 	$(PY) -m bench.report --check
-	$(PY) -m tools.matrix --check
+	$(PY) -m book.checks.matrix --check
 
 clean:  ## remove what was built, and the environments
 	rm -rf build dist *.egg-info .venv .venv-book .pytest_cache .ruff_cache
@@ -102,10 +102,10 @@ python-version:
 	  echo "If you have it under another name: make PYTHON=python3.11 ..."; exit 1; }
 .PHONY: python-version
 
-$(VENV)/.done: requirements.txt pyproject.toml tools/pyproject.toml | python-version
+$(VENV)/.done: requirements.txt pyproject.toml book/pyproject.toml | python-version
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
-	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./tools
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./book
 	@$(PY) -c "import sys; sys.platform == 'linux' or print('mxnet: skipped, it has wheels for Linux only')"
 	@touch $@
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from bench import environments
-from d2l_utils.base import cpu_flags, cpu_has_bfloat16
+from book.notebooks.editions import MODULES, ROOT, read_source
+from book.source.cells import LOADED_TAGS
+from d2l_utils.host import cpu_flags, cpu_has_bfloat16
 from d2l_utils.sources import load_fashion_mnist
-from tools.cells import LOADED_TAGS
-from tools.editions import MODULES, ROOT, read_source
 
 BUILD = environments.FOLDER
 BATCH_SIZE = 128
@@ -42,7 +42,7 @@ BFLOAT16 = ("pytorch", "mxnet", "tensorflow")
 def in_bfloat16(framework):
     """Whether Trainer(precision='auto') computes in bfloat16 on this machine."""
     if framework == "mxnet" and "amx_bf16" in cpu_flags():
-        return False  # see d2l_utils.mxnet_bfloat16, which only MXNet can import
+        return False  # see d2l_utils.mxnet.bfloat16, which only MXNet can import
     return framework in BFLOAT16 and cpu_has_bfloat16()
 
 
@@ -275,7 +275,7 @@ def put_ratio(record, name, ours, others):
 
 IMPORTS = {
     "pytorch": "torch",
-    "mxnet": "d2l_utils.mxnet_import; d2l_utils.mxnet_import.load_mxnet()",
+    "mxnet": "d2l_utils.mxnet.imports; d2l_utils.mxnet.imports.load_mxnet()",
     "tensorflow": "tensorflow",
     "jax": "jax, flax.linen, optax",
 }

@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 from bench.cases import GOALS, NETWORKS
 from bench.floors import FLOORS
 from bench.run import RESULTS
-from tools.editions import FRAMEWORKS, ROOT, TITLES
+from book.notebooks.editions import FRAMEWORKS, ROOT, TITLES
 
 BEGIN, END = "<!-- bench: made by `make bench` -->", "<!-- end of bench -->"
 MACS = {"NiN": 762_297_352, "GoogleNet": 276_066_304, "NiN28": 9_477_760}

@@ -14,9 +14,9 @@ import time
 
 from bench import cases
 from bench.floors import missed
-from d2l_utils.base import cpu_text, processor_name
+from book.notebooks.editions import FRAMEWORKS, ROOT
+from d2l_utils.host import cpu_text, processor_name
 from d2l_utils.sources import load_fashion_mnist
-from tools.editions import FRAMEWORKS, ROOT
 
 RESULTS = ROOT / "bench" / "results"
 

@@ -6,7 +6,7 @@ then on, in this process, these imports give what they name here:
     from d2l import torch as d2l       d2l_utils.torch; likewise mxnet, tensorflow, jax
     import d2l                         d2l_utils.torch, as one module
     %load_ext d2lbook.tab              d2l_utils.tab
-    import gluonbook as gb             d2l_utils.extra.gluonbook
+    import gluonbook as gb             d2l_utils.mxnet.gluonbook
     import mxnet                       MXNet itself, with the NumPy names it needs
 
 An installed d2l is neither used nor touched. Raises RuntimeError where one, or a bare
@@ -19,14 +19,13 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-from d2l_utils.mxnet_import import older_numpy
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.tab import load_ipython_extension as load_tabs
 
-FRAMEWORKS = ("torch", "mxnet", "tensorflow", "jax")
 STANDS_FOR = {
-    **{f"d2l.{name}": f"d2l_utils.{name}" for name in FRAMEWORKS},
+    **{f"d2l.{f.module}": f.here for f in FRAMEWORKS.values()},
     "d2lbook.tab": "d2l_utils.tab",
-    "gluonbook": "d2l_utils.extra.gluonbook",
+    "gluonbook": "d2l_utils.mxnet.gluonbook",
 }
 PACKAGES = ("d2l", "d2lbook")
 
@@ -37,7 +36,11 @@ class Package(ModuleType):
     __path__ = ()
 
     def __getattr__(self, name):
-        if self.__name__ != "d2l" or name in FRAMEWORKS or name.startswith("__"):
+        if (
+            self.__name__ != "d2l"
+            or f"d2l.{name}" in STANDS_FOR
+            or name.startswith("__")
+        ):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         return getattr(importlib.import_module("d2l_utils.torch"), name)
 
@@ -48,7 +51,10 @@ class Stand(Loader):
     def create_module(self, spec):
         if spec.name in PACKAGES:
             return Package(spec.name)
-        module = importlib.import_module(STANDS_FOR[spec.name])
+        if spec.name == "mxnet":  # d2l_utils.mxnet has imported it by now
+            module = sys.modules["mxnet"]
+        else:
+            module = importlib.import_module(STANDS_FOR[spec.name])
         spec.loader_state = module.__spec__  # the import system replaces it
         return module
 
@@ -56,20 +62,6 @@ class Stand(Loader):
         spec = module.__spec__
         if spec.loader_state is not None:
             module.__spec__ = spec.loader_state
-
-
-class WithOlderNumPy(Loader):
-    """Imports MXNet as its own loader does, while NumPy has the names it reads."""
-
-    def __init__(self, loader):
-        self.loader = loader
-
-    def create_module(self, spec):
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module):
-        with older_numpy():
-            self.loader.exec_module(module)
 
 
 class Finder(MetaPathFinder):
@@ -80,11 +72,12 @@ class Finder(MetaPathFinder):
             return ModuleSpec(name, Stand(), is_package=True)
         if name in STANDS_FOR:
             return ModuleSpec(name, Stand())
-        if name == "mxnet" and name not in sys.modules:
-            spec = PathFinder.find_spec(name, path)
-            if spec is not None:
-                spec.loader = WithOlderNumPy(spec.loader)
-            return spec
+        # d2l_utils.mxnet imports MXNet while NumPy has the names that it reads.
+        if name == "mxnet" and "d2l_utils.mxnet" not in sys.modules:
+            if PathFinder.find_spec(name, path) is None:
+                return None
+            importlib.import_module("d2l_utils.mxnet")
+            return ModuleSpec(name, Stand())
         return None
 
 

@@ -4,17 +4,13 @@ Imports nothing but the standard library.
 """
 
 import contextlib
-import ctypes
-import functools
 import inspect
 import os
 import platform
 import time
 from importlib import metadata
 
-from d2l_utils import __version__
-
-MALLOPT = {"TRIM_THRESHOLD": -1, "MMAP_MAX": -4, "ARENA_MAX": -8}  # of malloc.h
+from d2l_utils import __version__, host
 
 _seed = 0
 _started = time.monotonic()
@@ -109,66 +105,6 @@ def replace_file(path, content, part):
             os.unlink(part)
 
 
-def _mallopt(**settings):
-    """Set options of malloc, by their names in malloc.h (Linux with glibc)."""
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        for name, value in settings.items():
-            libc.mallopt(MALLOPT[name], value)
-
-
-def share_memory():
-    """Let all threads allocate from one place.
-
-    By default what a thread freed is kept for that thread, where the large batches
-    that several threads make find no room: JAX takes twice the memory, MXNet resizes
-    at a third of its speed.
-    """
-    _mallopt(ARENA_MAX=1)
-
-
-def keep_memory():
-    """Let freed memory stay with the process, too.
-
-    By default every large block goes back to the system at once, and the next step
-    pays page faults for the same memory: a fifth of a PyTorch step.
-    """
-    _mallopt(ARENA_MAX=1, MMAP_MAX=0, TRIM_THRESHOLD=2**31 - 1)
-
-
-def cpu_text(threads=None):
-    """How results name the processor."""
-    if threads is None:  # os.sched_getaffinity is missing on macOS and Windows
-        count = getattr(os, "sched_getaffinity", None)
-        threads = len(count(0)) if count else os.cpu_count()
-    return f"cpu ({threads} thread{'s' * (threads > 1)})"
-
-
-@functools.cache
-def cpu_flags():
-    """What the processor can do, in Linux's words; an empty set elsewhere."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            return set(next(line for line in file if line.startswith("flags")).split())
-    except (OSError, StopIteration):
-        return set()
-
-
-def cpu_has_bfloat16():
-    """Whether the processor multiplies bfloat16 natively (x86 on Linux is asked)."""
-    return not cpu_flags().isdisjoint(("avx512_bf16", "amx_bf16"))
-
-
-def processor_name():
-    """What the processor calls itself."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [x.split(":", 1)[1] for x in file if x.startswith("model name")]
-        return names[0].strip()
-    except (OSError, IndexError):  # not Linux, or Arm, which names no model
-        return platform.processor() or platform.machine()
-
-
 def installed(*packages):
     """Those of the distributions that are installed here."""
     there = {d.name.lower().replace("_", "-") for d in metadata.distributions()}
@@ -184,6 +120,6 @@ def print_facts(packages, device):
         f"Python {platform.python_version()}",
     ]
     print(", ".join(versions))
-    print(f"{processor_name()}, {cpu_text()}; device {device}")
+    print(f"{host.processor_name()}, {host.cpu_text()}; device {device}")
     minutes, seconds = divmod(time.monotonic() - _started, 60)
     print(f"{time.strftime('%Y-%m-%d')}, {minutes:.0f} min {seconds:.0f} s")

@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from d2l_utils.base import HyperParameters, current_seed, fast_mode, share_memory
+from d2l_utils import host
+from d2l_utils.base import HyperParameters, current_seed, fast_mode
 from d2l_utils.board import show_images
 from d2l_utils.sources import load_fashion_mnist
 
@@ -20,7 +21,9 @@ LABELS = [
 
 FAST_TRAIN_BATCHES, FAST_VAL_BATCHES = 4, 2
 
-share_memory()  # here: a thread of a framework that has allocated keeps its own
+# Before any framework starts its threads: one that has allocated once keeps to its
+# own part of the memory for good.
+host.share_memory()
 
 
 def epoch_order(n, seed, epoch):

@@ -1,6 +1,6 @@
 """What to say of a name that a framework module does not have.
 
-Names of other sections of the textbook are found in d2l_utils.extra; names of its
+Names of other sections of the textbook are found in its `textbook`; names of its
 older editions are answered with what to use now, others with the public ones that are
 spelled alike. No framework is imported here.
 """
@@ -57,11 +57,10 @@ def advice(name, public):
 def unknown_names(module, public):
     """The `__getattr__` of a module.
 
-    Names that only other sections of the textbook use come from d2l_utils.extra,
+    Names that only other sections of the textbook use come from its `textbook`,
     loaded when the first of them is asked for. For any other, AttributeError that
     says what to use.
     """
-    package, _, name_of_module = module.rpartition(".")
 
     def __getattr__(name):
         text = f"module {module!r} has no attribute {name!r}"
@@ -69,7 +68,7 @@ def unknown_names(module, public):
             raise AttributeError(text)
         if name == "plt":
             return import_module("matplotlib.pyplot")
-        extra = import_module(f"{package}.extra.{name_of_module}")
+        extra = import_module(f"{module}.textbook")
         if name in extra.__all__:
             return getattr(extra, name)
         hint = advice(name, (*public, *extra.__all__))

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from d2l_utils.tab import FRAMEWORKS
+from d2l_utils.frameworks import FRAMEWORKS
 
 FENCE = re.compile(r"^```\{\.python \.input[^}]*\}\n(.*?)^```\s*$", re.M | re.S)
 FIRST = re.compile(r"(?:%%tab|#\s*@tab)\s+(.*)$")
@@ -103,7 +103,7 @@ def defined(sources):
 
 def missing(sources, framework):
     """The names asked of d2l that neither we nor the cells have, sorted."""
-    ours = importlib.import_module(FRAMEWORKS[framework])
+    ours = importlib.import_module(FRAMEWORKS[framework].here)
     asked = set().union(*(names_of_d2l(s, framework) for s in sources))
     asked -= defined(sources)
     return sorted(n for n in asked - set(ours.__all__) if not hasattr(ours, n))

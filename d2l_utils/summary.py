@@ -5,7 +5,6 @@ Also here: the checks of an image batch's shape, and process memory.
 """
 
 import math
-import sys
 from dataclasses import dataclass, field
 
 BYTES = 4  # of a float32
@@ -163,40 +162,3 @@ def check_size(model_name, shape, attempt, channels_last):
         f"on the way. The smallest that works is {high}x{high}; resize the images, "
         f"for example FashionMNIST(resize=({high}, {high}))."
     ) from error
-
-
-def process_memory():
-    """{'peak_bytes', 'current_bytes', 'of'} of this process."""
-    if sys.platform == "win32":
-        try:
-            import psutil
-        except ImportError as error:
-            raise ImportError(
-                "memory_stats() on Windows needs psutil: pip install psutil."
-            ) from error
-        info = psutil.Process().memory_info()
-        return {
-            "peak_bytes": info.peak_wset,
-            "current_bytes": info.rss,
-            "of": "process memory",
-        }
-    if sys.platform == "linux":
-        with open("/proc/self/status") as file:
-            rows = dict(line.split(":", 1) for line in file)
-        kib = {k: int(rows[k].split()[0]) for k in ("VmHWM", "VmRSS")}
-        return {
-            "peak_bytes": kib["VmHWM"] * 1024,
-            "current_bytes": kib["VmRSS"] * 1024,
-            "of": "process memory",
-        }
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-    return {"peak_bytes": peak, "current_bytes": peak, "of": "process memory"}
-
-
-def reset_process_peak():
-    """Start the peak of `process_memory` anew, where the system can (Linux)."""
-    if sys.platform == "linux":
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")

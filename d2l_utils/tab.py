@@ -12,12 +12,8 @@ import os
 import re
 import sys
 
-FRAMEWORKS = {  # tab: the module that tells that the framework is loaded
-    "pytorch": "d2l_utils.torch",
-    "mxnet": "d2l_utils.mxnet",
-    "tensorflow": "d2l_utils.tensorflow",
-    "jax": "d2l_utils.jax",
-}
+from d2l_utils.frameworks import FRAMEWORKS
+
 DEFAULT = "pytorch"
 
 _selected = None
@@ -55,7 +51,7 @@ def selected(*names):
 def select(name):
     """Select a tab. Raises RuntimeError once another framework was imported."""
     global _selected
-    loaded = [n for n, module in FRAMEWORKS.items() if module in sys.modules]
+    loaded = [f.name for f in FRAMEWORKS.values() if f.here in sys.modules]
     if loaded and _known(name) not in loaded:
         raise RuntimeError(
             f"This kernel already runs {loaded[0]}: restart the kernel to switch to "

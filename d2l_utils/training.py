@@ -11,8 +11,8 @@ from numbers import Integral
 
 import numpy as np
 
-from d2l_utils import checkpoints, failures
-from d2l_utils.base import HyperParameters, current_seed, fast_mode, keep_memory
+from d2l_utils import checkpoints, failures, host
+from d2l_utils.base import HyperParameters, current_seed, fast_mode
 from d2l_utils.board import ProgressBar, to_numpy
 from d2l_utils.modules import COMPUTES, SPEAKS, gives_stored_bytes, is_ours
 
@@ -164,7 +164,7 @@ class Trainer(HyperParameters):
 
     def run_epochs(self):
         """All epochs; the model and the optimizer are ready."""
-        keep_memory()
+        host.keep_memory()
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self.history, self.train_seconds, self.train_images = {}, 0.0, 0
         self.recorder, self.seconds = Recorder(), 0.0  # of this epoch, in training

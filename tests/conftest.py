@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from made_sources import SMALL
 
+from book.notebooks import editions, nbval
+from book.notebooks.editions import FRAMEWORKS, MODULES
+from book.source import reading
 from d2l_utils import sources
-from tools import editions, nbval, reading
-from tools.editions import FRAMEWORKS, MODULES
 
 
 def pytest_addoption(parser):
@@ -74,7 +75,7 @@ def layout(framework):
 @pytest.fixture(scope="session")
 def nin(framework):
     """Namespace of the model cells of the section NiN."""
-    from tools import cells
+    from book.source import cells
 
     return cells.load("nin", framework)
 

@@ -1,4 +1,4 @@
-"""A made-up book, as tools.editions would read it, for the tests of pages."""
+"""A made-up book, as book.notebooks.editions would read it, for the tests of pages."""
 
 import base64
 import struct
@@ -95,7 +95,7 @@ def run(cell, framework, index):
 
 
 def make_book(folder, cells=None, repository=None):
-    """What tools.editions offers, for a made-up section in `folder`."""
+    """What book.notebooks.editions offers, for a made-up section in `folder`."""
     (folder / "img").mkdir(exist_ok=True)
     (folder / "img/boxes.svg").write_text(SVG)
     cells = cells or [

@@ -10,9 +10,9 @@ import sys
 from importlib import import_module
 from unittest import mock
 
+from book.notebooks.editions import MODULES
+from book.source import cells
 from d2l_utils import base, data, sources
-from tools import cells
-from tools.editions import MODULES
 
 EPOCHS, BATCH_SIZE, IMAGES, EVERY = 2, 40, 400, 3  # 10 steps an epoch
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from book.notebooks.editions import ROOT
 from d2l_utils import run
-from tools.editions import ROOT
 
 
 def python(code, cwd=ROOT, **kwargs):

@@ -6,7 +6,7 @@ import pytest
 
 from bench import cases, contender, floors, report
 from bench.environments import PACKAGES
-from tools.editions import FRAMEWORKS, ROOT
+from book.notebooks.editions import FRAMEWORKS, ROOT
 
 
 def training(framework="pytorch", **kwargs):

@@ -11,21 +11,16 @@ import numpy as np
 import pytest
 
 import d2l_utils
-from d2l_utils import base, board, mxnet_import, summary, weights
-from tools.editions import ROOT
+from book.notebooks.editions import ROOT
+from d2l_utils import base, board, host, summary, weights
 
 PACKAGE = ROOT / "d2l_utils"
 FRAMEWORK_PACKAGES = {"torch", "mxnet", "tensorflow", "keras", "jax", "flax", "optax"}
-OWN_PACKAGES = {  # what a file of this name may import
-    "torch.py": {"torch"},
-    "mxnet.py": {"mxnet"},
-    "gluonbook.py": {"mxnet"},
-    "mxnet_bfloat16.py": {"mxnet"},
-    "mxnet_import.py": {"mxnet"},
-    "tensorflow.py": {"tensorflow", "keras"},
-    "jax.py": {"jax", "flax", "optax"},
-    "jax_fast.py": {"jax"},
-    "jax_states.py": {"jax", "flax", "optax"},
+OWN_PACKAGES = {  # what a framework's folder may import
+    "torch": {"torch"},
+    "mxnet": {"mxnet"},
+    "tensorflow": {"tensorflow", "keras"},
+    "jax": {"jax", "flax", "optax"},
 }
 
 
@@ -42,24 +37,20 @@ def imported(path):
 
 def test_imports_go_one_way():
     """Notebook -> framework module -> core -> NumPy; frameworks never each other."""
-    frameworks = {name[:-3] for name in OWN_PACKAGES}
     for path in PACKAGE.rglob("*.py"):
-        names = set(imported(path))
+        names, folder = set(imported(path)), path.parent.name
         outside = {n.split(".")[0] for n in names if not n.startswith("d2l_utils")}
-        own = OWN_PACKAGES.get(path.name, set())
+        own = OWN_PACKAGES.get(folder, set())
         assert not outside & (FRAMEWORK_PACKAGES - own), path
-        assert "tools" not in outside, path
-        ours = {p for n in names if n.startswith("d2l_utils.") for p in n.split(".")}
-        if path.stem == "as_d2l":  # stands before all of them, and loads none
-            ours.discard("mxnet_import")
-        family = path.stem.split("_")[0]
-        assert not {n for n in ours & frameworks if n.split("_")[0] != family}, path
+        assert not outside & {"book", "study", "bench"}, path
+        inside = {n.split(".")[1] for n in names if n.startswith("d2l_utils.")}
+        assert not inside & (OWN_PACKAGES.keys() - {folder}), path
 
 
 def test_modules_stay_short():
     lengths = {
         str(p.relative_to(ROOT)): len(p.read_text().splitlines())
-        for folder in ("d2l_utils", "tools")
+        for folder in ("d2l_utils", "book", "study", "bench")
         for p in (ROOT / folder).rglob("*.py")
     }
     assert {n: k for n, k in lengths.items() if k >= 400} == {}
@@ -78,10 +69,10 @@ def test_physical_cores():
     lines = [x.split(",") for x in done.stdout.splitlines() if not x.startswith("#")]
     affinity = os.sched_getaffinity(0)
     cores = {tuple(core) for cpu, *core in lines if int(cpu) in affinity}
-    assert mxnet_import.physical_cores() == len(cores)
+    assert host.physical_cores() == len(cores)
     os.sched_setaffinity(0, {min(affinity)})
     try:
-        assert mxnet_import.physical_cores() == 1
+        assert host.physical_cores() == 1
     finally:
         os.sched_setaffinity(0, affinity)
 
@@ -96,9 +87,9 @@ def test_physical_cores():
     ],
 )
 def test_mxnet_is_told_to_use_all_cores(cores, given, left, monkeypatch):
-    monkeypatch.setattr(mxnet_import, "physical_cores", lambda: cores)
+    monkeypatch.setattr(host, "physical_cores", lambda: cores)
     monkeypatch.setattr(os, "environ", dict(given))
-    mxnet_import.use_all_cores()
+    host.use_all_cores()
     assert os.environ.get("MXNET_OMP_MAX_THREADS") == left
 
 

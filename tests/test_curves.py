@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from book.notebooks.editions import FRAMEWORKS, read_source
 from d2l_utils import weights
-from tools.editions import FRAMEWORKS, read_source
 
 STEPS = 469  # of one epoch: 60,000 images in batches of 128
 

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from d2l_utils import mxnet_import
+from book.notebooks.editions import ROOT
+from d2l_utils import host
 from d2l_utils.training import check_num_gpus
-from tools.editions import ROOT
 
 
 def name(device):
@@ -49,14 +49,14 @@ def test_what_is_no_number_of_gpus(asked):
 
 @pytest.mark.parametrize("given, left", [(None, "false"), ("true", "true")])
 def test_jax_is_asked_not_to_take_all_memory(given, left):
-    """A module in the place of JAX: only what the import sets is looked at."""
+    """What our import sets beside what JAX's own does."""
+    pytest.importorskip("flax")
     variable = "XLA_PYTHON_CLIENT_PREALLOCATE"
     environ = {k: v for k, v in os.environ.items() if k != variable}
     code = (
-        "import os, sys, types\n"
-        "sys.modules['jax'] = types.ModuleType('jax')\n"
+        "import os, flax, jax, optax\n"
         "before = dict(os.environ)\n"
-        "import d2l_utils.devices.jax\n"
+        "import d2l_utils.jax\n"
         "changed = {k for k in os.environ if os.environ[k] != before.get(k)}\n"
         f"print(os.environ[{variable!r}], changed <= {{{variable!r}}})"
     )
@@ -76,24 +76,26 @@ def find_gpus(framework, d2l, monkeypatch):
     """find_gpus(n): from now on the framework finds n GPUs."""
 
     def pytorch(n):
-        monkeypatch.setattr(d2l.torch.cuda, "is_available", lambda: n > 0)
-        monkeypatch.setattr(d2l.torch.cuda, "device_count", lambda: n)
-        monkeypatch.setattr(d2l.torch.backends.mps, "is_available", lambda: False)
+        monkeypatch.setattr(d2l.device.torch.cuda, "is_available", lambda: n > 0)
+        monkeypatch.setattr(d2l.device.torch.cuda, "device_count", lambda: n)
+        monkeypatch.setattr(
+            d2l.device.torch.backends.mps, "is_available", lambda: False
+        )
 
     def mxnet(n):
-        monkeypatch.setattr(d2l.mx.context, "num_gpus", lambda: n)
+        monkeypatch.setattr(d2l.device.mx.context, "num_gpus", lambda: n)
 
     def tensorflow(n):
         found = [f"made GPU {i}" for i in range(n)]
-        config = d2l.tf.config
+        config = d2l.device.tf.config
         monkeypatch.setattr(config, "list_physical_devices", lambda kind: found)
 
     def jax(n):
-        real = d2l.jax.devices
+        real = d2l.device.jax.devices
         found = [SimpleNamespace(platform="gpu", id=i) for i in range(n)]
         found = found or real("cpu")
         monkeypatch.setattr(
-            d2l.jax, "devices", lambda kind=None: real(kind) if kind else found
+            d2l.device.jax, "devices", lambda kind=None: real(kind) if kind else found
         )
 
     return locals()[framework]
@@ -127,8 +129,8 @@ def test_with_two_gpus(d2l, find_gpus, capsys):
 @pytest.mark.only("pytorch")  # no other computes on Apple's GPU
 def test_the_gpu_of_a_mac(d2l, find_gpus, monkeypatch):
     find_gpus(0)
-    monkeypatch.setattr(d2l.torch.backends.mps, "is_available", lambda: True)
-    mps = d2l.torch.device("mps", 0)
+    monkeypatch.setattr(d2l.device.torch.backends.mps, "is_available", lambda: True)
+    mps = d2l.device.torch.device("mps", 0)
     assert d2l.num_gpus() == 1 and d2l.try_all_gpus() == [mps]
     assert d2l.try_gpu() == mps and d2l.try_gpu(1) == d2l.cpu()
     assert d2l.Trainer(max_epochs=1, num_gpus=1).device == mps
@@ -141,7 +143,7 @@ def test_tensorflow_takes_gpu_memory_as_it_needs_it(d2l, find_gpus, monkeypatch,
 
     grow = d2l.grow_memory
     chosen = {"made GPU 0": None, "made GPU 1": False}
-    experimental = d2l.tf.config.experimental
+    experimental = d2l.device.tf.config.experimental
     monkeypatch.setattr(experimental, "get_memory_growth", chosen.get)
     monkeypatch.setattr(experimental, "set_memory_growth", chosen.__setitem__)
     find_gpus(2)
@@ -206,7 +208,7 @@ def test_data_stays_in_memory_on_a_cpu(framework, d2l, num_gpus):
 @pytest.mark.only("mxnet")
 def test_mxnet_computes_on_every_core(framework, d2l):
     """It has more threads than where it is told to use one core."""
-    if (mxnet_import.physical_cores() or 1) < 2:
+    if (host.physical_cores() or 1) < 2:
         pytest.skip("there is one core here")
     code = (
         "import os; from d2l_utils import mxnet; from mxnet import np, npx\n"

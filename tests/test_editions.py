@@ -13,9 +13,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from book.notebooks import editions
+from book.notebooks.editions import FRAMEWORKS, ROOT, SECTIONS, SourceError
+from book.source import cells
 from d2l_utils import tab
-from tools import cells, editions
-from tools.editions import FRAMEWORKS, ROOT, SECTIONS, SourceError
 
 
 def run(nb):

@@ -7,11 +7,12 @@ import sys
 import nbformat
 import pytest
 
+from book.checks.parity import CASES, VARIANTS
+from book.notebooks import editions, exercises
+from book.notebooks.editions import FRAMEWORKS, ROOT, SECTIONS
+from book.source import cells
 from d2l_utils.experiments import Experiments
 from d2l_utils.summary import count
-from tools import cells, editions, exercises
-from tools.editions import FRAMEWORKS, ROOT, SECTIONS
-from tools.parity import CASES, VARIANTS
 
 # Convolutions of each variant at 28 px, counted by hand: (channels in, channels out,
 # kernel size, pixels a side of the output).

@@ -15,8 +15,9 @@ from bs4 import BeautifulSoup
 from IPython.core.inputtransformer2 import TransformerManager
 from made_book import code, make_book, text
 
-from tools import colab, editions, pages, slides
-from tools.editions import FRAMEWORKS, ROOT, SECTIONS
+from book.notebooks import colab, editions
+from book.notebooks.editions import FRAMEWORKS, ROOT, SECTIONS
+from book.pages import pages, slides
 
 # Self-contained notebooks ---------------------------------------------------------
 

@@ -11,9 +11,9 @@ import made_training
 import numpy as np
 import pytest
 
+from book.notebooks.editions import ROOT
 from d2l_utils import checkpoints, failures, sources
 from d2l_utils.checkpoints import CheckpointError
-from tools.editions import ROOT
 
 
 @pytest.fixture(scope="module")

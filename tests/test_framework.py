@@ -9,8 +9,8 @@ from platform import libc_ver
 import numpy as np
 import pytest
 
-from d2l_utils import data, weights
-from tools.editions import FRAMEWORKS, MODULES, ROOT
+from book.notebooks.editions import FRAMEWORKS, MODULES, ROOT
+from d2l_utils import data, host, weights
 
 NIN_SHAPES = [
     (96, 54, 54), (96, 26, 26), (256, 26, 26), (256, 12, 12), (384, 12, 12),
@@ -235,11 +235,11 @@ def trained_losses(d2l, nin, precision):
 def test_precision(d2l, nin, few, monkeypatch, capsys):
     """bfloat16 only where the hardware has it, and then near float32, not equal."""
     exact = trained_losses(d2l, nin, "float32")[1]
-    monkeypatch.setattr(d2l.base, "cpu_flags", set)
+    monkeypatch.setattr(host, "cpu_flags", set)
     trainer, without = trained_losses(d2l, nin, "auto")
     assert not trainer.in_bfloat16()
     np.testing.assert_array_equal(exact, without)
-    monkeypatch.setattr(d2l.base, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(host, "cpu_flags", lambda: {"avx512_bf16"})
     trainer, auto = trained_losses(d2l, nin, "auto")
     np.testing.assert_allclose(exact, auto, rtol=2e-2)
     assert trainer.in_bfloat16() == (auto != exact).any()

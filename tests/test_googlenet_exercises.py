@@ -6,9 +6,10 @@ What batch normalization should do is computed here in NumPy, on the first layer
 import numpy as np
 import pytest
 
+from book.checks import parity_worker
+from book.checks.parity import CASES, GOOGLENET_VARIANTS
+from book.source import cells
 from d2l_utils import weights
-from tools import cells, parity_worker
-from tools.parity import CASES, GOOGLENET_VARIANTS
 
 SECTION = "googlenet_exercises"
 BATCH_NORM = (SECTION, "batch norm", 28)

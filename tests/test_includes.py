@@ -6,8 +6,8 @@ import pytest
 from made_sources import OTHER, SMALL
 from nbformat.v4 import new_code_cell
 
-from tools import editions
-from tools.reading import SourceError
+from book.notebooks import editions
+from book.source.reading import SourceError
 
 LINE = ":::{include} t: Net"
 

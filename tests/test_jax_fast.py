@@ -10,7 +10,7 @@ def check(function, *args):
     """`function` and its `faster` form agree, compiled; returns the HLO text."""
     import jax
 
-    from d2l_utils.jax_fast import faster
+    from d2l_utils.jax.fast import faster
 
     expected = jax.jit(function)(*args)
     compiled = jax.jit(faster(function)).lower(*args).compile()
@@ -52,7 +52,7 @@ def test_convolutions(kernel, stride, pad):
     from jax import lax
     from jax import numpy as jnp
 
-    from d2l_utils.jax_fast import faster
+    from d2l_utils.jax.fast import faster
 
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.random((2, 4, 4, 3)), "float32")

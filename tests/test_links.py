@@ -7,7 +7,8 @@ import tomllib
 from bs4 import BeautifulSoup
 from made_book import code, make_book, text
 
-from tools import editions, launch, pages
+from book.notebooks import editions
+from book.pages import launch, pages
 
 FULL = """# 8.3 A Section
 

@@ -7,8 +7,8 @@ import pytest
 import tomllib
 from packaging.requirements import Requirement
 
-from tools import matrix
-from tools.editions import ROOT
+from book.checks import matrix
+from book.notebooks.editions import ROOT
 
 SUITE = '<testsuites><testsuite tests="9" failures="2" errors="1" skipped="1"/>'
 NBVAL = """jax: skipped, it is not installed (or has no wheels here)

@@ -5,6 +5,8 @@ import json
 import numpy as onp
 import pytest
 
+from d2l_utils import host
+
 pytestmark = [pytest.mark.only("mxnet"), pytest.mark.usefixtures("framework")]
 
 
@@ -38,7 +40,7 @@ def nodes_of(block):
 
 
 def test_what_is_cast(block):
-    from d2l_utils.mxnet_bfloat16 import Graphs
+    from d2l_utils.mxnet.bfloat16 import Graphs
 
     graphs = Graphs(block)
     assert [type(b).__name__ for b in graphs.blocks] == ["HybridSequential"]
@@ -73,7 +75,7 @@ def test_values_and_gradients(d2l, block, rng):
     """Near those of float32, not equal; back in float32, equal again."""
     from mxnet import autograd, np
 
-    from d2l_utils.mxnet_bfloat16 import Graphs
+    from d2l_utils.mxnet.bfloat16 import Graphs
 
     graphs = Graphs(block)
     X = np.array(rng.random((3, 1, 12, 12)), dtype="float32")
@@ -109,7 +111,7 @@ def test_blocks_that_cannot_be_compiled(d2l, few, monkeypatch, capsys):
                 return None
             return self.dense(npx.relu(self.flatten(X)))
 
-    monkeypatch.setattr(d2l.base, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(host, "cpu_flags", lambda: {"avx512_bf16"})
     model, trainer = Plain(), d2l.Trainer(1)
     trainer.fit(model, d2l.FashionMNIST(batch_size=100))
     assert trainer.train_batch_idx == 4
@@ -121,7 +123,7 @@ def test_blocks_that_cannot_be_compiled(d2l, few, monkeypatch, capsys):
     [((), False), (("avx512_bf16",), True), (("avx512_bf16", "amx_bf16"), False)],
 )
 def test_where_it_is_faster(d2l, monkeypatch, flags, faster):
-    monkeypatch.setattr(d2l.base, "cpu_flags", lambda: set(flags))
-    from d2l_utils.mxnet_bfloat16 import is_faster
+    monkeypatch.setattr(host, "cpu_flags", lambda: set(flags))
+    from d2l_utils.mxnet.bfloat16 import is_faster
 
     assert is_faster() is faster

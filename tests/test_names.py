@@ -8,8 +8,8 @@ from unittest.mock import patch
 
 import pytest
 
+from book.notebooks.editions import MODULES, ROOT
 from d2l_utils.names import OLDER, advice, unknown_names
-from tools.editions import MODULES, ROOT
 
 WANTED = [
     "train_ch3", "train_ch5", "train_ch6", "train_ch13", "load_data_fashion_mnist",
@@ -30,9 +30,9 @@ def public(module):
 
 def message(name, names=("Trainer", "FashionMNIST", "try_gpu", "try_all_gpus")):
     """What is said of a name; no framework is loaded."""
-    extra = SimpleNamespace(__all__=public("extra/torch"))
+    extra = SimpleNamespace(__all__=public("torch/textbook"))
     with (
-        patch.dict(sys.modules, {"d2l_utils.extra.torch": extra}),
+        patch.dict(sys.modules, {"d2l_utils.torch.textbook": extra}),
         pytest.raises(AttributeError) as caught,
     ):
         unknown_names("d2l_utils.torch", names)(name)
@@ -48,7 +48,7 @@ def test_older_names_say_what_to_use(name):
 
 @pytest.mark.parametrize("module", MODULES.values())
 def test_what_is_advised_is_there_and_what_is_older_is_not(module):
-    names = public(module)
+    names = public(f"{module}/__init__")
     assert not set(OLDER) & set(names)
     advised = {n for text in OLDER.values() for n in re.findall(r"\bd2l\.(\w+)", text)}
     assert {"Trainer", "evaluate", "FashionMNIST"} <= advised <= set(names)

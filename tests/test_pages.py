@@ -12,7 +12,7 @@ from made_book import ALL, SVG, TITLES, code, make_book, png, text
 from nbformat import v4
 from PIL import Image
 
-from tools import bodies, markup, pages
+from book.pages import bodies, markup, pages
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from made_book import make_book
 
-from tools import pages, pdf
-from tools.editions import SECTIONS, languages_of
+from book.notebooks.editions import SECTIONS, languages_of
+from book.pages import pages, pdf
 
 PAGES = [
     section if language == "en" else f"{language}/{section}"

@@ -7,8 +7,8 @@ Here one framework is compared with itself, before and after the error.
 import numpy as np
 import pytest
 
+from book.checks import parity, parity_worker
 from d2l_utils import data, sources, weights
-from tools import parity, parity_worker
 
 NIN28 = ("nin", "NiN28", 28)
 NIN28_35 = ("nin", "NiN28", 35)

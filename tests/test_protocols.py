@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_names import public
 
-from tools.editions import MODULES, ROOT
+from book.notebooks.editions import MODULES, ROOT
 
 # Names that a framework lacks, as d2l 1.0.3 does.
 NOT_IN = {
@@ -42,8 +42,8 @@ def fit(d2l, model, epochs=1, trainer=None, batch_size=100):
 def test_the_same_names_everywhere(framework, d2l):
     from importlib import import_module
 
-    extra = import_module(d2l.__name__.replace("d2l_utils", "d2l_utils.extra"))
-    expected = set(public("extra/torch")) - NOT_IN.get(framework, set())
+    extra = import_module(f"{d2l.__name__}.textbook")
+    expected = set(public("torch/textbook")) - NOT_IN.get(framework, set())
     expected |= ONLY_IN.get(framework, set())
     assert set(extra.__all__) == expected and len(expected) > 45
     assert all(getattr(d2l, name) is not None for name in expected)
@@ -64,7 +64,7 @@ def test_the_extra_names_are_loaded_only_when_asked_for(framework):
     module = MODULES[framework]
     code = (
         f"import sys; from d2l_utils import {module} as d2l\n"
-        f"d2l.Trainer; name = 'd2l_utils.extra.{module}'\n"
+        f"d2l.Trainer; name = 'd2l_utils.{module}.textbook'\n"
         "assert name not in sys.modules\n"
         "d2l.LeNet; assert name in sys.modules\n"
         "assert d2l.plt is sys.modules['matplotlib.pyplot']"

@@ -5,8 +5,8 @@ import copy
 import nbformat
 from nbclient import NotebookClient
 
-from tools import editions
-from tools.nbval import fast_environ
+from book.notebooks import editions
+from book.notebooks.nbval import fast_environ
 
 IGNORED = {"nbval-ignore-output", "facts"}
 

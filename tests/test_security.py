@@ -5,7 +5,7 @@ import ast
 import pytest
 from packaging.requirements import Requirement
 
-from tools.editions import ROOT
+from book.notebooks.editions import ROOT
 
 MODULES = sorted((ROOT / "d2l_utils").rglob("*.py"))
 

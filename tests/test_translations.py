@@ -10,8 +10,10 @@ from bs4 import BeautifulSoup
 from made_sources import HEAD
 from nbformat.v4 import new_output
 
-from tools import agreement, catalogues, editions, pages, translation
-from tools.editions import FRAMEWORKS, SECTIONS
+from book.notebooks import editions
+from book.notebooks.editions import FRAMEWORKS, SECTIONS
+from book.pages import pages
+from book.translate import agreement, catalogues, translation
 
 TEXT = r"""# 8.3 A title
 

@@ -1,0 +1,1 @@
+"""Build code: from sources to notebooks and pages. The package does not import it."""

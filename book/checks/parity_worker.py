@@ -1,0 +1,371 @@
+"""One framework's half of the parity check, to be run in a process of its own.
+
+`measure` loads given weights into a model of an edition and returns, as NumPy
+arrays under the common names, what parity.py compares: activations, logits, loss,
+gradients and the update of one SGD step.
+
+In float32 everything goes the way that students go: `activations`, `predict`,
+`Trainer.fit`. In float64, which the package does not offer, the layers and the
+framework's own optimizer are called here.
+"""
+
+import contextlib
+import inspect
+from functools import partial
+from importlib import import_module
+
+import numpy as np
+
+from book.notebooks.editions import MODULES
+from book.source import cells
+from d2l_utils import data, sources, weights
+
+LARGEST_LOGIT = 10  # larger ones leave nothing for the loss to say
+NUM_IMAGES = 8
+LR = 0.5  # large, so that an update is not lost in the rounding of the weight
+
+
+def images(size):
+    """Real images (n + 1, 1, size, size) float32, and labels (n,) without the last."""
+    split = sources.load_sample().val
+    X = data.images_to_float(split.images[: NUM_IMAGES + 1])[:, None]
+    matrices = data.resize_matrices((28, 28), (size, size))
+    if matrices:
+        X = matrices[0] @ X @ matrices[1].T
+    return X, split.labels[:NUM_IMAGES].astype(np.int32)
+
+
+def made_weights(shapes, seed=0):
+    """Weights that keep the signal's size, biases that are not zero."""
+    rng = np.random.default_rng(seed)
+    made = {}
+    for name, shape in shapes.items():
+        if name.endswith("var") or (name.startswith("bn") and name.endswith("weight")):
+            made[name] = rng.uniform(0.5, 1.5, shape)
+        elif name.endswith("weight"):
+            std = np.sqrt(2 / np.prod(shape[1:]))
+            made[name] = rng.normal(0, std, shape)
+        else:  # mostly positive: a ReLU that is always off has no gradient
+            made[name] = rng.uniform(-0.05, 0.3, shape)
+    return {k: v.astype(np.float32) for k, v in made.items()}
+
+
+class OneBatch(data.DataModule):
+    """One training batch in the framework's layout."""
+
+    batch_size = NUM_IMAGES
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def get_dataloader(self, train):
+        return [self.batch] if train else None
+
+
+# The frameworks: how to load, run and differentiate a model in either dtype. Each
+# has the same methods; `learn` returns the loss, the gradients and the weights
+# after a step of the model's optimizer, the last two as {stored name: array}.
+
+
+class PyTorch:
+    def __init__(self, dtype):
+        import torch
+
+        from d2l_utils.torch.layers import named_tensors, trace
+
+        self.torch, self.dtype = torch, getattr(torch, dtype)
+        self.trace = lambda m: trace(m, (NUM_IMAGES, *m._input_shape))
+        self.tensors = lambda m: named_tensors(m, (1, *m._input_shape))
+
+    @contextlib.contextmanager
+    def context(self):
+        before = self.torch.get_default_dtype()
+        self.torch.set_default_dtype(self.dtype)
+        yield
+        self.torch.set_default_dtype(before)
+
+    def batch(self, X, y):
+        X, y = self.torch.tensor(X, dtype=self.dtype), self.torch.tensor(y)
+        return X, y.long()
+
+    def loaded(self, model, load):
+        return load(model)
+
+    def outputs(self, model, X):
+        model.eval()
+        with self.torch.no_grad():
+            return [(X := layer(X)).numpy() for layer in model.net]
+
+    def learn(self, model, batch):
+        model.train()
+        loss = model.loss(model(batch[0]), batch[1])
+        loss.backward()
+        tensors = self.tensors(model).items()
+        gradients = {k: p.grad.numpy().copy() for k, p in tensors if p.requires_grad}
+        model.configure_optimizers().step()
+        return loss.item(), gradients, self.named(model)
+
+    def named(self, model):
+        tensors = self.tensors(model).items()
+        return {k: p.detach().numpy().copy() for k, p in tensors}
+
+    def as_others(self, model, before, after):
+        """Running variances after a step as the other frameworks have them.
+
+        PyTorch takes in the sum of squares over n - 1, where n is the number of values
+        of a channel in the batch, and the others over n.
+        """
+        for row in self.trace(model):
+            if row.kind == "bn":
+                n = np.prod(row.input_shape) / row.input_shape[1]
+                name = f"{row.name}.var"
+                kept = (1 - row.ref.momentum) * before[name]
+                after[name] = kept + (after[name] - kept) * (n - 1) / n
+
+
+class MXNet:
+    context = staticmethod(contextlib.nullcontext)
+
+    def __init__(self, dtype):
+        from mxnet import autograd, np
+
+        from d2l_utils.mxnet.layers import named_parameters
+
+        self.np, self.autograd, self.dtype = np, autograd, dtype
+        self.find = lambda m: named_parameters(m, (1, *m._input_shape))
+
+    def batch(self, X, y):
+        return self.np.array(X, dtype=self.dtype), self.np.array(y, dtype="int32")
+
+    def loaded(self, model, load):
+        model = load(model)
+        self.parameters = self.find(model)  # this makes a pass in float32
+        model.cast(self.dtype)
+        return model
+
+    def outputs(self, model, X):
+        with self.autograd.pause():
+            return [(X := layer(X)).asnumpy() for layer in model.net]
+
+    def learn(self, model, batch):
+        with self.autograd.record():
+            loss = model.loss(model(batch[0]), batch[1])
+        loss.backward()
+        trained = {k: p for k, p in self.parameters.items() if p.grad_req != "null"}
+        gradients = {k: p.grad().asnumpy() for k, p in trained.items()}
+        model.configure_optimizers().step(1)
+        return loss.item(), gradients, self.named(model)
+
+    def named(self, model):
+        return {k: p.data().asnumpy() for k, p in self.parameters.items()}
+
+
+class TensorFlow:
+    def __init__(self, dtype):
+        import tensorflow as tf
+
+        from d2l_utils.tensorflow.layers import named_variables
+
+        self.tf, self.dtype, self.find = tf, dtype, named_variables
+
+    @contextlib.contextmanager
+    def context(self):
+        config = self.tf.keras.config
+        before = config.floatx(), config.dtype_policy()
+        config.set_floatx(self.dtype)
+        config.set_dtype_policy(self.dtype)  # was made from floatx when first used
+        yield
+        config.set_floatx(before[0])
+        config.set_dtype_policy(before[1])
+
+    def batch(self, X, y):
+        return self.tf.constant(X.transpose(0, 2, 3, 1), self.dtype), self.tf.constant(
+            y
+        )
+
+    def loaded(self, model, load):
+        return load(model)
+
+    def outputs(self, model, X):
+        layers = model.net.layers
+        outputs = [(X := layer(X, training=False)).numpy() for layer in layers]
+        return [np.moveaxis(a, -1, 1) for a in outputs]
+
+    def learn(self, model, batch):
+        variables = model.trainable_variables
+        with self.tf.GradientTape() as tape:
+            loss = model.loss(model(batch[0], training=True), batch[1])
+        gradients = tape.gradient(loss, variables)
+        of = {id(v): g for v, g in zip(variables, gradients)}
+        stored = self.named(model, lambda v: of.get(id(v)))
+        model.configure_optimizers().apply(gradients, variables)
+        return float(loss), stored, self.named(model)
+
+    def named(self, model, value=lambda variable: variable):
+        c, h, w = model._input_shape
+        found = self.find(model, (1, h, w, c)).items()
+        found = {k: (value(v), at) for k, (v, at) in found}
+        return {
+            k: v.numpy().ravel()[at] for k, (v, at) in found.items() if v is not None
+        }
+
+
+class JAX:
+    def __init__(self, dtype):
+        import jax
+        import optax
+
+        from d2l_utils.jax.layers import named_variables, to_stored
+        from d2l_utils.jax.variables import make_state, variables_of
+
+        self.jax, self.optax, self.dtype = jax, optax, dtype
+        options = {"xla_backend_optimization_level": 0}  # compiles in a tenth
+        self.jit = partial(jax.jit, compiler_options=options)
+        self.variables_of, self.make_state = variables_of, make_state
+        self.stored = lambda m, v: to_stored(named_variables(m, m._input_shape, v))
+
+    @contextlib.contextmanager
+    def context(self):
+        before = self.jax.config.jax_enable_x64
+        self.jax.config.update("jax_enable_x64", self.dtype == "float64")
+        yield
+        self.jax.config.update("jax_enable_x64", before)
+
+    def batch(self, X, y):
+        array = self.jax.numpy.asarray
+        return array(X.transpose(0, 2, 3, 1), self.dtype), array(y)
+
+    def loaded(self, model, load):
+        variables = self.jax.tree.map(lambda w: w.astype(self.dtype), load(model))
+        return model.bind(variables)
+
+    def outputs(self, model, X):
+        def layers(net, X):
+            return [X := layer(X) for layer in net.net.layers]
+
+        module, variables = model.unbind()
+        run = self.jit(lambda v, X: module.apply(v, X, method=layers))
+        return [np.moveaxis(np.asarray(a), -1, 1) for a in run(variables, X)]
+
+    def learn(self, model, batch):
+        (module, variables), (X, y) = model.unbind(), batch
+        module, params = module.clone(training=True), variables["params"]
+        optimizer = module.configure_optimizers()
+        key = self.jax.random.PRNGKey(0)
+        state = self.make_state(module, variables, optimizer, key)
+
+        def loss(params):
+            return module.loss(params, (X,), y, state)
+
+        run = self.jit(self.jax.value_and_grad(loss, has_aux=True))
+        (loss, aux), gradients = run(params)
+        changed = {k: v for k, v in aux.items() if k == "batch_stats"}
+        updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+        after = self.optax.apply_updates(params, updates)
+        stored = self.stored(model, {"params": gradients})
+        return loss.item(), stored, self.stored(model, {**changed, "params": after})
+
+    def named(self, model):
+        return self.stored(model, self.variables_of(model))
+
+
+ADAPTERS = {"pytorch": PyTorch, "mxnet": MXNet, "tensorflow": TensorFlow, "jax": JAX}
+
+
+# Measuring ----------------------------------------------------------------------
+
+
+def find_model(section, framework, name, replace=None):
+    """What makes the model of that name: a class, or one of the section's variants."""
+    namespace = cells.load(section, framework, replace)
+    return namespace.get("variants", {}).get(name) or namespace[name]
+
+
+def new_model(Model):
+    """An instance that trains without momentum and dropout."""
+    there = inspect.signature(getattr(Model, "func", Model).__init__).parameters
+    settings = {"lr": LR, "momentum": 0, "dropout": 0.0}
+    return Model(**{k: v for k, v in settings.items() if k in there})
+
+
+def measure(framework, case, path, dtype="float32", replace=None, forward_only=False):
+    """All that is compared of one framework and case, as {name: array}.
+
+    case: (section, class, image size); path: the weights. For tests: replace,
+    (old, new), puts an error into the model's source; forward_only leaves out
+    loss, gradients and update.
+    """
+    section, cls, size = case
+    d2l = import_module(f"d2l_utils.{MODULES[framework]}")
+    side = ADAPTERS[framework](dtype)
+    Model = find_model(section, framework, cls, replace)
+    X_all, y = images(size)
+    public = dtype == "float32" and not forward_only
+
+    def loaded():
+        return side.loaded(new_model(Model), lambda m: d2l.load_weights(m, path))
+
+    with side.context():
+        model = loaded()
+        if public:
+            outputs = d2l.activations(model, X_all)
+            logits = d2l.predict(model, X_all)
+        else:
+            outputs = side.outputs(model, side.batch(X_all, y)[0])
+            logits = outputs[-1]
+        result = {f"activation/{i}": a[:-1] for i, a in enumerate(outputs)}
+        result |= {"logits": logits[:-1], "other": logits[-1:]}
+        if forward_only:
+            return result
+
+        batch = side.batch(X_all[:-1], y)
+        loss, gradients, after = side.learn(model, batch)
+        if public:
+            trained = loaded()
+            trained.board.display = False
+            trainer = d2l.Trainer(max_epochs=1, num_gpus=0, precision="float32")
+            trainer.fit(trained, OneBatch(batch))
+            after = side.named(trained)
+        before = weights.read(path)[0]
+        if framework == "pytorch":
+            side.as_others(model, before, after)
+    result["loss"] = np.array(loss)
+    result |= {f"gradient/{name}": g for name, g in gradients.items()}
+    for name, w in after.items():  # running means and variances among them
+        result[f"update/{name}"] = w.astype(np.float64) - before[name]
+    return result
+
+
+def make_weights(case, path):
+    """Write the test weights of a case; PyTorch tells the names and shapes."""
+    section, cls, size = case
+    d2l = import_module("d2l_utils.torch")
+    model = new_model(find_model(section, "pytorch", cls))
+    d2l.resources(model, (1, 1, size, size))  # builds it
+    d2l.save_weights(model, path)
+    made = made_weights({k: v.shape for k, v in weights.read(path)[0].items()})
+    about = {"model": cls, "input_shape": (1, size, size), "num_classes": 10}
+    weights.write(path, made, **about)
+    logits = d2l.predict(d2l.load_weights(model, path), images(size)[0])
+    if (largest := np.abs(logits).max()) > LARGEST_LOGIT:  # many branches add up
+        for name in [k for k in made if k.startswith("dense")][-2:]:  # the head
+            made[name] *= LARGEST_LOGIT / 2 / largest
+        weights.write(path, made, **about)
+
+
+def carry(framework, folder):
+    """Trained weights: loaded, used on all validation images, and saved again.
+
+    Returns {'logits', 'saved/<name>'}, as `measure` does.
+    """
+    d2l = import_module(f"d2l_utils.{MODULES[framework]}")
+    model = cells.load("nin", framework)["NiN28"]()
+    loaded = d2l.load_weights(model, weights.stored_path("nin28_56"))
+    model = model.bind(loaded) if framework == "jax" else loaded
+    R = data.resize_matrix(28, 56)
+    X = R @ data.images_to_float(sources.load_fashion_mnist().val.images)[:, None] @ R.T
+    result = {"logits": d2l.predict(model, X)}
+    path = folder / f"carried.{framework}.safetensors"
+    d2l.save_weights(model, path)
+    return result | {f"saved/{k}": w for k, w in weights.read(path)[0].items()}

@@ -1,0 +1,1 @@
+"""Notebooks made from the sources: editions, their outputs, other forms."""

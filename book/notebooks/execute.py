@@ -1,0 +1,104 @@
+"""Run editions on the full data and store their outputs.
+
+`python -m book.notebooks.execute [--framework jax] [--section nin] [--again]` runs, one
+at a time, the editions that lack outputs, each in a fresh kernel, and saves each
+as soon as it is done, so that a stopped run can be resumed.
+"""
+
+import argparse
+import os
+import platform
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from book.notebooks import editions
+from d2l_utils.base import fast_mode
+from d2l_utils.sources import load_fashion_mnist
+
+CELL_TIMEOUT = 3 * 3600  # seconds
+
+
+def private_names():
+    """What no committed output may contain: names of this machine and user."""
+    names = {str(editions.ROOT), str(Path.home()), sys.prefix, platform.node()}
+    names |= {"/tmp/", "/home/", "/Users/"}
+    return {n for n in names if len(n) > 3}
+
+
+def clean(nb):
+    """Drop stderr; refuse outputs that name this machine. Returns the notebook."""
+    for cell in nb.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        for output in cell.outputs:
+            text = nbformat.from_dict(output)
+            shown = str({k: v for k, v in text.items() if k != "data"})
+            shown += str(text.get("data", {}).get("text/plain", ""))
+            found = [n for n in private_names() if n in shown]
+            if found:
+                raise RuntimeError(f"An output names {found}:\n{shown}")
+            merge_repr(output)
+    return nb
+
+
+def merge_repr(output):
+    """Memory addresses differ from run to run: take them out of text."""
+    data = output.get("data", {})
+    if "text/plain" in data:
+        data["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", data["text/plain"])
+
+
+def execute(section, framework):
+    """Run one edition from start to end and store it."""
+    path = editions.edition_path(section, framework)
+    nb = editions.edition(section, framework)
+    client = NotebookClient(
+        nb,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    path.write_text(editions.dumps(clean(nb)), encoding="utf-8")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--framework", choices=editions.FRAMEWORKS)
+    parser.add_argument("--section", choices=editions.SECTIONS)
+    parser.add_argument("--again", action="store_true", help="also those with outputs")
+    args = parser.parse_args(argv)
+    if fast_mode():
+        sys.exit("D2L_UTILS_FAST is set: stored outputs must come from full runs.")
+    if load_fashion_mnist().is_sample:
+        sys.exit("Only the sample is at hand: stored outputs need the full data.")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    for section in [args.section] if args.section else editions.SECTIONS:
+        for framework in [args.framework] if args.framework else editions.FRAMEWORKS:
+            name = editions.relative(editions.edition_path(section, framework))
+            nb = editions.edition(section, framework)
+            if editions.is_executed(nb) and not args.again:
+                print(f"{name}: has outputs", flush=True)
+                continue
+            start = time.monotonic()
+            try:
+                execute(section, framework)
+            except CellExecutionError as error:
+                sys.exit(f"{name}: a cell failed\n{error}")
+            print(f"{name}: done in {time.monotonic() - start:.0f} s", flush=True)
+        editions.write(section)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Pages, slides and paper made from the notebooks."""

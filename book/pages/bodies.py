@@ -1,0 +1,135 @@
+"""The sections of a book, read once and rendered in each language.
+
+A translation has the text and comments of its language, and everything else, outputs
+and addresses of headings included, of the English page. What was rendered is kept, for
+the next build.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbconvert
+from nbformat import NotebookNode
+
+from book.pages.exporter import TEMPLATES, Body, render
+from book.pages.markup import Marks, PageError
+from book.pages.passages import page_title, place
+from book.translate import catalogues
+from book.translate.catalogues import strings
+
+
+@dataclass(frozen=True)
+class Section:
+    """What there is of a section: its cells, {framework: {index: executed cell}}, and
+    for which frameworks it has outputs.
+    """
+
+    cells: list
+    editions: dict
+    stored: dict
+
+    def in_language(self, name, language):
+        """The same with the text and the comments of a language."""
+        cells = catalogues.translate(self.cells, name, language)
+        editions = {
+            f: {
+                i: NotebookNode({**cell, "source": cells[i].source})
+                for i, cell in edition.items()
+            }
+            for f, edition in self.editions.items()
+        }
+        return Section(cells, editions, self.stored)
+
+
+def is_stored(edition):
+    """Whether every code cell of an edition was run."""
+    return all(c.execution_count for c in edition.values() if c.cell_type == "code")
+
+
+def check_outputs(edition, where):
+    """Raise PageError for an error that nobody asked for among the outputs."""
+    for cell in edition.values():
+        if "raises-exception" in cell.metadata.get("tags", ()):
+            continue
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                raise PageError(
+                    f"{where}: a stored output is an error, {output.ename}: "
+                    f"{output.evalue}; mend the cell, then run `make execute`."
+                )
+
+
+def read_sections(book, frameworks, only):
+    """{name: Section} of a book.
+
+    Raises PageError for a section of which only some editions have been run, and for
+    one asked for that has not been.
+    """
+    made = {}
+    for name in book.SECTIONS:
+        editions = {f: book.edition_cells(name, f) for f in frameworks}
+        stored = {f: is_stored(edition) for f, edition in editions.items()}
+        made[name] = Section(book.read_source(name), editions, stored)
+        if only != name and not any(stored.values()):
+            continue
+        for f, edition in editions.items():
+            where = place(book.edition_path(name, f))
+            if not stored[f]:
+                raise PageError(
+                    f"{where} has no stored outputs: "
+                    f"run `make execute FRAMEWORK={f} SECTION={name}`."
+                )
+            check_outputs(edition, where)
+    return made
+
+
+def rendered(cells, editions, titles, path, t, cache, anchors=()):
+    """The Body of a section: from the cache if nothing it depends on has changed."""
+    key = hashlib.sha256(nbconvert.__version__.encode())
+    for file in (
+        *sorted(Path(__file__).parents[1].rglob("*.py")),
+        *TEMPLATES.rglob("*.j2"),
+    ):
+        key.update(file.read_bytes())
+    for file in [path, *sorted(path.parent.glob("img/**/*"))]:
+        key.update(file.read_bytes() if file.is_file() else b"")
+    parts = [[c.kind, c.source, c.tabs, c.tags] for c in cells]
+    key.update(json.dumps([parts, editions, titles, t, str(path), anchors]).encode())
+    kept = cache / f"{path.stem}-{'-'.join([t['lang'], *titles])}.json"
+    if kept.is_file():
+        stored = json.loads(kept.read_text(encoding="utf-8"))
+        if stored.pop("key") == key.hexdigest():
+            return Body(**{**stored, "marks": Marks(**stored["marks"])}), True
+    body = render(cells, editions, titles, path, t, anchors)
+    cache.mkdir(parents=True, exist_ok=True)
+    stored = {"key": key.hexdigest(), **dataclasses.asdict(body)}
+    kept.write_text(json.dumps(stored), encoding="utf-8")
+    return body, False
+
+
+def in_language(book, sections, titles, language, cache, english=None):
+    """({name: Body}, {name: title}) of the sections in a language.
+
+    A section that has not been run has a title alone. english: the bodies of the
+    English pages; what is not translated at all is taken from there.
+    """
+    bodies, names = {}, {}
+    for name, section in sections.items():
+        translated = catalogues.is_translated(language, name)
+        if translated:
+            section = section.in_language(name, language)
+        names[name] = page_title(section.cells, name)
+        if not any(section.stored.values()):
+            continue
+        if english and not translated:
+            bodies[name] = english[name]
+            continue
+        anchors = [h[1] for h in english[name].marks.headings] if english else ()
+        bodies[name], _ = rendered(
+            section.cells, section.editions, titles, book.source_path(name),
+            strings(language), cache, anchors,
+        )  # fmt: skip
+    return bodies, names

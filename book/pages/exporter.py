@@ -1,0 +1,158 @@
+"""One page's cells as HTML, through nbconvert and the templates in templates/d2l.
+
+The text once, every run of code cells as one group of tabs, a panel a framework, each
+code cell followed by its stored outputs; formulas become MathML. What frames the
+page, and where its links lead, is pages.py's task.
+"""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import pass_context
+from nbconvert import HTMLExporter
+from nbformat import v4
+from traitlets.config import Config
+
+from book.pages.markup import Marks, PageError, Text, picture, sanitize
+from book.pages.passages import blocks, check_tabs, first_line, place
+from book.source.reading import FRAMEWORKS
+
+TEMPLATES = Path(__file__).parent / "templates"
+# What a picture or a table says is not said again in text; scripts never get in.
+SHOWN_TYPES = ["image/png", "image/jpeg", "image/svg+xml", "text/html", "text/plain"]
+
+
+@dataclass(frozen=True)
+class Body:
+    """The HTML of a page's cells, what its texts define and mention, its language."""
+
+    html: str
+    marks: Marks
+    language: str = "en"
+
+
+def group_cells(kind, number, indices, cells, editions, titles, strings):
+    """The cells of one group of tabs; their metadata opens and closes panels."""
+    made = []
+    for framework in titles:
+        panel = []
+        for i in indices:
+            if framework not in cells[i].tabs:
+                continue
+            if i not in editions[framework]:
+                raise PageError(
+                    f"The {titles[framework]} edition lacks this cell of the source, "
+                    f"run `make notebooks`:\n{cells[i].source}"
+                )
+            ran = editions[framework][i]
+            panel.append(v4.new_code_cell(ran.source, outputs=ran.get("outputs", [])))
+        if not panel:
+            missing = strings["no_code"].format(framework=titles[framework])
+            panel = [v4.new_markdown_cell(f"*{missing}*")]
+        for cell in panel:
+            cell.metadata["transient"] = {"remove_source": kind == "facts"}
+            cell.metadata["d2l"] = {
+                "kind": kind, "group": number, "framework": framework
+            }  # fmt: skip
+        panel[0].metadata.d2l["opens_panel"] = True
+        panel[-1].metadata.d2l["closes_panel"] = True
+        made += panel
+    made[0].metadata.d2l["opens_group"] = True
+    made[-1].metadata.d2l["closes_group"] = True
+    return made
+
+
+def name_absent(cells, titles):
+    """Say in the last of neighbouring passages whom none of them is for."""
+    runs = itertools.groupby(cells, lambda c: bool(c.metadata.d2l.get("only")))
+    for some, run in runs:
+        run = list(run)
+        there = {f for cell in run for f in cell.metadata.d2l.only} if some else set()
+        if some and set(titles) - there:
+            run[-1].metadata.d2l["absent"] = [f for f in titles if f not in there]
+            run[-1].metadata.d2l["there"] = [titles[f] for f in titles if f in there]
+
+
+def page_notebook(cells, editions, titles, path, strings):
+    """One notebook that holds the whole page, for nbconvert."""
+    for cell in cells:
+        if cell.kind == "code" and cell.tabs:
+            check_tabs(
+                cell.tabs, FRAMEWORKS, place(path, first_line(path, cell.source))
+            )
+    made, number = [], 0
+    found = blocks(cells, path, FRAMEWORKS, tuple(titles))
+    for folded, run in itertools.groupby(found, lambda block: block[2]):
+        first = len(made)
+        for kind, content, _ in run:
+            if kind == "text":
+                tabs, text, line = content
+                cell = v4.new_markdown_cell(text)
+                cell.metadata["d2l"] = {"kind": "text", "only": tabs, "line": line}
+                made.append(cell)
+            else:
+                number += 1
+                made += group_cells(
+                    kind, number, content, cells, editions, titles, strings
+                )
+        if folded and made[first:]:
+            made[first].metadata.d2l["opens_answer"] = True
+            made[-1].metadata.d2l["closes_answer"] = True
+    name_absent(made, titles)
+    nb = v4.new_notebook(cells=made)
+    nb.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
+    return nb
+
+
+def figure(output, mime, alt):
+    """A picture among the outputs, as an <img>; its alt text from the metadata."""
+    said = output.metadata.get(mime, {}).get("alt") or output.metadata.get("alt")
+    return picture(output.data[mime], mime, said or alt)
+
+
+class BodyExporter(HTMLExporter):
+    """nbconvert's HTML exporter with our template, MathML and embedded pictures."""
+
+    def __init__(self, path, strings, anchors=(), **options):
+        config = Config({"NbConvertBase": {"display_data_priority": SHOWN_TYPES}})
+        super().__init__(
+            config=config,
+            template_name="d2l",
+            extra_template_basedirs=[str(TEMPLATES)],
+            **options,
+        )
+        self.path, self.strings, self.marks = Path(path), strings, Marks()
+        self.anchors = anchors
+        self.register_filter("sanitize", sanitize)
+        self.register_filter("figure", figure)
+
+    @pass_context
+    def markdown2html(self, context, source):
+        of = context["cell"].metadata.d2l
+        line = of.get("line")
+
+        def where(needle):
+            before = source[: max(source.find(needle), 0)]
+            return place(self.path, line and line + before.count("\n"))
+
+        marks = self.marks if of.kind == "text" else Marks()  # not what we add
+        text = Text(self.path.parent, where, marks, self.strings, self.anchors)
+        return text.render(source)
+
+
+def render(cells, editions, titles, path, strings, anchors=()):
+    """The Body of one section.
+
+    cells: those of the source, with kind, source, tabs and tags. editions:
+    {framework: {index of a source cell: executed notebook cell}}. titles:
+    {framework: name shown}, in the order of the tabs. path: the source file, whose
+    folder holds the pictures. strings: what the page says by itself, see
+    templates/strings. anchors: those of the headings of the English page, which a
+    translation keeps. Raises PageError for what cannot be shown.
+    """
+    exporter = BodyExporter(path, strings, anchors)
+    nb = page_notebook(cells, editions, titles, Path(path), strings)
+    resources = {"page": {"titles": titles, "t": strings}}
+    text, _ = exporter.from_notebook_node(nb, resources)
+    return Body(text, exporter.marks, strings["lang"])

@@ -1,0 +1,314 @@
+"""Markdown to HTML that is safe and needs no network, for the pages of the book.
+
+Formulas become MathML, pictures data URIs, headings get permalinks, links to other
+sources lead to their pages, and HTML is cleaned of everything that could run. What a
+text defines and mentions (headings, figures, citations) is noted in `Marks`; where it
+leads is for pages.py to say. Knows nothing of tabs and cells.
+"""
+
+import base64
+import html
+import io
+import mimetypes
+import re
+import struct
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+from xml.etree import ElementTree
+
+from bleach import ALLOWED_TAGS, clean
+from bleach.css_sanitizer import CSSSanitizer
+from bs4 import BeautifulSoup
+from latex2mathml.converter import convert
+from nbconvert.filters.markdown_mistune import (
+    IPythonRenderer,
+    MarkdownWithMath,
+    MathInlineParser,
+)
+from PIL import Image
+
+from book.translate.catalogues import english
+
+# fmt: off
+TAGS = ALLOWED_TAGS | {
+    "p", "div", "span", "br", "hr", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "img",
+    "figure", "figcaption", "table", "caption", "thead", "tbody", "tfoot", "tr", "th",
+    "td", "dl", "dt", "dd", "del", "ins", "sub", "sup", "kbd", "var", "samp", "small",
+    "details", "summary",
+}
+ATTRIBUTES = {
+    "class", "id", "title", "alt", "width", "height", "colspan", "rowspan", "scope",
+    "start", "open", "lang", "aria-label", "style",
+}
+# fmt: on
+CSS = CSSSanitizer(allowed_css_properties=["text-align"])
+MARK = re.compile("\ue000(\\d+)\ue001")  # stands for a formula until the text is clean
+# A line must not break between a formula and the brackets, comma or stop beside it, as
+# browsers would; the last of these are the Chinese and Japanese ones.
+OPENED, CLOSED = (
+    "[(\uff08\u300c]",
+    "[,.;:?!)\u3001\u3002\uff0c\uff1a\uff1b\uff09\u300d]",
+)
+WHOLE = re.compile(f"{OPENED}*{MARK.pattern}{CLOSED}+|{OPENED}+{MARK.pattern}")
+MATHML = "{http://www.w3.org/1998/Math/MathML}m"
+OTHER_SOURCE = re.compile(r"([\w-]+)\.(?:md|ipynb)(#.*)?")
+NUMBERS = {"figure": r"\d+(?:\.\d+)*", "section": r"\d+(?:\.\d+)+"}
+CAPTION = re.compile(
+    r'<p><em><a class="figure" href="figure:(?P<figure>[\d.]+)">(?P<name>[^<]*)</a>'
+    r"(?=\.?\s)"
+)
+NOT_LINKED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
+LISTED = re.compile(r'(?=<h\d id="References">)')  # the list of what is cited
+
+
+class PageError(Exception):
+    """The book cannot be built; the message says where and what to do."""
+
+
+@dataclass
+class Marks:
+    """What the texts of one page define and mention, noted while they are rendered.
+
+    headings: (level, anchor, text). figures, references: their numbers. mentions:
+    (kind, number or address, place); the link of one is `href="KIND:NUMBER"` until
+    it is known where that is. texts: {anchor: text below it}, for searching.
+    """
+
+    headings: list = field(default_factory=list)
+    figures: list = field(default_factory=list)
+    references: list = field(default_factory=list)
+    mentions: list = field(default_factory=list)
+    texts: dict = field(default_factory=dict)
+
+
+def mention_pattern(forms):
+    """Matches [3], and figures and sections as `forms`, strings of pages, name them."""
+    parts = [r"\[(?P<reference0>\d+)\]"]
+    for i, strings in enumerate(forms):
+        for kind, number in NUMBERS.items():
+            before, after = strings[f"mention_{kind}"].split("{number}")
+            first = f"[{before[0].upper()}{before[0].lower()}]" if before else ""
+            before = first + re.escape(before[1:]).replace(r"\ ", r"\s")
+            number = f"(?P<{kind}{i}>{number})"
+            parts.append(rf"(?<![A-Za-z\d.]){before}{number}{re.escape(after)}")
+    return re.compile("|".join(parts))
+
+
+def mentions(text, forms):
+    """[(kind, number)] of what a text mentions."""
+    found = mention_pattern(forms).finditer(text)
+    return [(m.lastgroup[:-1], m[m.lastgroup]) for m in found]
+
+
+def _allowed(tag, name, value):
+    if name == "src":
+        return tag == "img" and value.startswith("data:image/")
+    if name == "href":
+        return tag == "a" and not value.startswith("data:")
+    return name in ATTRIBUTES
+
+
+def sanitize(text):
+    """HTML without scripts, styles, event handlers or anything that loads."""
+    soup = BeautifulSoup(text, "html.parser")
+    for element in soup(["script", "style", "iframe", "object", "template", "svg"]):
+        element.decompose()
+    protocols = {"http", "https", "mailto", "data"}
+    text = clean(str(soup), TAGS, _allowed, protocols, strip=True, css_sanitizer=CSS)
+    text = re.sub(r"<table\b", '<div class="scroll"><table', text)
+    return text.replace("</table>", "</table></div>")
+
+
+def webp(png):
+    """The same pixels in about half the bytes."""
+    made = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(made, "WEBP", lossless=True, quality=50, method=2)
+    return made.getvalue()
+
+
+def picture(data, mime, alt):
+    """An <img> with the picture inside; data: base64, or the text of an SVG."""
+    raw = data.encode() if "svg" in mime else base64.b64decode(data)
+    size = ""
+    if raw.startswith(b"\x89PNG"):
+        size = ' width="{}" height="{}"'.format(*struct.unpack(">II", raw[16:24]))
+        mime, raw = min((mime, raw), ("image/webp", webp(raw)), key=lambda p: len(p[1]))
+    uri = f"data:{mime};base64,{base64.b64encode(raw).decode()}"
+    return f'<img src="{uri}" alt="{html.escape(alt)}"{size}>'
+
+
+def mathml(tex, display):
+    """MathML of a formula; raises ValueError for TeX that is not understood."""
+    tex = re.sub(r"\{(aligned|align|gather|equation)\}", r"{\1*}", tex.strip())
+    tex = tex.replace("{aligned*}", "{align*}")
+    try:
+        made = convert(tex, display=display)
+        elements = list(ElementTree.fromstring(made).iter())
+    except Exception as error:  # the converter raises many kinds, mostly bare
+        raise ValueError(str(error) or type(error).__name__) from error
+    for element in elements:
+        text = element.text or ""
+        if not element.tag.startswith(MATHML) or "href" in element.attrib:
+            raise ValueError("HTML in a formula")
+        if re.match(r"\\[a-zA-Z]", text):
+            raise ValueError(f"unknown command {text}")
+    return made
+
+
+class _Inline(MathInlineParser):
+    """As in pandoc, `$5 and $10` is no formula: dollars hug what is between."""
+
+    SPECIFICATION = {
+        **MathInlineParser.SPECIFICATION,
+        "inline_math_tex": (
+            r"(?<![$\\])\$(?!\s)(?P<math_inline_tex>(?:\\.|[^$\\])+?)(?<!\s)\$(?![\d$])"
+        ),
+    }
+
+
+class Text(IPythonRenderer):
+    """Renders the text of one cell.
+
+    folder: that of the source, for pictures. where: function of a string in the text
+    that gives its place for an error message. marks: the page's, so far. strings: what
+    the page says by itself. anchors: of the page's headings, where their texts do not
+    give them.
+    """
+
+    def __init__(self, folder, where, marks, strings, anchors=()):
+        super().__init__(escape=False)
+        self.folder, self.where, self.marks = folder, where, marks
+        self.permalink = html.escape(strings["permalink"])
+        self.anchors, self.language = anchors, strings["lang"]
+        self.mentioned = mention_pattern([strings, english()])
+        self.formulas = []
+
+    def render(self, source):
+        before = len(self.marks.headings)
+        text = MarkdownWithMath(self, inline=_Inline(hard_wrap=False)).render(source)
+        text = sanitize(text)
+        text, *rest = LISTED.split(text, maxsplit=1)
+        text = CAPTION.sub(self.caption, self.link_mentions(text))
+        text += "".join(map(self.list_references, rest))
+        self.note_text(text, self.marks.headings[before - 1][1] if before else "")
+        text = WHOLE.sub(r'<span class="whole">\g<0></span>', text)
+        return MARK.sub(lambda m: self.formulas[int(m[1])], text)
+
+    # What is defined and mentioned
+
+    def list_references(self, text):
+        head, opened, items = text.partition("<ol>")
+        opened = opened.replace(">", ' lang="en">') if self.language != "en" else opened
+
+        def item(_):
+            self.marks.references.append(len(self.marks.references) + 1)
+            return f'<li id="reference-{self.marks.references[-1]}">'
+
+        return head + opened + re.sub("<li>", item, items)
+
+    def link_mentions(self, text):
+        """Links for [3], "Figure 8.3.1" and "section 8.3.5", but in code and links."""
+        made, inside = [], []
+        for part in re.split(r"(<[^>]*>)", text):
+            tag = re.match(r"<(/?)(\w+)", part)
+            if tag and tag[2] in NOT_LINKED:
+                inside.pop() if tag[1] else inside.append(tag[2])
+            elif not tag and not inside:
+                part = self.mentioned.sub(self.mention, part)
+            made.append(part)
+        return "".join(made)
+
+    def mention(self, found):
+        kind, number = found.lastgroup[:-1], found[found.lastgroup]
+        self.marks.mentions.append((kind, number, self.where(found[0])))
+        return f'<a class="{kind}" href="{kind}:{number}">{found[0]}</a>'
+
+    def caption(self, found):
+        """A figure's caption: here it is defined, not mentioned."""
+        number = found["figure"]
+        self.marks.mentions.remove(
+            next(m for m in self.marks.mentions if m[:2] == ("figure", number))
+        )
+        self.marks.figures.append(number)
+        return f'<p class="caption" id="figure-{number}"><em>{found["name"]}'
+
+    def note_text(self, text, anchor):
+        """Add the text to what is searched; anchor: the heading before it."""
+        parts = re.split(r'<h\d id="([^"]*)">.*?</h\d>', text, flags=re.S)
+        anchors = [anchor, *map(html.unescape, parts[1::2])]
+        for anchor, part in zip(anchors, parts[::2], strict=True):
+            said = f"{self.marks.texts.get(anchor, '')} {self.plain(part)}"
+            self.marks.texts[anchor] = " ".join(said.split())
+
+    def plain(self, text):
+        """Text without tags, for attributes; of formulas, their signs."""
+        text = MARK.sub(lambda m: self.formulas[int(m[1])], text)
+        return html.unescape(re.sub(r"<[^>]*>", "", text))
+
+    def formula(self, tex, display):
+        try:
+            made = mathml(tex, display)
+        except ValueError as error:
+            where = f"{self.where(tex)}: the formula {tex.strip()!r}"
+            raise PageError(f"{where} cannot be shown: {error}.") from error
+        if display == "block":
+            made = f'<span class="formula">{made}</span>'
+        self.formulas.append(made)
+        return f"\ue000{len(self.formulas) - 1}\ue001"
+
+    def block_math(self, body):
+        return self.formula(body, "block")
+
+    def inline_math(self, body):
+        return self.formula(body, "inline")
+
+    def latex_environment(self, name, body):
+        return self.formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", "block")
+
+    def heading(self, text, level, **attrs):
+        title = self.plain(text).strip()
+        anchor = base = title.replace(" ", "-")  # as in Jupyter
+        if self.anchors:
+            anchor = self.anchors[len(self.marks.headings)]
+        taken = {h[1] for h in self.marks.headings}
+        for n in range(2, 1000):
+            if anchor not in taken:
+                break
+            anchor = f"{base}-{n}"
+        self.marks.headings.append((level, anchor, title))
+        return (
+            f'<h{level} id="{html.escape(anchor)}">{text}'
+            f'<a class="permalink" href="#{quote(anchor)}" '
+            f'aria-label="{self.permalink}">¶</a></h{level}>\n'
+        )
+
+    def image(self, text, url, title=None):
+        about = f' title="{html.escape(title)}"' if title else ""
+        alt = html.escape(self.plain(text))
+        return f'<img src="{self.embed(url)}" alt="{alt}"{about}>'
+
+    def link(self, text, url, title=None):
+        other = OTHER_SOURCE.fullmatch(url)
+        if other:
+            url = f"{other[1]}.html{other[2] or ''}"
+        if other or url.startswith("#"):
+            self.marks.mentions.append(("page", unquote(url), self.where(url)))
+        return super().link(text, url, title)
+
+    def block_html(self, html):
+        return self.inline_html(html) + "\n"
+
+    def inline_html(self, html):
+        source = r'(<img\b[^>]*?\bsrc=")([^"]*)"'
+        return re.sub(source, lambda m: f'{m[1]}{self.embed(m[2])}"', html)
+
+    def embed(self, url):
+        """The picture as a data URI; raises PageError if it is not there."""
+        if url.startswith("data:image/"):
+            return url
+        file = self.folder / unquote(url)
+        if re.match(r"\w+:|//", url) or not file.is_file():
+            problem = "does not exist" if "//" not in url else "is on the network"
+            raise PageError(f"{self.where(url)}: the picture {url} {problem}.")
+        mime = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        return f"data:{mime};base64,{base64.b64encode(file.read_bytes()).decode()}"

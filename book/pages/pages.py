@@ -1,0 +1,248 @@
+"""The tabbed HTML book: `python -m book.pages.pages [--section S] [--framework F]`.
+
+Each section becomes one self-contained page: the cells as exporter.py renders them,
+in a frame with the contents of the book, a search, and links to the neighbours and to
+the other languages. Nothing is run here, no framework imported; sources and editions
+are read by editions.py.
+"""
+
+import argparse
+import base64
+import hashlib
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pygments.formatters import HtmlFormatter
+
+from book.pages import launch
+from book.pages.bodies import in_language, read_sections
+from book.pages.exporter import TEMPLATES, render
+from book.pages.links import Links
+from book.pages.markup import PageError
+from book.pages.passages import page_title, place
+from book.translate import catalogues
+from book.translate.catalogues import strings
+
+LIMIT = 1_500_000  # bytes of a page that can still be mailed
+STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github-dark"}
+SCRIPTS = ("tabs.js", "page.js")
+
+
+# Pages ---------------------------------------------------------------------------
+
+
+def search_index(bodies, titles):
+    """[[section, its title, [[anchor, heading, text], ...]], ...] of the whole book."""
+    index = []
+    for section, body in bodies.items():
+        names = {anchor: text for _, anchor, text in body.marks.headings}
+        parts = [
+            [anchor, names.get(anchor, titles[section]), text]
+            for anchor, text in body.marks.texts.items()
+        ]
+        index.append([section, titles[section], parts])
+    return index
+
+
+def stylesheet(titles):
+    """Our style, the colours of code, and the rule that hides the other tabs."""
+    css = [(TEMPLATES / "d2l/style.css").read_text(encoding="utf-8")]
+    for media, style in STYLES.items():
+        rules = HtmlFormatter(style=style).get_style_defs(".highlight").split("\n")
+        rules = [
+            re.sub(r"; (?=})| */\*.*", "", r).replace(" { ", "{").replace(" }", "}")
+            for r in rules
+            if r.startswith(".highlight .") and "background" not in r
+        ]
+        css.append(
+            f"{media} {{\n" * bool(media) + "\n".join(rules) + "\n}" * bool(media)
+        )
+    css += [
+        f'.js[data-framework="{f}"] [data-only]:not([data-only~="{f}"])'
+        " { display: none }"
+        for f in titles
+    ]
+    return "\n".join(css) + "\n"
+
+
+def page(template, titles, t, **values):
+    """A whole page from one of the templates."""
+    scripts = [(TEMPLATES / "d2l" / s).read_text(encoding="utf-8") for s in SCRIPTS]
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
+        for s in scripts
+    )
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src {hashes}; base-uri 'none'; form-action 'none'"
+    )
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES / "d2l"), undefined=StrictUndefined
+    )
+    said = {key: t[key] for key in ("copy", "copy_label", "copied", "found", "nothing")}
+    data = {"t": said, "index": values["index"], "here": values.get("section", "")}
+    data = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return environment.get_template(template).render(
+        t=t,
+        titles=titles,
+        style=stylesheet(titles),
+        scripts=scripts,
+        policy=policy,
+        data=data.replace("<", "\\u003c"),  # or </script> in a text would end it
+        **values,
+    )
+
+
+def with_launch(text, bar):
+    """The HTML of the cells with the launch bar below the title."""
+    head, end, rest = text.partition("</h1>\n")
+    return head + end + bar + rest if end else bar + text
+
+
+def folder_of(language):
+    """The folder of a language's pages, within that of the English ones."""
+    return "" if language == "en" else f"{language}/"
+
+
+def switch(language, languages, name):
+    """[(language, its name, address)]: a page in the other languages."""
+    up = "../" if folder_of(language) else ""
+    return [
+        (other, strings(other)["language"], f"{up}{folder_of(other)}{name}.html")
+        for other in languages
+        if other != language
+    ]
+
+
+def section_page(section, bodies, names, links, book, titles, t, index, others=()):
+    """The page of one section of a book; others: in other languages, see `switch`."""
+    order = list(bodies)
+    i = order.index(section)
+    up = "../" * ((len(titles) == 1) + bool(folder_of(t["lang"])))
+    bar = launch.bar(book, section, titles, t, up, bodies[section].language)
+    return page(
+        "page.html.j2",
+        titles,
+        t,
+        section=section,
+        title=names[section],
+        body=with_launch(links.resolve(section), bar),
+        written=bodies[section].language,
+        sections=[(s, names[s]) for s in order],
+        headings=[h for h in bodies[section].marks.headings if h[0] in (2, 3)],
+        before=order[i - 1] if i else None,
+        after=order[i + 1] if i + 1 < len(order) else None,
+        names=names,
+        index=index,
+        others=others,
+    )
+
+
+def pages_of(book, sections, bodies, names, titles, language, languages):
+    """{name: page} of a book in one language; `index` is the name of its contents."""
+    t, index = strings(language), search_index(bodies, names)
+    links = Links(bodies, book.SECTIONS)
+    made = {
+        section: section_page(
+            section, bodies, names, links, book, titles, t, index,
+            switch(language, languages, section),
+        )
+        for section in bodies
+    }  # fmt: skip
+    rows = [(s, names[s], section.stored) for s, section in sections.items()]
+    made["index"] = page(
+        "contents.html.j2", titles, t, title=t["book"], rows=rows, names=names,
+        built=list(bodies), index=index, others=switch(language, languages, "index"),
+    )  # fmt: skip
+    return made
+
+
+def single(section, cells, editions, path, book):
+    """The page of a notebook that is not part of a book known here."""
+    t = strings()
+    names = {section: page_title(cells, section)}
+    bodies = {section: render(cells, editions, book.TITLES, path, t)}
+    return section_page(
+        section, bodies, names, Links(bodies), book, book.TITLES, t,
+        search_index(bodies, names),
+    )  # fmt: skip
+
+
+# The command --------------------------------------------------------------------
+
+
+def build(book, out, only=None, framework=None):
+    """Write the pages to `out`; returns the paths of those that changed and of all.
+
+    only: one section alone; framework: without tabs, for this one. The contents are
+    written with the whole book. Pages of another language are in a folder of its name.
+    Raises PageError for what cannot be built.
+    """
+    if only is not None and only not in book.SECTIONS:
+        raise PageError(
+            f"No section {only!r}: it is one of {', '.join(book.SECTIONS)}."
+        )
+    if framework is not None and framework not in book.FRAMEWORKS:
+        raise PageError(
+            f"No framework {framework!r}: it is one of {', '.join(book.FRAMEWORKS)}."
+        )
+    out = Path(out)
+    frameworks = (framework,) if framework else tuple(book.FRAMEWORKS)
+    titles = {f: book.TITLES[f] for f in frameworks}
+    sections = read_sections(book, frameworks, only)
+    if not any(any(section.stored.values()) for section in sections.values()):
+        raise PageError("No edition has stored outputs: run `make execute`.")
+    cache, english, pages = out.parent / f"{out.name}-cache", None, {}
+    languages = ("en", *catalogues.languages(book.SECTIONS))
+    for language in languages:
+        bodies, names = in_language(book, sections, titles, language, cache, english)
+        english = english or bodies
+        made = pages_of(book, sections, bodies, names, titles, language, languages)
+        for name, text in made.items():
+            path = out / folder_of(language) / f"{name}.html"
+            if only in (None, name) or (name == "index" and not path.exists()):
+                pages[path] = text
+    changed = []
+    for path, text in pages.items():
+        size = len(text.encode())
+        if size > LIMIT:
+            raise PageError(
+                f"{place(path)} would have {size:,} bytes, more than the {LIMIT:,} "
+                "that can be mailed: make its figures smaller."
+            )
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed, list(pages)
+
+
+def main(argv=None, book=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--section", help="build the page of this section only")
+    parser.add_argument("--framework", help="without tabs, for one framework")
+    parser.add_argument("--out", default="build/html", help="folder of the pages")
+    args = parser.parse_args(argv)
+    book = book or importlib.import_module("book.notebooks.editions")
+    out = Path(args.out, args.framework or "")
+    try:
+        if not book.github():
+            print(
+                "No repository on GitHub is set: only the button to download is there."
+            )
+        changed, made = build(book, out, args.section, args.framework)
+        for path in made:
+            note = "" if path in changed else "  (as before)"
+            print(f"{path}  {path.stat().st_size / 1000:.0f} kB{note}")
+    except (PageError, book.SourceError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Sources read: cells, tabs, drawings, and the models in them."""

@@ -1,0 +1,255 @@
+"""Catalogues: `python -m book.translate.catalogues [LANGUAGE] [--check]`.
+
+notebooks/locale/<language>/<section>.po is a gettext catalogue of a section's text,
+drawings.po that of what drawings say, interface.po that of what pages say. All are
+brought up to date here: a translation whose English has changed is marked fuzzy, keeps
+the former English for the translator to compare, and is not used. LANGUAGE begins a new
+one.
+"""
+
+import argparse
+import difflib
+import functools
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import polib
+
+from book.source import reading
+from book.source.reading import SourceError
+from book.translate import drawings
+from book.translate.drawings import DRAWINGS
+from book.translate.translation import CODE, Unit, translated, units
+
+INTERFACE = "interface"
+STRINGS = Path(__file__).parents[1] / "pages/templates/strings/en.json"
+SIMILAR = 0.6  # from here on, one English text counts as a change of another
+HEADER = {
+    "Project-Id-Version": "d2l-utils",
+    "MIME-Version": "1.0",
+    "Content-Type": "text/plain; charset=UTF-8",
+    "Content-Transfer-Encoding": "8bit",
+}
+
+
+def folder():
+    return reading.NOTEBOOKS / "locale"
+
+
+def catalogue_path(language, name):
+    return folder() / language / f"{name}.po"
+
+
+def languages(sections):
+    """The languages that at least one of the sections is translated into."""
+    found = sorted(p.name for p in folder().glob("*") if p.is_dir())
+    return tuple(f for f in found if any(is_translated(f, s) for s in sections))
+
+
+@functools.cache
+def english():
+    """The English strings, from which the others are translated."""
+    return json.loads(STRINGS.read_text(encoding="utf-8"))
+
+
+def read(path):
+    try:
+        return polib.pofile(str(path), encoding="utf-8")
+    except OSError as error:
+        raise SourceError(
+            f"{reading.relative(path)} is no catalogue: {error}"
+        ) from None
+
+
+def is_used(entry):
+    return bool(entry.msgstr) and not entry.obsolete and not entry.fuzzy
+
+
+def key(entry):
+    return entry.msgctxt or "", entry.msgid
+
+
+# Bringing a catalogue up to date --------------------------------------------------
+
+
+def wanted(name, old):
+    """The units that a catalogue should hold."""
+    if name == INTERFACE:
+        return [Unit(text, context) for context, text in english().items()]
+    if name == DRAWINGS:
+        return drawings.units()
+    labels = {e.msgid for e in old if e.msgctxt == CODE and e.msgid[0] in "'\""}
+    return units(name, labels)
+
+
+def closest(unit, gone):
+    """Of the entries whose text is gone, the one of which a unit is a new version."""
+    if unit.context and unit.context != CODE:  # the name of a string of the interface
+        return next((e for e in gone if e.msgctxt == unit.context), None)
+    matcher = difflib.SequenceMatcher(b=unit.text, autojunk=False)
+    best, score = None, SIMILAR
+    for entry in gone:
+        matcher.set_seq1(entry.msgid)
+        if (entry.msgctxt or "") == unit.context and matcher.quick_ratio() >= score:
+            ratio = matcher.ratio()
+            if ratio >= score:
+                best, score = entry, ratio
+    return best
+
+
+def updated(language, name):
+    """The catalogue as it should be, whatever its file holds now."""
+    path = catalogue_path(language, name)
+    old = read(path) if path.is_file() else polib.POFile()
+    new = polib.POFile(wrapwidth=78)
+    new.metadata = {**HEADER, "Language": language, **old.metadata}
+    known = {key(e): e for e in old}
+    before = {
+        (e.previous_msgctxt or e.msgctxt or "", e.previous_msgid): e
+        for e in old
+        if e.previous_msgid
+    }
+    found = wanted(name, old)
+    there = {(u.context, u.text) for u in found}
+    gone = [e for e in old if e.msgstr and key(e) not in there]
+    for unit in found:
+        entry = polib.POEntry(
+            msgid=unit.text, msgctxt=unit.context or None, comment=unit.note
+        )
+        same = known.get((unit.context, unit.text))
+        back = before.get((unit.context, unit.text))  # an edit was undone
+        changed = same or back or closest(unit, gone)
+        if changed:
+            entry.msgstr, entry.tcomment = changed.msgstr, changed.tcomment
+            gone = [e for e in gone if e is not changed]
+        if same and same.fuzzy:
+            entry.flags = ["fuzzy"]
+            entry.previous_msgid = same.previous_msgid
+        elif changed and not same and not back:
+            entry.flags = ["fuzzy"]
+            entry.previous_msgid = changed.previous_msgid or changed.msgid
+        new.append(entry)
+    for entry in gone:
+        entry.obsolete, entry.flags, entry.comment = True, [], ""
+        new.append(entry)
+    return new
+
+
+def catalogues(language, sections):
+    """Names of a language's catalogues: all of them, if it has one of a section."""
+    there = any(catalogue_path(language, s).is_file() for s in sections)
+    return [*sections, DRAWINGS, INTERFACE] if there else [INTERFACE]
+
+
+def write(language, name):
+    path = catalogue_path(language, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{updated(language, name)}\n", encoding="utf-8")
+    return path
+
+
+# Using it -------------------------------------------------------------------------
+
+
+@functools.cache
+def _entries(path, _):
+    return {key(e): e.msgstr for e in read(path) if is_used(e)}
+
+
+def entries(language, name):
+    """{(context, English): translation} of what is translated and up to date."""
+    path = catalogue_path(language, name)
+    return _entries(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+def strings(language="en"):
+    """What pages say by themselves, in a language; English where it lacks some."""
+    own, found = entries(language, INTERFACE), {"lang": language}
+    for name, text in english().items():
+        found[name] = own.get((name, text), text)
+    return found
+
+
+def is_translated(language, section):
+    """Whether a section has a translation at all, if only of a part."""
+    return bool(entries(language, section))
+
+
+def translate(cells, section, language):
+    """The cells of a section in a language; English ones of one that it lacks."""
+    if language == "en" or not is_translated(language, section):
+        return cells
+    note = f'<small lang="{language}">{strings(language)["untranslated"]}</small>'
+    cells = translated(cells, lambda s: entries(language, s), section, note)
+    return [
+        replace(cell, source=drawings.linked(cell.source, language))
+        if cell.kind == "markdown"
+        else cell
+        for cell in cells
+    ]
+
+
+# The command ----------------------------------------------------------------------
+
+
+def report(language, name):
+    """Lines that say how much is translated, and what is outdated."""
+    new = [e for e in updated(language, name) if not e.obsolete]
+    used = sum(map(is_used, new))
+    lines = [
+        f"{language} {name}: {used} of {len(new)} translated "
+        f"({int(100 * used / max(len(new), 1))}%)"
+    ]
+    path = reading.relative(catalogue_path(language, name))
+    for entry in new:
+        if entry.fuzzy:
+            start = " ".join(entry.msgid.split())[:60]
+            lines.append(f"  {path}: outdated: {start!r} ...")
+    return lines
+
+
+def update(sections, check=False):
+    """Bring catalogues and drawings up to date, or say which are not; report on all.
+
+    Returns whether one was stale.
+    """
+    was_stale, reports = False, []
+    for language in sorted(p.name for p in folder().glob("*") if p.is_dir()):
+        names = catalogues(language, sections)
+        made = {catalogue_path(language, n): f"{updated(language, n)}\n" for n in names}
+        reports += [line for name in names for line in report(language, name)]
+        made |= drawings.products(language, entries(language, DRAWINGS))
+        for path, text in made.items():
+            if path.is_file() and path.read_text(encoding="utf-8") == text:
+                continue
+            was_stale = True
+            verb = "is stale: run `make notebooks`" if check else "written"
+            print(f"{reading.relative(path)} {verb}")
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+    print("\n".join(reports))
+    return was_stale
+
+
+def main(argv=None, sections=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("language", nargs="?", help="begin this one, such as fr")
+    parser.add_argument("--interface", action="store_true", help="only its interface")
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    args = parser.parse_args(argv)
+    if sections is None:
+        from book.notebooks.editions import SECTIONS as sections
+    if args.language:
+        for name in (
+            (INTERFACE,) if args.interface else (*sections, DRAWINGS, INTERFACE)
+        ):
+            print(reading.relative(write(args.language, name)))
+        return 0
+    return int(update(sections, args.check) and args.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

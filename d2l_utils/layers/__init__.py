@@ -1,1 +1,0 @@
-"""For each framework: the layers that a batch passes, and their weights."""

@@ -1,0 +1,52 @@
+"""MXNet: the arrays of a model and its optimizer, as NumPy arrays and back.
+
+Gluon's own file of optimizer states is a pickle; here its arrays are read from
+the one updater that a Trainer on one device has. Parameters are numbered in the
+model's order: Gluon's names, and the optimizer's order, which follows them, differ
+from one instance of a model to the next.
+"""
+
+import numpy as onp
+from mxnet import np
+
+from d2l_utils.mxnet.layers import parameters
+
+
+def _slots(model, optim):
+    """[(name, array)] of the optimizer, made where it has not stepped yet."""
+    updater, own = optim._updaters[0], {id(p): i for i, p in enumerate(optim._params)}
+    found = []
+    for number, param in enumerate(parameters(model)):
+        if id(param) not in own:  # not trained
+            continue
+        i = own[id(param)]
+        if i not in updater.states:
+            state = updater.optimizer.create_state_multi_precision(i, param.data())
+            updater.states[i], updater.states_synced[i] = state, True
+        state = updater.states[i]
+        state = state if isinstance(state, tuple | list) else [state]
+        found += [
+            (f"optim.{number}.{j}", x) for j, x in enumerate(state) if x is not None
+        ]
+    return found
+
+
+def tensors_of(model, optim):
+    """{name: NumPy array} of all that training changes."""
+    found = [(f"model.{i}", p.data()) for i, p in enumerate(parameters(model))]
+    found = {name: x.asnumpy() for name, x in found + _slots(model, optim)}
+    return found | {"optim.steps": onp.array(optim._updaters[0].optimizer.num_update)}
+
+
+def restore(model, optim, tensors):
+    """Put back what `tensors_of` gave, in place."""
+    for i, param in enumerate(parameters(model)):
+        param.set_data(np.array(tensors[f"model.{i}"]))
+    for name, x in _slots(model, optim):
+        x[:] = tensors[name]
+    optimizer, steps = optim._updaters[0].optimizer, int(tensors["optim.steps"])
+    optimizer.num_update = steps
+    if steps:  # every parameter took part in every step
+        optimizer._index_update_count.update(
+            dict.fromkeys(range(len(optim._params)), steps)
+        )

@@ -1,1 +1,0 @@
-"""All that training changes, as NumPy arrays and back, one file per framework."""

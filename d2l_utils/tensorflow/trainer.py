@@ -1,0 +1,131 @@
+"""TensorFlow: training steps, and stored images as tensors. Layout NHWC."""
+
+import contextlib
+
+import tensorflow as tf
+
+from d2l_utils import host
+from d2l_utils.tensorflow import state as states
+from d2l_utils.tensorflow.device import gpu_has_bfloat16, gpu_name, num_gpus, try_gpu
+from d2l_utils.training import Trainer as _Trainer
+
+
+def resized(X, matrices):
+    """Stored bytes (n, h, w) as float32 (n, h', w', 1) in [0, 1]."""
+    X = tf.cast(X, tf.float32) / 255
+    if matrices is not None:
+        R_h, R_w = matrices
+        X = R_h @ X @ R_w.T
+    return X[..., None]
+
+
+@contextlib.contextmanager
+def _policy(model, name):
+    """Layers compute by this Keras dtype policy; theirs come back afterwards."""
+    layers = list(model._flatten_layers())
+    before = [layer.dtype_policy for layer in layers]
+    for layer in layers:
+        layer.dtype_policy = name
+    try:
+        yield
+    finally:
+        for layer, policy in zip(layers, before):
+            layer.dtype_policy = policy
+
+
+@contextlib.contextmanager
+def _mode(model, training):
+    """Calls of the model run in this mode; what was set before is restored."""
+    before, model.training = model.training, training
+    try:
+        yield
+    finally:
+        model.training = before
+
+
+class Trainer(_Trainer):
+    __doc__ = _Trainer.__doc__
+    gpus_there = staticmethod(num_gpus)
+
+    def find_device(self):
+        # Without a GPU asked for, the device is that of the caller's `with`.
+        self.device = try_gpu() if self.num_gpus else contextlib.nullcontext()
+
+    def fit(self, model, data):
+        """Train the model on the data."""
+        with self.device:
+            super().fit(model, data)
+
+    def device_text(self):
+        if "GPU" in tf.zeros(()).device:  # where TensorFlow computes now
+            return gpu_name()
+        threads = tf.config.threading.get_intra_op_parallelism_threads()
+        return host.cpu_text(threads or None)  # 0 stands for all
+
+    def bfloat16_is_faster(self):
+        if "GPU" not in tf.zeros(()).device:
+            return host.cpu_has_bfloat16()
+        return gpu_has_bfloat16()
+
+    def state_tensors(self):
+        return states.tensors_of(self.model, self.optim)
+
+    def restore(self, tensors):
+        states.restore(self.model, self.optim, tensors)
+
+    def prepare_model(self, model):
+        super().prepare_model(model)
+        batch = [tf.convert_to_tensor(x) for x in self.first_batch()]
+        # What a batch of any size is like, so that the steps are traced only once.
+        self.spec = tuple(tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in batch)
+        *inputs, _ = self.prepare_batch(batch)
+        model.apply_init([x[:1] for x in inputs])
+
+    def run_epochs(self):
+        self.train_step, self.val_step = self.update, self.validate
+        if hasattr(self.optim, "build"):  # no variables are made inside a graph
+            self.optim.build(self.model.trainable_variables)
+        if self.may_compile():
+            # What cannot be traced runs as it is, and its errors come from there.
+            with contextlib.suppress(Exception):
+                steps = self.compiled(self.update), self.compiled(self.validate)
+                self.train_step, self.val_step = steps
+        super().run_epochs()
+
+    def compiled(self, step):
+        """A step as a graph, traced here and now."""
+        step = tf.function(step, autograph=False)
+        step.get_concrete_function(self.spec)
+        return step
+
+    def prepare_batch(self, batch):
+        *inputs, y = batch
+        if self.stored_bytes:
+            inputs = [resized(inputs[0], self.data.resize_matrices())]
+        return (*inputs, y)
+
+    def update(self, batch):
+        """One update, compiled as `train_step`; returns the recorded values."""
+        variables = self.model.trainable_variables
+        batch = self.prepare_batch(batch)
+        policy = "mixed_bfloat16" if self.in_bfloat16() else "float32"
+        with (
+            _mode(self.model, training=True),
+            _policy(self.model, policy),
+            tf.GradientTape() as tape,
+        ):
+            l, recorded = self.recording(self.model.training_step, batch)
+        grads = tape.gradient(l, variables)
+        if self.gradient_clip_val > 0:
+            grads = self.clip_gradients(self.gradient_clip_val, grads)
+        self.optim.apply_gradients(zip(grads, variables))
+        return recorded
+
+    def validate(self, batch):
+        """One validation batch, compiled as `val_step`."""
+        batch = self.prepare_batch(batch)
+        with _mode(self.model, training=False):
+            return self.recording(self.model.validation_step, batch)[1]
+
+    def clip_gradients(self, grad_clip_val, grads):
+        return tf.clip_by_global_norm(grads, grad_clip_val)[0]

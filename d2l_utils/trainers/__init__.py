@@ -1,1 +1,0 @@
-"""How each framework trains: the steps that the loop in `training` calls."""

@@ -1,0 +1,1 @@
+"""Trainings whose results travel with the package."""

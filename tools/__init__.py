@@ -1,1 +1,0 @@
-"""Build code: editions, execution, pages, parity. Nothing else imports it."""
