@@ -6,6 +6,7 @@ made here into tensors and resize them with the matrices made here.
 
 import math
 from functools import lru_cache
+from os import PathLike
 
 import numpy as np
 
@@ -27,13 +28,13 @@ FAST_TRAIN_BATCHES, FAST_VAL_BATCHES = 4, 2
 host.share_memory()
 
 
-def epoch_order(n, seed, epoch):
+def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     """The order in which epoch `epoch` visits n training examples, (n,) int64."""
     return np.random.default_rng([seed, epoch]).permutation(n)
 
 
 @lru_cache(maxsize=32)
-def resize_matrix(n_in, n_out):
+def resize_matrix(n_in: int, n_out: int) -> np.ndarray:
     """The matrix R, (n_out, n_in) float32, that resizes along one axis: R @ x.
 
     Bilinear with half-pixel centres; the support ends at the edge of the image.
@@ -191,7 +192,13 @@ class FashionMNIST(DataModule):
     >>> X, y = next(iter(data.train_dataloader()))
     """
 
-    def __init__(self, batch_size=64, resize=(28, 28), root=None, num_workers=0):
+    def __init__(
+        self,
+        batch_size: int = 64,
+        resize: tuple[int, int] = (28, 28),
+        root: str | PathLike | None = None,
+        num_workers: int = 0,
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         if batch_size < 1:
@@ -201,7 +208,7 @@ class FashionMNIST(DataModule):
         self.source, self.is_sample = arrays.source, arrays.is_sample
         self.seed = current_seed()
 
-    def text_labels(self, indices):
+    def text_labels(self, indices) -> list[str]:
         """The class names of some labels."""
         return [LABELS[int(i)] for i in indices]
 

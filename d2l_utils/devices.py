@@ -22,7 +22,7 @@ class Devices:
         """
         raise NotImplementedError
 
-    def num_gpus(self):
+    def num_gpus(self) -> int:
         """Number of GPUs that this framework can use here.
 
         Example
@@ -31,7 +31,7 @@ class Devices:
         """
         raise NotImplementedError
 
-    def gpu(self, i=0):
+    def gpu(self, i: int = 0):
         """GPU number i as a device.
 
         Parameters
@@ -49,7 +49,7 @@ class Devices:
         """
         raise NotImplementedError
 
-    def try_gpu(self, i=0):
+    def try_gpu(self, i: int = 0):
         """GPU number i if it is there, else the processor.
 
         Parameters
@@ -62,7 +62,7 @@ class Devices:
         """
         return self.gpu(i) if self.num_gpus() > i else self.cpu()
 
-    def try_all_gpus(self):
+    def try_all_gpus(self) -> list:
         """All GPUs in a list, or the processor alone where there are none.
 
         Example
@@ -71,7 +71,7 @@ class Devices:
         """
         return [self.gpu(i) for i in range(self.num_gpus())] or [self.cpu()]
 
-    def memory_stats(self):
+    def memory_stats(self) -> dict:
         """Memory in use: that of the first GPU, or without one, of this process.
 
         Returns
@@ -89,7 +89,7 @@ class Devices:
             return host.process_memory()
         return dict(zip(("peak_bytes", "current_bytes", "of"), found))
 
-    def reset_peak_memory(self):
+    def reset_peak_memory(self) -> None:
         """Let the peak of `memory_stats` begin anew, where that can be done.
 
         It cannot for a GPU in JAX, nor for a process on macOS and Windows.

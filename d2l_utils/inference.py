@@ -21,6 +21,7 @@ constants of these names, the hooks:
 """
 
 from importlib import import_module
+from os import PathLike
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def hooks_of(model):
     raise TypeError(f"A network is needed ({titles}), an instance of its class: {what}")
 
 
-def evaluate(model, data):
+def evaluate(model, data) -> dict[str, float]:
     """Loss and accuracy on the validation data, in evaluation mode.
 
     Parameters
@@ -70,7 +71,7 @@ def evaluate(model, data):
     return records.means()
 
 
-def predict(model, X):
+def predict(model, X: np.ndarray) -> np.ndarray:
     """What the network says of images, in evaluation mode and float32.
 
     Parameters
@@ -95,7 +96,7 @@ def predict(model, X):
     return np.concatenate(parts)
 
 
-def activations(model, X):
+def activations(model, X: np.ndarray) -> list[np.ndarray]:
     """The outputs of every layer of `model.net` for images, in evaluation mode.
 
     Parameters
@@ -137,7 +138,7 @@ def _build(hooks, model, shape):
         hooks.build(model, (1, h, w, c) if hooks.CHANNELS_LAST else (1, c, h, w))
 
 
-def resources(model, X_shape):
+def resources(model, X_shape: tuple) -> summary.Resources:
     """Parameters, multiply-accumulates (MACs) and memory of a network on a batch.
 
     Parameters
@@ -163,7 +164,7 @@ def resources(model, X_shape):
     return summary.count(rows, params, X_shape, summary.optimizer_slots(model))
 
 
-def save_weights(model, path, variables=None):
+def save_weights(model, path: str | PathLike, variables=None) -> None:
     """Save the weights in a file that all four frameworks load (see d2l_utils.weights).
 
     Parameters
@@ -192,7 +193,7 @@ def save_weights(model, path, variables=None):
     )
 
 
-def load_weights(model, path, variables=None):
+def load_weights(model, path: str | PathLike, variables=None):
     """Load weights that `save_weights` of any of the four frameworks wrote.
 
     Parameters

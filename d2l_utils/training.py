@@ -23,6 +23,7 @@ import time
 import warnings
 from itertools import islice
 from numbers import Integral
+from os import PathLike
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def check_num_gpus(asked, there):
         )
 
 
-def step_seed(seed, step):
+def step_seed(seed: int, step: int) -> int:
     """The seed of everything random in one step: 31 bits."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] >> 1)
 
@@ -124,9 +125,14 @@ class Trainer(HyperParameters):
     history = _of_progress("history", "{result: one value an epoch}.")
 
     def __init__(
-        self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto",
-        checkpoint=None, every=100,
-    ):  # fmt: skip
+        self,
+        max_epochs: int,
+        num_gpus: int = 0,
+        gradient_clip_val: float = 0,
+        precision: str = "auto",
+        checkpoint: str | PathLike | None = None,
+        every: int = 100,
+    ) -> None:
         self.save_hyperparameters()
         check_num_gpus(num_gpus, self.gpus_there())
         self.find_device()
@@ -202,7 +208,7 @@ class Trainer(HyperParameters):
 
     # The loop ------------------------------------------------------------------------
 
-    def fit(self, model, data):
+    def fit(self, model, data) -> None:
         """Train the model on the data.
 
         Parameters
@@ -256,7 +262,7 @@ class Trainer(HyperParameters):
         if board.display and progress.history:
             print(self.summary())
 
-    def fit_epoch(self):
+    def fit_epoch(self) -> None:
         """One pass over the training data and one over the validation data."""
         self.get_ready()
         progress = self.progress
@@ -385,7 +391,7 @@ class Trainer(HyperParameters):
             return f"{text}; fit goes on from {self.checkpoint}."
         return f"{text}, in {self.checkpoint}. To train anew, delete it."
 
-    def summary(self):
+    def summary(self) -> str:
         """The results of the last epoch, and the rate of training, in one line."""
         text, progress = self.progress.summary(), self.progress
         if progress.train_seconds:

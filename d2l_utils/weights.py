@@ -23,8 +23,21 @@ class WeightsError(ValueError):
     """A weights file does not fit, or is none."""
 
 
-def stored_path(name):
-    """Path of a network that travels with the package, such as 'nin28'."""
+def stored_path(name: str) -> Path:
+    """Path of a trained network that travels with the package.
+
+    Parameters
+    ----------
+    name : of the network, such as 'nin28_56'.
+
+    Raises
+    ------
+    WeightsError : for a name that is not there; it lists those that are.
+
+    Example
+    -------
+    >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56"))
+    """
     path = STORED / f"{name}.safetensors"
     if not path.exists():
         there = sorted(p.stem for p in STORED.glob("*.safetensors"))

@@ -22,7 +22,7 @@ init_cnn = nn.initializers.glorot_uniform()
 """Glorot-uniform weights (Glorot and Bengio, 2010); pass it as `kernel_init`."""
 
 
-def set_seed(seed):
+def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
     Parameters

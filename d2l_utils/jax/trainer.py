@@ -150,7 +150,7 @@ class Trainer(_Trainer):
         return jax.tree.map(lambda g: g * scale, grads)
 
 
-def run_facts():
+def run_facts() -> None:
     """Print versions, processor, device, date, and time since the import.
 
     Example

@@ -21,7 +21,7 @@ def restart_keys():
     _key_numbers = itertools.count()
 
 
-def get_key():
+def get_key() -> jax.Array:
     """A PRNG key made from the seed of `set_seed`; each call gives the next one.
 
     Returns

@@ -19,7 +19,7 @@ from d2l_utils.mxnet.layers import build, device_of, initialize
 from d2l_utils.ownership import library
 
 
-def set_seed(seed):
+def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
     Parameters

@@ -132,7 +132,7 @@ class Trainer(_Trainer):
             g *= scale
 
 
-def run_facts():
+def run_facts() -> None:
     """Print versions, processor, device, date, and time since the import.
 
     Example

@@ -14,7 +14,7 @@ from d2l_utils.tensorflow.device import grow_memory
 from d2l_utils.tensorflow.layers import build
 
 
-def set_seed(seed):
+def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
     Keras draws from Python's and NumPy's global generators, so these are seeded.

@@ -131,7 +131,7 @@ class Trainer(_Trainer):
         return tf.clip_by_global_norm(grads, grad_clip_val)[0]
 
 
-def run_facts():
+def run_facts() -> None:
     """Print versions, processor, device, date, and time since the import.
 
     Example

@@ -15,7 +15,7 @@ from d2l_utils.torch.device import cpu
 from d2l_utils.torch.layers import build, device_of, evaluating, materialize
 
 
-def set_seed(seed):
+def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
     Parameters

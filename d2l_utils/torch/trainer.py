@@ -91,7 +91,7 @@ class Trainer(_Trainer):
         nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)
 
 
-def run_facts():
+def run_facts() -> None:
     """Print versions, processor, device, date, and time since the import.
 
     Example
