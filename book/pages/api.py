@@ -21,7 +21,6 @@ from pygments.lexers import PythonConsoleLexer, PythonLexer
 import d2l_utils
 from d2l_utils.frameworks import FRAMEWORKS
 
-TITLE = "Functions and classes"
 ABOUT = (
     "What the notebooks use, in alphabetical order. Write "
     "`from d2l_utils import torch as d2l`, or `mxnet`, `tensorflow`, `jax`: these four "
@@ -162,12 +161,12 @@ def docstring(*nodes):
     return next(filter(None, map(ast.get_docstring, nodes)), "")
 
 
-def function_entry(node, *inherited):
+def function_entry(name, node, *inherited):
     """The entry of a function; of a method, with the definitions it overrides."""
     names = parameters_of(node)
     return Entry(
-        node.name,
-        signature(node.name, names, node.returns),
+        name,
+        signature(name, names, node.returns),
         tuple(names),
         docstring(node, *inherited),
     )
@@ -175,7 +174,7 @@ def function_entry(node, *inherited):
 
 def method_entry(definitions):
     """The entry of a method, from its own definition on."""
-    entry = function_entry(*definitions)
+    entry = function_entry(definitions[0].name, *definitions)
     decorators = {ast.unparse(d) for d in definitions[0].decorator_list}
     if "property" in decorators:
         return entry._replace(signature=entry.name, parameters=())
@@ -188,7 +187,7 @@ def method_entry(definitions):
     )
 
 
-def class_entry(module, node):
+def class_entry(name, module, node):
     """The entry of a class with its public methods, those that have a docstring."""
     classes, methods = ancestors(module, node), {}
     for owner in classes:
@@ -200,20 +199,20 @@ def class_entry(module, node):
     init = next((m for m in made if m.name == "__init__"), None)
     names = init.parameters if init else fields_of(classes)
     return Entry(
-        node.name,
-        signature(node.name, names),
+        name,
+        signature(name, names),
         tuple(names),
         docstring(*classes),
         tuple(members),
     )
 
 
-def object_entry(module, node):
+def object_entry(name, module, node):
     """The entry of an object; its docstring stands below the assignment."""
     body = list(statements(tree_of(module).body))
     below = body[body.index(node) + 1 : body.index(node) + 2]
     said = [ast.literal_eval(n.value) for n in below if is_text(n)]
-    return Entry("", ast.unparse(node), (), inspect.cleandoc("".join(said)))
+    return Entry(name, ast.unparse(node), (), inspect.cleandoc("".join(said)))
 
 
 def is_text(node):
@@ -229,10 +228,10 @@ def entry_of(module, name):
         raise ApiError(f"The definition of {module}.{name} was not found.")
     where, node = found
     if isinstance(node, ast.ClassDef):
-        return class_entry(where, node)._replace(name=name)
+        return class_entry(name, where, node)
     if isinstance(node, ast.FunctionDef):
-        return function_entry(node)._replace(name=name)
-    return object_entry(where, node)._replace(name=name)
+        return function_entry(name, node)
+    return object_entry(name, where, node)
 
 
 def entries(frameworks=tuple(FRAMEWORKS)):
@@ -336,14 +335,16 @@ def version(name, entry, anchor, permalink):
     return "".join(made)
 
 
-def body(titles, permalink):
+@functools.cache
+def body(frameworks, title, permalink):
     """(HTML, headings): the API of some frameworks.
 
-    titles: {framework: its title}; permalink: what the links beside headings say.
-    headings: [(level, anchor, text)] for the contents at the side.
+    title: of the page; permalink: what the links beside headings say. headings:
+    [(level, anchor, text)] for the contents at the side.
     """
-    made, headings = [f"<h1>{TITLE}</h1>\n{paragraphs(ABOUT)}"], []
-    for name, versions in entries(tuple(titles)).items():
+    titles = {name: FRAMEWORKS[name].title for name in frameworks}
+    made, headings = [f"<h1>{escape(title)}</h1>\n{paragraphs(ABOUT)}"], []
+    for name, versions in entries(frameworks).items():
         headings.append((2, name, name))
         made.append(heading(2, name, name, permalink))
         for entry, frameworks in versions.items():
