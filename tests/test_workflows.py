@@ -52,3 +52,17 @@ def test_a_commit_is_checked_with_what_is_installed_here():
     entries = " ".join(hook["entry"] for hook in repository["hooks"])
     for command in ("ruff check", "ruff format", "make check"):
         assert command in entries
+
+
+def test_what_is_made_is_in_the_makefile():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    frameworks = re.search(r"^FRAMEWORKS := (.*)$", makefile, re.MULTILINE)[1].split()
+    targets = {*re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)}
+    targets |= {f"test-{f}" for f in frameworks}
+    job = WORKFLOWS["test"]["jobs"]["framework"]
+    assert job["strategy"]["matrix"]["framework"] == frameworks
+    commands = " ".join(step.get("run", "") for step in steps(WORKFLOWS["test"]))
+    commands = commands.replace("make test-${{ matrix.framework }}", "")
+    made = re.findall(r"make ((?:[a-z-]+ ?)+)", commands)
+    made = {target for words in made for target in words.split()} - {"make"}
+    assert {"check", "nbval"} <= made <= targets
