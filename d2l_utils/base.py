@@ -1,4 +1,4 @@
-"""The ground under every module: hyperparameters, seeds, timers, guards.
+"""What all other modules build on: hyperparameters, the seed, timers, whole files.
 
 Imports nothing but the standard library.
 """
@@ -156,7 +156,7 @@ class Timer:
     """
 
     def __init__(self) -> None:
-        self.times = []
+        self.times: list[float] = []
         self.start()
 
     def start(self) -> None:

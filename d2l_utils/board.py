@@ -13,8 +13,8 @@ import numpy as np
 
 from d2l_utils.base import HyperParameters
 
-REDRAW_SECONDS = 0.5  # at most two redraws a second,
-REDRAW_SHARE = 0.01  # and at most this share of the time spent on them
+REDRAW_SECONDS = 0.5  # at least so long between two redraws,
+REDRAW_SHARE = 0.01  # and longer where they would take more than this share of the time
 
 
 def in_notebook() -> bool:
@@ -240,7 +240,8 @@ class ProgressBoard(HyperParameters):
         figsize: tuple[float, float] = (3.5, 2.5), display: bool = True,
     ) -> None:  # fmt: skip
         self.save_hyperparameters()
-        self.raw_points, self.data = {}, {}
+        self.data: dict[str, list[tuple[float, float]]] = {}
+        self.raw_points: dict[str, list[tuple[Any, Any]]] = {}  # not yet averaged
         self._handle, self._drawn_at, self._wait = None, 0.0, 0.0
 
     def draw(self, x: Any, y: Any, label: str, every_n: int = 1) -> None:

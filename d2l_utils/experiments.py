@@ -38,7 +38,8 @@ class Experiments:
         if fast_mode() and len(self.seeds) > 1:
             print(f"D2L_UTILS_FAST: 1 seed instead of {len(self.seeds)}.")
             self.seeds = self.seeds[:1]
-        self.results = {}  # {name: [(model, history, resources)]}
+        # {name: [(model, history, resources)]}
+        self.results: dict[str, list[tuple[Any, dict, Any]]] = {}
 
     def add(self, name: str, model: Any, history: dict, resources: Any) -> None:
         """Enter one training.
