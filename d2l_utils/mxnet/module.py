@@ -22,13 +22,11 @@ from d2l_utils.ownership import library
 def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
-    Parameters
-    ----------
-    seed : a whole number.
+    Parameters:
+        seed: a whole number.
 
-    Example
-    -------
-    >>> d2l.set_seed(1)
+    Example:
+        >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
     mx.random.seed(seed)
@@ -38,22 +36,20 @@ def set_seed(seed: int) -> None:
 class Module(ModuleMixin, HyperParameters, nn.Block):
     """Base class of models (textbook, section 3.2).
 
-    Parameters
-    ----------
-    plot_train_per_epoch, plot_valid_per_epoch : points of the curves, an epoch.
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
 
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
     `forward`, `training_step`, `configure_optimizers` and more.
 
-    Example
-    -------
-    >>> class Linear(d2l.Module):
-    ...     def __init__(self, lr=0.1):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = nn.Dense(1)
-    ...     def loss(self, y_hat, y):
-    ...         return ((y_hat - y) ** 2).mean()
+    Example:
+        >>> class Linear(d2l.Module):
+        ...     def __init__(self, lr=0.1):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = nn.Dense(1)
+        ...     def loss(self, y_hat, y):
+        ...         return ((y_hat - y) ** 2).mean()
     """
 
     def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
@@ -107,13 +103,12 @@ class Classifier(ClassifierMixin, Module):
     Its loss is the cross-entropy of logits; it records accuracy, too. Parameters as in
     `Module`.
 
-    Example
-    -------
-    >>> class Softmax(d2l.Classifier):
-    ...     def __init__(self, lr=0.1, num_classes=10):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = nn.Dense(num_classes)
+    Example:
+        >>> class Softmax(d2l.Classifier):
+        ...     def __init__(self, lr=0.1, num_classes=10):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = nn.Dense(num_classes)
     """
 
     def accuracy(self, Y_hat, Y, averaged=True):

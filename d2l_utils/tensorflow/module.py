@@ -19,13 +19,11 @@ def set_seed(seed: int) -> None:
 
     Keras draws from Python's and NumPy's global generators, so these are seeded.
 
-    Parameters
-    ----------
-    seed : a whole number.
+    Parameters:
+        seed: a whole number.
 
-    Example
-    -------
-    >>> d2l.set_seed(1)
+    Example:
+        >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
     tf.keras.utils.set_random_seed(int(seed))
@@ -35,9 +33,8 @@ def set_seed(seed: int) -> None:
 class Module(ModuleMixin, HyperParameters, tf.keras.Model):
     """Base class of models (textbook, section 3.2).
 
-    Parameters
-    ----------
-    plot_train_per_epoch, plot_valid_per_epoch : points of the curves, an epoch.
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
 
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
     `call`, `training_step`, `configure_optimizers` and more.
@@ -45,15 +42,14 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
     `training` is the mode of calls that do not name one; None, and they are in
     evaluation mode. The Trainer sets it, and Keras passes it on to all layers.
 
-    Example
-    -------
-    >>> class Linear(d2l.Module):
-    ...     def __init__(self, lr=0.1):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = tf.keras.layers.Dense(1)
-    ...     def loss(self, y_hat, y):
-    ...         return tf.reduce_mean((y_hat - y) ** 2)
+    Example:
+        >>> class Linear(d2l.Module):
+        ...     def __init__(self, lr=0.1):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = tf.keras.layers.Dense(1)
+        ...     def loss(self, y_hat, y):
+        ...         return tf.reduce_mean((y_hat - y) ** 2)
     """
 
     training = None
@@ -105,15 +101,14 @@ class Classifier(ClassifierMixin, Module):
     Its loss is the cross-entropy of logits; it records accuracy, too. Parameters as in
     `Module`.
 
-    Example
-    -------
-    >>> class Softmax(d2l.Classifier):
-    ...     def __init__(self, lr=0.1, num_classes=10):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = tf.keras.Sequential(
-    ...             [tf.keras.layers.Flatten(), tf.keras.layers.Dense(num_classes)]
-    ...         )
+    Example:
+        >>> class Softmax(d2l.Classifier):
+        ...     def __init__(self, lr=0.1, num_classes=10):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = tf.keras.Sequential(
+        ...             [tf.keras.layers.Flatten(), tf.keras.layers.Dense(num_classes)]
+        ...         )
     """
 
     def accuracy(self, Y_hat, Y, averaged=True):
