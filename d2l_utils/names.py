@@ -8,7 +8,6 @@ names are similar. No framework is imported here.
 import difflib
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Any
 
 _TRAIN = "d2l.Trainer(max_epochs=10, num_gpus=1).fit(model, data)"
 _DATA = "d2l.FashionMNIST(batch_size=128, resize=(28, 28))"
@@ -70,19 +69,20 @@ def advice(name: str, public: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(folded[a] for a in alike)}?" if alike else ""
 
 
-def unknown_names(module: str, public: Iterable[str]) -> Callable[[str], Any]:
-    """Make the `__getattr__` of a framework module.
+def unknown_names(module: str, public: Iterable[str]) -> tuple[Callable, Callable]:
+    """Make the `__getattr__` and the `__dir__` of a framework module.
 
     Parameters:
         module: its full name, such as "d2l_utils.jax".
         public: its public names.
 
     Returns:
-        A function of a name. It returns what `textbook` of the module has under that
-        name (imported at the first call), or raises AttributeError with `advice`.
+        A function of a name, which returns what `textbook` of the module has under
+        that name (imported at the first call), or raises AttributeError with `advice`;
+        and one that lists all names.
 
     Example:
-        >>> __getattr__ = unknown_names(__name__, __all__)  # doctest: +SKIP
+        >>> __getattr__, __dir__ = unknown_names(__name__, __all__)  # doctest: +SKIP
     """
 
     def __getattr__(name):
@@ -97,4 +97,7 @@ def unknown_names(module: str, public: Iterable[str]) -> Callable[[str], Any]:
         hint = advice(name, (*public, *extra.__all__))
         raise AttributeError(f"{text}. {hint}" if hint else text)
 
-    return __getattr__
+    def __dir__():
+        return sorted({*public, *import_module(f"{module}.textbook").__all__, "plt"})
+
+    return __getattr__, __dir__

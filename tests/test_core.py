@@ -47,28 +47,6 @@ def test_imports_go_one_way():
         assert not inside & (OWN_PACKAGES.keys() - {folder}), path
 
 
-def lines_of_code(path):
-    """Lines of a file without its docstrings."""
-    source = path.read_text()
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    docstrings = [
-        node.body[0]
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, documented) and ast.get_docstring(node) is not None
-    ]
-    documentation = sum(d.end_lineno - d.lineno + 1 for d in docstrings)
-    return len(source.splitlines()) - documentation
-
-
-def test_modules_stay_short():
-    lengths = {
-        str(p.relative_to(ROOT)): lines_of_code(p)
-        for folder in ("d2l_utils", "book", "study", "bench")
-        for p in (ROOT / folder).rglob("*.py")
-    }
-    assert {n: k for n, k in lengths.items() if k >= 400} == {}
-
-
 def run_python(code, **kwargs):
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, **kwargs
