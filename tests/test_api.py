@@ -137,15 +137,16 @@ thing = print(1)
 """A thing."""
 
 bare = print(2)
-other = core.Base
+_child = Child()
+other, bound = core.Base, _child.named
 ''',
     "jax/__init__": """
 from d2l_utils.hooks import Child as Renamed
 try:
-    from d2l_utils.hooks import thing, bare, other
+    from d2l_utils.hooks import thing, bare, bound, other
 except ImportError:
     pass
-__all__ = ["Renamed", "bare", "other", "thing"]
+__all__ = ["Renamed", "bare", "bound", "other", "thing"]
 """,
 }
 
@@ -175,6 +176,8 @@ def test_definitions_are_found_through_imports_and_classes(made):
         "thing = print(1)", "A thing.",
     )  # fmt: skip
     assert found["bare"].docstring == ""
+    bound = found["bound"]
+    assert (bound.signature, bound.docstring) == ("bound(y)", "From the base.")
     parts = api.parse(renamed.docstring)
     assert api.items(parts["Parameters"]) == [
         ("a, b", "two numbers, of any kind."), ("*rest", "more."),

@@ -65,11 +65,20 @@ def public_names(module):
     raise ApiError(f"{module} has no __all__.")
 
 
-def find(module, name):
-    """(module, node): the function or class that a name of a module stands for.
+def assigned(node):
+    """[(name, expression)] of an assignment, also of `a, b = c, d`."""
+    target, value = node.targets[0], node.value
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        return [(ast.unparse(t), v) for t, v in zip(target.elts, value.elts)]
+    return [(ast.unparse(target), value)]
 
-    name: it may have dots. None where the definition is not in d2l_utils; for an
-    object that is made of something else, the assignment.
+
+def find(module, name):
+    """(module, node): the definition that a name of a module stands for.
+
+    name: it may have dots. The node is a function, a class, the definitions of a method
+    (see `methods_of`), or, for an object that is made of something else, the
+    assignment. None where the definition is not in d2l_utils.
     """
     first, _, rest = name.partition(".")
     for node in statements(getattr(tree_of(module), "body", ())):
@@ -81,8 +90,21 @@ def find(module, name):
                     if rest:  # an attribute of an imported module
                         return find(f"{node.module}.{alias.name}", rest)
                     return find(node.module, alias.name)
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return find(module, ast.unparse(node.value)) or (module, node)
+        if isinstance(node, ast.Assign):
+            for target, value in assigned(node):
+                if target == name:
+                    return find(module, ast.unparse(value)) or (module, node)
+                if target == first and isinstance(value, ast.Call):
+                    return find_method(module, ast.unparse(value.func), rest)
+    return None
+
+
+def find_method(module, class_name, name):
+    """(module, definitions) of a method of an object that is made by a class."""
+    found = find(module, class_name)
+    if found and isinstance(found[1], ast.ClassDef):
+        methods = methods_of(ancestors(*found))
+        return (found[0], methods[name]) if name in methods else None
     return None
 
 
@@ -93,6 +115,16 @@ def ancestors(module, node):
         parent = find(module, ast.unparse(base))
         if parent and isinstance(parent[1], ast.ClassDef):
             found += [c for c in ancestors(*parent) if c not in found]
+    return found
+
+
+def methods_of(classes):
+    """{name: [definition, ...]} of the methods of classes, overriding ones first."""
+    found = {}
+    for owner in classes:
+        for node in owner.body:
+            if isinstance(node, ast.FunctionDef):
+                found.setdefault(node.name, []).append(node)
     return found
 
 
@@ -172,15 +204,15 @@ def function_entry(name, node, *inherited):
     )
 
 
-def method_entry(definitions):
-    """The entry of a method, from its own definition on."""
-    entry = function_entry(definitions[0].name, *definitions)
+def method_entry(name, definitions):
+    """The entry of a method, without `self`."""
+    entry = function_entry(name, *definitions)
     decorators = {ast.unparse(d) for d in definitions[0].decorator_list}
     if "property" in decorators:
         return entry._replace(signature=entry.name, parameters=())
     if "staticmethod" in decorators:
         return entry
-    rest = entry.parameters[1:]  # without self
+    rest = entry.parameters[1:]
     returns = definitions[0].returns
     return entry._replace(
         signature=signature(entry.name, rest, returns), parameters=rest
@@ -189,12 +221,8 @@ def method_entry(definitions):
 
 def class_entry(name, module, node):
     """The entry of a class with its public methods, those that have a docstring."""
-    classes, methods = ancestors(module, node), {}
-    for owner in classes:
-        for statement in owner.body:
-            if isinstance(statement, ast.FunctionDef):
-                methods.setdefault(statement.name, []).append(statement)
-    made = [method_entry(definitions) for definitions in methods.values()]
+    classes = ancestors(module, node)
+    made = [method_entry(*pair) for pair in methods_of(classes).items()]
     members = [m for m in made if m.name[0] != "_" and m.docstring]
     init = next((m for m in made if m.name == "__init__"), None)
     names = init.parameters if init else fields_of(classes)
@@ -252,6 +280,8 @@ def entry_of(module, name):
         return class_entry(name, where, node)
     if isinstance(node, ast.FunctionDef):
         return function_entry(name, node)
+    if isinstance(node, list):
+        return method_entry(name, node)
     return object_entry(name, where, node)
 
 
