@@ -249,29 +249,8 @@ def is_text(node):
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
-def bound_method(module, name):
-    """The definitions of a name that is a method of an object: `f = Class().f`."""
-    for node in statements(getattr(tree_of(module), "body", ())):
-        if isinstance(node, ast.ImportFrom):
-            names = {a.asname or a.name: a.name for a in node.names}
-            if name in names:
-                return bound_method(node.module, names[name])
-        if not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) != name:
-            continue
-        if isinstance(node.value, ast.Attribute):
-            made = find(module, ast.unparse(node.value.value))
-            if made and isinstance(getattr(made[1], "value", None), ast.Call):
-                parent = find(made[0], ast.unparse(made[1].value.func))
-                methods = (m for c in ancestors(*parent) for m in c.body)
-                return [m for m in methods if getattr(m, "name", "") == name]
-    return []
-
-
 def entry_of(module, name):
     """The entry of a name of a module. Raises ApiError where it is not defined."""
-    definitions = bound_method(module, name)
-    if definitions:
-        return method_entry(definitions)
     found = find(module, name)
     if found is None:
         raise ApiError(f"The definition of {module}.{name} was not found.")
