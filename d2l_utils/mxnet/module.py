@@ -66,7 +66,6 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
         return self.net(X)
 
     def configure_optimizers(self):
-        """SGD with `self.lr` and, where the model has it, `self.momentum`."""
         params, momentum = self.parameters(), getattr(self, "momentum", 0)
         if isinstance(params, list):  # arrays, which Gluon's Trainer does not take
             from d2l_utils.mxnet.textbook import SGD
@@ -85,7 +84,6 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
         return arrays + [a for model in inner for a in model.parameters()]
 
     def apply_init(self, inputs, init=None):
-        """Build deferred layers by a forward pass on `inputs`, then apply `init`."""
         if inputs[0].ndim == 4:
             build(self, tuple(inputs[0].shape))
         else:
@@ -100,8 +98,10 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
 class Classifier(ClassifierMixin, Module):
     """Base class of classifiers (textbook, section 4.3).
 
-    Its loss is the cross-entropy of logits; it records accuracy, too. Parameters as in
-    `Module`.
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: as in `Module`.
+
+    Its loss is the cross-entropy of logits; it records accuracy, too.
 
     Example:
         >>> class Softmax(d2l.Classifier):
@@ -112,19 +112,16 @@ class Classifier(ClassifierMixin, Module):
     """
 
     def accuracy(self, Y_hat, Y, averaged=True):
-        """Share of correct predictions, or one 0 or 1 per example."""
         Y_hat, Y = Y_hat.reshape((-1, Y_hat.shape[-1])), Y.reshape(-1)
         compare = (Y_hat.argmax(axis=1).astype(Y.dtype) == Y).astype("float32")
         return compare.mean() if averaged else compare
 
     def loss(self, Y_hat, Y, averaged=True):
-        """Cross-entropy of logits (n, classes) and labels (n,)."""
         Y_hat = Y_hat.reshape((-1, Y_hat.shape[-1]))
         l = gluon.loss.SoftmaxCrossEntropyLoss()(Y_hat, Y.reshape(-1))
         return l.mean() if averaged else l
 
     def layer_summary(self, X_shape):
-        """Print the output shape of every layer of `net` (textbook, 7.6)."""
         build(self, X_shape)
         X = np.zeros(X_shape, ctx=device_of(self))
         with autograd.pause():
