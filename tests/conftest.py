@@ -1,7 +1,12 @@
-"""`pytest` runs the framework-free tests, `pytest --framework jax` those of JAX."""
+"""`pytest` runs the framework-free tests, `pytest --framework jax` those of JAX.
+
+Tests marked `slow` are left out, with their reasons listed at the end, unless
+`--slow` asks for them.
+"""
 
 import os
 import signal
+from collections import Counter
 from importlib import import_module, util
 
 import numpy as np
@@ -13,14 +18,22 @@ from book.notebooks.editions import FRAMEWORKS, MODULES
 from book.source import reading
 from d2l_utils import sources
 
+LEFT_OUT = pytest.StashKey()
+
 
 def pytest_addoption(parser):
     parser.addoption("--framework", choices=FRAMEWORKS)
+    parser.addoption("--slow", action="store_true", help="run slow tests, too")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "only(framework): a test of one framework")
-    os.environ.update(nbval.JAX_CACHE)  # before JAX is imported
+    config.addinivalue_line(
+        "markers",
+        "slow(reason): takes long and rarely finds anything, runs with --slow alone; "
+        "the reason says what sees the same fault sooner",
+    )
+    os.environ.update(nbval.JAX_SETTINGS)  # before JAX is imported
     # A shell starts what runs in the background with interrupts ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -36,8 +49,23 @@ def pytest_collection_modifyitems(config, items):
         return ("framework" in item.fixturenames) == (asked is not None)
 
     chosen = [i for i in items if belongs(i)]
+    slow = [i for i in chosen if i.get_closest_marker("slow")]
+    if config.getoption("--slow"):
+        slow = []
+    config.stash[LEFT_OUT] = slow
+    chosen = [i for i in chosen if i not in slow]
     config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
     items[:] = chosen
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say which tests were not run because they are slow, and why that is enough."""
+    slow = config.stash.get(LEFT_OUT, [])
+    if slow:
+        terminalreporter.section(f"{len(slow)} slow tests left out, --slow runs them")
+    reasons = Counter((i.path.name, i.get_closest_marker("slow").args[0]) for i in slow)
+    for (file, reason), number in reasons.items():
+        terminalreporter.line(f"{number} of {file}: {reason}")
 
 
 @pytest.fixture(scope="session")
