@@ -15,6 +15,7 @@ from made_sources import SMALL
 
 from book.notebooks import editions, nbval
 from book.notebooks.editions import FRAMEWORKS, MODULES
+from book.pages import pages
 from book.source import reading
 from d2l_utils import sources
 
@@ -106,6 +107,14 @@ def nin(framework):
     from book.source import cells
 
     return cells.load("nin", framework)
+
+
+@pytest.fixture(scope="session")
+def real_book(tmp_path_factory):
+    """Folder with the pages of the real book, made from stored outputs."""
+    folder = tmp_path_factory.mktemp("real") / "html"
+    assert pages.main(["--out", str(folder)]) == 0
+    return folder
 
 
 @pytest.fixture

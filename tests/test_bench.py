@@ -6,7 +6,7 @@ import pytest
 
 from bench import cases, contender, floors, report
 from bench.environments import PACKAGES
-from book.notebooks.editions import FRAMEWORKS, ROOT
+from book.notebooks.editions import FRAMEWORKS
 
 
 def training(framework="pytorch", **kwargs):
@@ -176,11 +176,6 @@ def test_the_share_of_the_machine():
     records = [training(), {"what": "matrix product", "float32": 500, "bfloat16": 915}]
     title, _, rows = report.tables(records)[-1]
     assert title.startswith("Share") and rows == [["PyTorch, NiN", "457", "91%", "50%"]]
-
-
-def test_the_readme_shows_the_stored_results():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.with_table(readme) == readme
 
 
 def test_models_of_the_textbooks_package(tmp_path, monkeypatch):

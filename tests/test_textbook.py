@@ -49,7 +49,7 @@ def cases():
             yield pytest.param(name, marks=marks, id=f"{name}-{framework}")
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", list(cases()))
 def test_it_runs_and_learns(framework, name):
     done = run_notebook(FOLDER / f"{name}.md", framework)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
