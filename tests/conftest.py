@@ -4,8 +4,11 @@ Tests marked `slow` are left out, with their reasons listed at the end, unless
 `--slow` asks for them.
 """
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from importlib import import_module, util
 
@@ -91,6 +94,35 @@ def other(framework):
 def d2l(framework):
     """The framework module under test."""
     return import_module(f"d2l_utils.{MODULES[framework]}")
+
+
+OBSERVE = """
+import json, sys
+from d2l_utils import {module} as d2l
+
+seen = {{"loaded": sorted({packages} & set(sys.modules))}}
+if "jax" in sys.modules:
+    from jax._src import xla_bridge
+    seen["jax is started"] = xla_bridge.backends_are_initialized()
+d2l.Trainer
+seen["textbook before"] = "d2l_utils.{module}.textbook" in sys.modules
+d2l.LeNet
+seen["textbook after"] = "d2l_utils.{module}.textbook" in sys.modules
+seen["plt"] = d2l.plt is sys.modules["matplotlib.pyplot"]
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="session")
+def observed(framework):
+    """What a new process sees that imports this framework's module; one for all."""
+    module, packages = MODULES[framework], set(MODULES.values())
+    code = OBSERVE.format(module=module, packages=packages)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=editions.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture

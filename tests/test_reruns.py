@@ -3,6 +3,7 @@
 import copy
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from book.notebooks import editions
@@ -22,6 +23,7 @@ def shown(cell):
     return "".join(texts)
 
 
+@pytest.mark.slow("takes two minutes; nbval runs every notebook, once")
 def test_running_it_twice(framework):
     path = editions.edition_path("nin", framework)
     nb = nbformat.read(path, as_version=4)
