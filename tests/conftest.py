@@ -14,6 +14,7 @@ from importlib import import_module, util
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from made_sources import SMALL
 
 from book.notebooks import editions, nbval
@@ -23,6 +24,10 @@ from book.source import reading
 from d2l_utils import sources
 
 LEFT_OUT = pytest.StashKey()
+
+# No example may hang; on a busy machine, an answer may take its time.
+settings.register_profile("patient", deadline=20_000)  # ms
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser):

@@ -207,7 +207,7 @@ def live(*sources, select=None):
         for k, v in environ.items():
             patch.setenv(k, v)
         patch.setenv("PYTHONPATH", str(ROOT))
-        NotebookClient(nb, timeout=60, kernel_name="python3").execute()
+        NotebookClient(nb, timeout=300, kernel_name="python3").execute()
     return [
         "".join(o.get("text", "") for o in c.outputs if o.get("name") != "stderr")
         for c in nb.cells

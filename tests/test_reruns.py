@@ -35,7 +35,7 @@ def test_running_it_twice(framework):
         cell.id += "-2"
     num_cells = len(nb.cells)
     nb.cells += again
-    client = NotebookClient(nb, timeout=300, kernel_name="python3")
+    client = NotebookClient(nb, timeout=900, kernel_name="python3")
     client.execute(env=fast_environ())
     compared = 0
     for first, second in zip(nb.cells[:num_cells], nb.cells[num_cells:]):
