@@ -120,9 +120,10 @@ python-version:
 	  echo "If you have it under another name: make PYTHON=python3.11 ..."; exit 1; }
 .PHONY: python-version
 
+# Python compiles what is imported when it is: a small part, so that pip need not do it.
 $(VENV)/.done: requirements.txt pyproject.toml book/pyproject.toml | python-version
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-compile -r requirements.txt
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./book
 	@$(PY) -c "import sys; sys.platform == 'linux' or print('mxnet: skipped, it has wheels for Linux only')"
 	@touch $@

@@ -13,7 +13,7 @@ ONLY_IN = {"jax": {"get_seed"}}
 
 
 @pytest.fixture(autouse=True)
-def numpy_mode(framework):
+def numpy_mode(framework, d2l):
     """What every notebook for MXNet asks for in its first cell."""
     if framework == "mxnet":
         from mxnet import npx
