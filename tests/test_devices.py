@@ -141,7 +141,7 @@ def test_tensorflow_takes_gpu_memory_as_it_needs_it(d2l, find_gpus, monkeypatch,
     def load_a_batch():
         next(iter(d2l.FashionMNIST(batch_size=2).train_dataloader()))
 
-    grow = d2l.grow_memory
+    grow = d2l.device.grow_memory
     chosen = {"made GPU 0": None, "made GPU 1": False}
     experimental = d2l.device.tf.config.experimental
     monkeypatch.setattr(experimental, "get_memory_growth", chosen.get)
