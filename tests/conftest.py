@@ -1,26 +1,48 @@
-"""`pytest` runs the framework-free tests, `pytest --framework jax` those of JAX."""
+"""`pytest` runs the framework-free tests, `pytest --framework jax` those of JAX.
 
+Tests marked `slow` are left out, with their reasons listed at the end, unless
+`--slow` asks for them.
+"""
+
+import json
 import os
 import signal
+import subprocess
+import sys
+from collections import Counter
 from importlib import import_module, util
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from made_sources import SMALL
 
 from book.notebooks import editions, nbval
 from book.notebooks.editions import FRAMEWORKS, MODULES
+from book.pages import pages
 from book.source import reading
 from d2l_utils import sources
+
+LEFT_OUT = pytest.StashKey()
+
+# No example may hang; on a busy machine, an answer may take its time.
+settings.register_profile("patient", deadline=20_000)  # ms
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser):
     parser.addoption("--framework", choices=FRAMEWORKS)
+    parser.addoption("--slow", action="store_true", help="run slow tests, too")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "only(framework): a test of one framework")
-    os.environ.update(nbval.JAX_CACHE)  # before JAX is imported
+    config.addinivalue_line(
+        "markers",
+        "slow(reason): takes long and rarely finds anything, runs with --slow alone; "
+        "the reason says what sees the same fault sooner",
+    )
+    os.environ.update(nbval.JAX_SETTINGS)  # before JAX is imported
     # A shell starts what runs in the background with interrupts ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -36,8 +58,23 @@ def pytest_collection_modifyitems(config, items):
         return ("framework" in item.fixturenames) == (asked is not None)
 
     chosen = [i for i in items if belongs(i)]
+    slow = [i for i in chosen if i.get_closest_marker("slow")]
+    if config.getoption("--slow"):
+        slow = []
+    config.stash[LEFT_OUT] = slow
+    chosen = [i for i in chosen if i not in slow]
     config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
     items[:] = chosen
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say which tests were not run because they are slow, and why that is enough."""
+    slow = config.stash.get(LEFT_OUT, [])
+    if slow:
+        terminalreporter.section(f"{len(slow)} slow tests left out, --slow runs them")
+    reasons = Counter((i.path.name, i.get_closest_marker("slow").args[0]) for i in slow)
+    for (file, reason), number in reasons.items():
+        terminalreporter.line(f"{number} of {file}: {reason}")
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +101,35 @@ def d2l(framework):
     return import_module(f"d2l_utils.{MODULES[framework]}")
 
 
+OBSERVE = """
+import json, sys
+from d2l_utils import {module} as d2l
+
+seen = {{"loaded": sorted({packages} & set(sys.modules))}}
+if "jax" in sys.modules:
+    from jax._src import xla_bridge
+    seen["jax is started"] = xla_bridge.backends_are_initialized()
+d2l.Trainer
+seen["textbook before"] = "d2l_utils.{module}.textbook" in sys.modules
+d2l.LeNet
+seen["textbook after"] = "d2l_utils.{module}.textbook" in sys.modules
+seen["plt"] = d2l.plt is sys.modules["matplotlib.pyplot"]
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="session")
+def observed(framework):
+    """What a new process sees that imports this framework's module; one for all."""
+    module, packages = MODULES[framework], set(MODULES.values())
+    code = OBSERVE.format(module=module, packages=packages)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=editions.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @pytest.fixture
 def layout(framework):
     """Turns a channels-first shape into the framework's."""
@@ -78,6 +144,14 @@ def nin(framework):
     from book.source import cells
 
     return cells.load("nin", framework)
+
+
+@pytest.fixture(scope="session")
+def real_book(tmp_path_factory):
+    """Folder with the pages of the real book, made from stored outputs."""
+    folder = tmp_path_factory.mktemp("real") / "html"
+    assert pages.main(["--out", str(folder)]) == 0
+    return folder
 
 
 @pytest.fixture

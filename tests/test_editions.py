@@ -28,11 +28,6 @@ def run(nb):
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_nothing_is_stale(section):
-    assert [editions.relative(p) for p in editions.stale(section)] == []
-
-
-@pytest.mark.parametrize("section", SECTIONS)
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
 def test_stored_outputs_are_there_and_clean(section, tab_name):
     path = editions.edition_path(section, tab_name)
@@ -212,7 +207,7 @@ def live(*sources, select=None):
         for k, v in environ.items():
             patch.setenv(k, v)
         patch.setenv("PYTHONPATH", str(ROOT))
-        NotebookClient(nb, timeout=60, kernel_name="python3").execute()
+        NotebookClient(nb, timeout=300, kernel_name="python3").execute()
     return [
         "".join(o.get("text", "") for o in c.outputs if o.get("name") != "stderr")
         for c in nb.cells

@@ -184,8 +184,3 @@ def test_a_stale_table_fails_the_check(stored):
     with pytest.raises(SystemExit, match="stale"):
         matrix.main(["--check"])
     assert matrix.main(["--table"]) == matrix.main(["--check"]) == 0
-
-
-def test_the_readme_shows_the_stored_results():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert matrix.with_table(readme) == readme
