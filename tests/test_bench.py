@@ -6,7 +6,8 @@ import pytest
 
 from bench import cases, contender, floors, report
 from bench.environments import PACKAGES
-from book.notebooks.editions import FRAMEWORKS, ROOT
+from book.source.book import ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 
 
 def training(framework="pytorch", **kwargs):
@@ -179,8 +180,7 @@ def test_the_share_of_the_machine():
 
 
 def test_the_readme_shows_the_stored_results():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.with_table(readme) == readme
+    assert report.readme_table() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_models_of_the_textbooks_package(tmp_path, monkeypatch):

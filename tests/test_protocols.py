@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from test_names import public
 
-from book.notebooks.editions import MODULES, ROOT
+from book.source.book import ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 
 # Names that a framework lacks, as d2l 1.0.3 does.
 NOT_IN = {
@@ -61,7 +62,7 @@ def test_seeds_are_new_at_each_call_and_the_same_after_set_seed(framework, d2l):
 
 
 def test_the_extra_names_are_loaded_only_when_asked_for(framework):
-    module = MODULES[framework]
+    module = FRAMEWORKS[framework].module
     code = (
         f"import sys; from d2l_utils import {module} as d2l\n"
         f"d2l.Trainer; name = 'd2l_utils.{module}.textbook'\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 
 FOLDER = Path(__file__).parent / "textbook"
 NOTEBOOKS = sorted(p.stem for p in FOLDER.glob("*.md"))

@@ -16,9 +16,9 @@ from importlib import import_module
 
 import numpy as np
 
-from book.notebooks.editions import MODULES
 from book.source import cells
 from d2l_utils import data, sources, weights
+from d2l_utils.frameworks import FRAMEWORKS
 
 LARGEST_LOGIT = 10  # larger ones leave nothing for the loss to say
 NUM_IMAGES = 8
@@ -297,7 +297,7 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
     loss, gradients and update.
     """
     section, cls, size = case
-    d2l = import_module(f"d2l_utils.{MODULES[framework]}")
+    d2l = import_module(f"d2l_utils.{FRAMEWORKS[framework].module}")
     side = ADAPTERS[framework](dtype)
     Model = find_model(section, framework, cls, replace)
     X_all, y = images(size)
@@ -359,7 +359,7 @@ def carry(framework, folder):
 
     Returns {'logits', 'saved/<name>'}, as `measure` does.
     """
-    d2l = import_module(f"d2l_utils.{MODULES[framework]}")
+    d2l = import_module(f"d2l_utils.{FRAMEWORKS[framework].module}")
     model = cells.load("nin", framework)["NiN28"]()
     loaded = d2l.load_weights(model, weights.stored_path("nin28_56"))
     model = model.bind(loaded) if framework == "jax" else loaded
