@@ -113,7 +113,7 @@ $(VENV)/.done: requirements.txt pyproject.toml book/pyproject.toml | python-vers
 	$(PYTHON) -m venv .venv-book
 	.venv-book/bin/python -m pip install -q --disable-pip-version-check \
 	  -c requirements.txt jupytext latex2mathml markdown-it-py mdit-py-plugins \
-	  nbconvert nbformat numpy pillow polib setuptools wheel
+	  nbconvert nbformat nh3 numpy pillow polib setuptools wheel
 	@touch $@
 
 $(REVEAL): | $(BOOK_DONE)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -193,13 +194,16 @@ def test_our_decks(tmp_path, reveal):
 # nbconvert -----------------------------------------------------------------------
 
 
+FROM_HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
 def test_nbconvert_makes_the_page_with_tabs(tmp_path):
     """As in the book, from the four-tab notebook alone."""
     source = ROOT / "notebooks" / "googlenet.ipynb"
     (tmp_path / source.name).write_bytes(source.read_bytes())
     subprocess.run(
         [sys.executable, "-m", "nbconvert", "--to", "d2l_html", source.name],
-        cwd=tmp_path, check=True, capture_output=True,
+        cwd=tmp_path, check=True, capture_output=True, env=FROM_HERE,
     )  # fmt: skip
     made = read(tmp_path / "googlenet.html")
     assert pages.main(["--section", "googlenet", "--out", str(tmp_path / "book")]) == 0
@@ -218,6 +222,6 @@ def test_nbconvert_says_what_it_needs(tmp_path):
     (tmp_path / "plain.ipynb").write_text(json.dumps(nb))
     done = subprocess.run(
         [sys.executable, "-m", "nbconvert", "--to", "d2l_html", "plain.ipynb"],
-        cwd=tmp_path, capture_output=True, text=True,
+        cwd=tmp_path, capture_output=True, text=True, env=FROM_HERE,
     )  # fmt: skip
     assert done.returncode and "no code cell with tabs" in done.stderr

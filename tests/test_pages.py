@@ -143,6 +143,80 @@ def test_nothing_from_notebooks_can_run(soup, html):
     assert output.select_one(".ansi-red-fg").text == "red"
 
 
+@pytest.mark.parametrize(
+    "trap",
+    [
+        "<script>hack()</script>",
+        "<SCRIPT SRC=//x.org/a.js></SCRIPT>",
+        "<scr<script>ipt>hack()</script>",
+        "<img src=x onerror=hack()>",
+        "<img src='https://x.org/a.png'>",
+        "<img src='data:text/html,hack'>",
+        "<img src='data:image/png;base64,AA' onload=hack()>",
+        "<svg onload=hack()><animate onbegin=hack()></svg>",
+        "<svg><style><img src=x onerror=hack()></style></svg>",
+        "<math><mtext><table><mglyph><style><img src=x onerror=hack()>",
+        "<a href='javascript:hack()'>x</a>",
+        "<a href='JaVa&#115;cript&colon;hack()'>x</a>",
+        "<a href=' java\tscript:hack()'>x</a>",
+        "<a href='vbscript:hack()'>x</a>",
+        "<a href='data:text/html,hack'>x</a>",
+        "<a href=' DA\nTA:text/html,hack'>x</a>",
+        "<iframe srcdoc='<script>hack()</script>'></iframe>",
+        "<object data='javascript:hack()'></object>",
+        "<embed src='javascript:hack()'>",
+        "<form action='javascript:hack()'><button formaction='javascript:hack()'>",
+        "<base href='https://x.org/'>",
+        "<meta http-equiv=refresh content='0;url=javascript:hack()'>",
+        "<link rel=stylesheet href='https://x.org/a.css'>",
+        "<style>@import 'https://x.org/a.css'</style>",
+        "<p style='background: url(https://x.org/a.png); position: fixed'>x</p>",
+        "<noscript><p title='</noscript><img src=x onerror=hack()>'>",
+        "<template><img src=x onerror=hack()></template>",
+        "<input autofocus onfocus=hack()>",
+        "<video poster='https://x.org/a.png'><source src=x onerror=hack()></video>",
+        "<p title='\"><img src=x onerror=hack()>'>x</p>",
+        "<!--><img src=x onerror=hack()>-->",
+        'https://x.org/"onmouseover=hack()',
+        "[x](javascript:hack())",
+        "[x](<JAVA&Tab;SCRIPT:hack()>)",
+        "[x](data:text/html,hack)",
+        "![x](data:image/svg+xml,<svg/onload=hack()>)",
+        "<javascript:hack()>",
+        "# <b onclick=hack()>A</b>",
+        "`<b onclick=hack()>`",
+        "[x]: javascript:hack()\n\n[x]",
+    ],
+)
+def test_traps_are_taken_out(tmp_path, trap):
+    """Of a source's text and of an output that is HTML."""
+    strings = {**catalogues.english(), "lang": "en"}
+    shown = markup.sanitize(trap)
+    if "src=" not in trap.lower():  # there, other pictures than those are errors
+        text = markup.Text(tmp_path, str, markup.Marks(), strings)
+        shown += text.to_html(f"Text {trap}") + text.to_html(trap)
+    for element in BeautifulSoup(shown, "html.parser").find_all(True):
+        assert element.name in {*markup.TAGS}, shown
+        address = re.sub(r"[\x00-\x20]", "", element.get("href", ""))  # as browsers do
+        scheme = re.match(r"[a-z][a-z\d+.-]*:", address, re.I)
+        assert scheme is None or scheme[0] == "https:", shown
+        for name, value in element.attrs.items():
+            assert name in markup.ATTRIBUTES["*"] | {"href", "src"}, shown
+            assert name != "src" or value.startswith("data:image/"), shown
+            assert name != "style" or "x.org" not in value, shown
+
+
+def test_an_address_in_the_text_is_a_link(tmp_path):
+    strings = {**catalogues.english(), "lang": "en"}
+    text = markup.Text(tmp_path, str, markup.Marks(), strings)
+    made = text.to_html("See https://x.org/a?b&c=1, [https://y.org](https://z.org).")
+    links = BeautifulSoup(made, "html.parser").find_all("a")
+    assert [(a["href"], a.text) for a in links] == [
+        ("https://x.org/a?b&c=1", "https://x.org/a?b&c=1"),
+        ("https://z.org", "https://y.org"),
+    ]
+
+
 def test_formulas_are_mathml(soup):
     formulas = soup.find_all("math")
     assert [f["display"] for f in formulas] == ["inline", "block"]

@@ -135,7 +135,7 @@ class BodyExporter(HTMLExporter):
 
         marks = self.marks if of.kind == "text" else Marks()  # not what we add
         text = Text(self.folder, where, marks, self.strings, self.anchors)
-        return text.render(source)
+        return text.to_html(source)
 
 
 def render(cells, editions, titles, folder, strings, anchors=()):

@@ -11,13 +11,11 @@ import re
 import tokenize
 from dataclasses import dataclass, replace
 
-from markdown_it import MarkdownIt
-from mdit_py_plugins.dollarmath import dollarmath_plugin
-
+from book.source.markdown import parser
 from book.source.reading import INCLUDE, own_cells
 
-PARSER = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin)
-KEPT = {"fence", "code_block", "math_block", "hr", "html_block"}
+PARSER = parser()
+KEPT = {"fence", "code_block", "math_block", "amsmath", "hr", "html_block"}
 REFERENCES = "References"  # the heading of the list of what is cited
 CODE = "code"  # the context of a unit that stands in code
 NO_WORDS = re.compile(r"\$[^$]*\$|\]\([^)]*\)|`[^`]*`|[\W\d_]")
