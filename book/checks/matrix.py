@@ -1,10 +1,10 @@
 """Does it all run on other versions? `python -m book.checks.matrix [--only colab]`.
 
-Builds an environment each in build/matrix, runs the unit tests and the notebooks in
-fast mode in it, a framework at a time, and writes versions and outcomes to
-tests/matrix/results.json, of which the README's table is made (`--table`; `--check`
-says whether it is stale). What an environment holds is said by pyproject.toml and
-tests/matrix/NAME.txt. `--step 'jax tests'` runs one step again in what was built.
+Each environment is built in build/matrix. The unit tests and, in fast mode, the
+notebooks run in it, one framework at a time. Versions and outcomes are written to
+tests/matrix/results.json. The table in the README comes from that file: `--table`
+writes it, `--check` says whether it is stale. pyproject.toml and tests/matrix/NAME.txt
+say what to install. `--step 'jax tests'` runs one step again in what was built.
 """
 
 import argparse

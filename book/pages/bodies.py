@@ -1,17 +1,17 @@
 """The sections of a book, read once and rendered in each language.
 
-A translation has the text and comments of its language, and everything else, outputs
-and addresses of headings included, of the English page. What was rendered is kept, for
-the next build.
+A page in another language takes only its text and the comments in its code from the
+translation. All else, with outputs and the addresses of headings, comes from the
+English page. What was rendered is kept for the next build.
 """
 
 import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
-import nbconvert
 from nbformat import NotebookNode
 
 from book.notebooks.editions import edition_cells, is_executed
@@ -21,11 +21,15 @@ from book.source.reading import read_source, title_of
 from book.translate import catalogues
 from book.translate.catalogues import strings
 
+RENDERERS = ("nbconvert", "markdown-it-py", "mdit-py-plugins", "latex2mathml", "nh3")
+
 
 @dataclass(frozen=True)
 class Section:
-    """What there is of a section: its cells, {framework: {index: executed cell}}, and
-    for which frameworks it has outputs.
+    """A section as it was read.
+
+    cells: those of its source. editions: {framework: {index of a cell: the executed
+    cell}}. stored: {framework: whether all of these were executed}.
     """
 
     cells: list
@@ -84,7 +88,8 @@ def read_sections(book, frameworks, only):
 
 def rendered(cells, editions, titles, path, t, cache, anchors=()):
     """The Body of a section: from the cache if nothing it depends on has changed."""
-    key = hashlib.sha256(nbconvert.__version__.encode())
+    versions = [metadata.version(name) for name in RENDERERS]
+    key = hashlib.sha256(json.dumps(versions).encode())
     for file in (
         *sorted(Path(__file__).parents[1].rglob("*.py")),
         *TEMPLATES.rglob("*.j2"),

@@ -2,8 +2,8 @@
 
 Formulas become MathML, pictures data URIs, headings get permalinks, links to other
 sources lead to their pages, and HTML is cleaned of everything that could run. What a
-text defines and mentions (headings, figures, citations) is noted in `Marks`; where it
-leads is for pages.py to say. Knows nothing of tabs and cells.
+text defines and mentions (headings, figures, citations) is noted in `Marks`; links.py
+finds where the mentions lead. Nothing here knows of tabs or cells.
 """
 
 import base64
