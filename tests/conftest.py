@@ -10,18 +10,18 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from importlib import import_module, util
+from importlib import import_module
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from made_sources import SMALL
 
-from book.notebooks import editions, nbval
-from book.notebooks.editions import FRAMEWORKS, MODULES
+from book.notebooks import nbval
 from book.pages import pages
-from book.source import reading
+from book.source.book import ROOT, Book
 from d2l_utils import sources
+from d2l_utils.frameworks import FRAMEWORKS
 
 LEFT_OUT = pytest.StashKey()
 
@@ -81,7 +81,7 @@ def pytest_terminal_summary(terminalreporter, config):
 def framework(request):
     """The name of the framework under test."""
     name = request.config.getoption("--framework")
-    if util.find_spec(MODULES[name]) is None:
+    if not FRAMEWORKS[name].is_installed():
         pytest.skip(f"{name} is not installed (or has no wheels for this platform)")
     return name
 
@@ -90,7 +90,7 @@ def framework(request):
 def other(framework):
     """The first other framework that is installed, to compare with."""
     for name in FRAMEWORKS:
-        if name != framework and util.find_spec(MODULES[name]):
+        if name != framework and FRAMEWORKS[name].is_installed():
             return name
     pytest.skip("no second framework is installed")
 
@@ -98,7 +98,7 @@ def other(framework):
 @pytest.fixture(scope="session")
 def d2l(framework):
     """The framework module under test."""
-    return import_module(f"d2l_utils.{MODULES[framework]}")
+    return import_module(FRAMEWORKS[framework].here)
 
 
 OBSERVE = """
@@ -121,10 +121,13 @@ print(json.dumps(seen))
 @pytest.fixture(scope="session")
 def observed(framework):
     """What a new process sees that imports this framework's module; one for all."""
-    module, packages = MODULES[framework], set(MODULES.values())
+    module, packages = (
+        FRAMEWORKS[framework].module,
+        {f.module for f in FRAMEWORKS.values()},
+    )
     code = OBSERVE.format(module=module, packages=packages)
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=editions.ROOT, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -155,18 +158,16 @@ def real_book(tmp_path_factory):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A small project with one section, 's'."""
-    folder = tmp_path / "notebooks"
-    (folder / "img").mkdir(parents=True)
-    (folder / "img" / "f.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    (folder / "s.md").write_text(SMALL)
+def project(tmp_path):
+    """A small book with one section, 's'."""
+    book = Book(tmp_path, sections=("s",))
+    (book.notebooks / "img").mkdir(parents=True)
+    (book.notebooks / "img/f.svg").write_text(
+        "<svg xmlns='http://www.w3.org/2000/svg'/>"
+    )
+    book.source_path("s").write_text(SMALL)
     (tmp_path / "pyproject.toml").write_text("[tool.d2l_utils]\nrepository = ''\n")
-    monkeypatch.setattr(editions, "ROOT", tmp_path)
-    monkeypatch.setattr(reading, "ROOT", tmp_path)
-    monkeypatch.setattr(reading, "NOTEBOOKS", folder)
-    monkeypatch.setattr(editions, "SECTIONS", ("s",))
-    return folder
+    return book
 
 
 def use_data(monkeypatch, arrays):

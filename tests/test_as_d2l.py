@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 from d2l_utils import run
 
 

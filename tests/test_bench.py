@@ -7,8 +7,8 @@ import pytest
 
 from bench import cases, contender, floors, report, run
 from bench.environments import PACKAGES
-from book.notebooks.editions import FRAMEWORKS
 from d2l_utils import host
+from d2l_utils.frameworks import FRAMEWORKS
 
 WITHOUT, WITH = {"avx2", "fma"}, {"avx2", "fma", "avx512_bf16"}  # units for bfloat16
 

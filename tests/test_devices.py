@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 from d2l_utils import host
 from d2l_utils.training import check_num_gpus
 

@@ -14,9 +14,11 @@ from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from book.notebooks import editions
-from book.notebooks.editions import FRAMEWORKS, ROOT, SECTIONS, SourceError
 from book.source import cells
+from book.source.book import BOOK, ROOT, SECTIONS, SourceError
+from book.source.reading import read_source
 from d2l_utils import tab
+from d2l_utils.frameworks import FRAMEWORKS
 
 
 def run(nb):
@@ -30,10 +32,10 @@ def run(nb):
 @pytest.mark.parametrize("section", SECTIONS)
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
 def test_stored_outputs_are_there_and_clean(section, tab_name):
-    path = editions.edition_path(section, tab_name)
+    path = BOOK.edition_path(section, tab_name)
     nb = nbformat.read(path, as_version=4)
     nbformat.validate(nb)
-    assert editions.is_executed(nb)
+    assert editions.is_executed(nb.cells)
     text = path.read_text()
     private = (str(ROOT), str(Path.home()) + "/", "/tmp/", "/home/", "/Users/")
     for word in ('"stderr"', '"error"', "D2L_UTILS_FAST", *private):
@@ -54,8 +56,8 @@ def test_stored_outputs_are_there_and_clean(section, tab_name):
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
 def test_each_tab_holds_exactly_its_edition(section, tab_name):
     """What the transformer leaves of the four-tab notebook is the edition's code."""
-    four = nbformat.read(editions.four_tab_path(section), as_version=4)
-    edition = nbformat.read(editions.edition_path(section, tab_name), as_version=4)
+    four = nbformat.read(BOOK.four_tab_path(section), as_version=4)
+    edition = nbformat.read(BOOK.edition_path(section, tab_name), as_version=4)
     kept = []
     for cell in four.cells:
         if cell.cell_type == "code" and "chooser" not in cell.metadata.get("tags", []):
@@ -72,24 +74,24 @@ def test_each_tab_holds_exactly_its_edition(section, tab_name):
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_code_cells_follow_the_rules(section):
-    for cell in editions.read_source(section):
+    for cell in read_source(BOOK, section):
         if cell.kind == "code":
             assert not cell.source.rstrip().endswith(";")
             assert max(map(len, cell.source.split("\n"))) <= 78
 
 
 def test_editions_are_repeatable(project):
-    assert editions.write("s") and editions.write("s") == []
-    texts = {p: p.read_text() for p in project.rglob("*.ipynb")}
+    assert editions.write(project, "s") and editions.write(project, "s") == []
+    texts = {p: p.read_text() for p in project.notebooks.rglob("*.ipynb")}
     assert len(texts) == 5
     for path in texts:
         path.unlink()
-    editions.write("s")
-    assert {p: p.read_text() for p in project.rglob("*.ipynb")} == texts
+    editions.write(project, "s")
+    assert {p: p.read_text() for p in project.notebooks.rglob("*.ipynb")} == texts
 
 
 def test_what_an_edition_holds(project):
-    jax, mxnet = (editions.edition("s", f) for f in ("jax", "mxnet"))
+    jax, mxnet = (editions.edition(project, "s", f) for f in ("jax", "mxnet"))
     assert [c.source for c in jax.cells if c.cell_type == "code"][1:] == ["y = 2"]
     assert [c.source for c in mxnet.cells if c.cell_type == "code"][1:] == [
         "x = 1",
@@ -103,30 +105,30 @@ def test_what_an_edition_holds(project):
 
 
 def test_outputs_are_carried_over_only_for_the_same_code(project):
-    editions.write("s")
-    path = editions.edition_path("s", "jax")
-    path.write_text(editions.dumps(run(editions.edition("s", "jax"))))
-    source = editions.source_path("s")
+    editions.write(project, "s")
+    path = project.edition_path("s", "jax")
+    path.write_text(editions.dumps(run(editions.edition(project, "s", "jax"))))
+    source = project.source_path("s")
     source.write_text(SMALL.replace("# Title", "# Another title"))
-    assert editions.is_executed(editions.edition("s", "jax"))
+    assert editions.is_executed(editions.edition(project, "s", "jax").cells)
     source.write_text(SMALL.replace("y = 2", "y = (\n    2)  # two"))
-    assert editions.is_executed(editions.edition("s", "jax"))
+    assert editions.is_executed(editions.edition(project, "s", "jax").cells)
     source.write_text(SMALL.replace("y = 2", "y = 3"))
-    assert not editions.is_executed(editions.edition("s", "jax"))
+    assert not editions.is_executed(editions.edition(project, "s", "jax").cells)
     source.write_text(SMALL.replace("x = 1", "x = 3"))  # not in this edition
-    assert editions.is_executed(editions.edition("s", "jax"))
+    assert editions.is_executed(editions.edition(project, "s", "jax").cells)
 
 
 def test_four_tabs_show_every_output(project):
-    editions.write("s")
+    editions.write(project, "s")
     for f in FRAMEWORKS:
-        nb = run(editions.edition("s", f))
-        editions.edition_path("s", f).write_text(editions.dumps(nb))
-    nb = editions.four_tab("s")
+        nb = run(editions.edition(project, "s", f))
+        project.edition_path("s", f).write_text(editions.dumps(nb))
+    nb = editions.four_tab(project, "s")
     shared = next(c for c in nb.cells if "y = 2" in c.source)
     labels = [o.data["text/plain"] for o in shared.outputs if "data" in o]
     assert labels == ["PyTorch:", "MXNet:", "TensorFlow:", "JAX:"]
-    alone = editions.four_tab("s", only="jax")
+    alone = editions.four_tab(project, "s", only="jax")
     shared = next(c for c in alone.cells if "y = 2" in c.source)
     assert [o.text for o in shared.outputs] == ["out 1\n"]
     other = next(c for c in alone.cells if "x = 1" in c.source)
@@ -136,58 +138,62 @@ def test_four_tabs_show_every_output(project):
 @pytest.mark.parametrize("paired", [False, True])
 def test_an_edit_in_jupyter_is_taken_back(project, paired):
     """paired: Jupytext writes the source itself, with the drawings in it."""
-    editions.write("s")
-    path, source = editions.four_tab_path("s"), editions.source_path("s")
+    editions.write(project, "s")
+    path, source = project.four_tab_path("s"), project.source_path("s")
     nb = nbformat.read(path, as_version=4)
     nb.cells[0].source = "# Edited"
     nbformat.write(nb, path)
     if paired:
         jupytext.write(nb, source, fmt="md:myst")
         assert "base64," in source.read_text()
-    assert editions.take_back("s")
+    assert editions.take_back(project, "s")
     body = source.read_text().split("---\n", 2)[2]
     assert body == SMALL.replace("# Title", "# Edited").split("---\n", 2)[2]
     assert "base64," not in source.read_text()
-    editions.write("s")
-    assert not editions.take_back("s") and editions.stale("s") == []
+    editions.write(project, "s")
+    assert not editions.take_back(project, "s") and editions.stale(project, "s") == {}
 
 
 def test_two_edits_are_a_conflict(project):
-    editions.write("s")
-    path, source = editions.four_tab_path("s"), editions.source_path("s")
+    editions.write(project, "s")
+    path, source = project.four_tab_path("s"), project.source_path("s")
     nb = nbformat.read(path, as_version=4)
     nb.cells[0].source = "# Edited"
     nbformat.write(nb, path)
     source.write_text(SMALL.replace("y = 2", "y = 3"))
     with pytest.raises(SourceError, match=r"notebooks/s.md and notebooks/s.ipynb"):
-        editions.take_back("s")
+        editions.take_back(project, "s")
 
 
 @pytest.mark.parametrize(
     "old, new, words",
     [
-        ("%%tab all", "%%tab caffe", "s.md, cell 4: Unknown tab 'caffe'"),
+        ("%%tab all", "%%tab caffe", r"^notebooks/s.md:29: Unknown tab 'caffe'"),
         ("%%tab all\n", "", "must begin with %%tab"),
-        (":::{tab} jax", ":::{tab} theano", "Unknown tab 'theano'"),
-        ("JAX.\n:::", "JAX.", "is not closed"),
-        (":::{tab} jax\n", "", "closes nothing"),
+        (
+            ":::{tab} jax",
+            ":::{tab} theano",
+            r"^notebooks/s.md:35: Unknown tab 'theano'",
+        ),
+        ("JAX.\n:::", "JAX.", r"^notebooks/s.md:35: .* is not closed"),
+        (":::{tab} jax\n", "", r"^notebooks/s.md:36: .* closes nothing"),
         ("img/f.svg", "img/g.svg", "notebooks/img/g.svg does not exist"),
     ],
 )
 def test_bad_sources(project, old, new, words):
-    editions.source_path("s").write_text(SMALL.replace(old, new))
+    project.source_path("s").write_text(SMALL.replace(old, new))
     with pytest.raises(SourceError, match=words):
-        editions.edition("s", "jax")
+        editions.edition(project, "s", "jax")
 
 
-def test_setup_installs_from_the_repository(project, monkeypatch):
-    assert "raise ModuleNotFoundError" in editions.setup_source("jax")
-    (editions.ROOT / "pyproject.toml").write_text(
+def test_setup_installs_from_the_repository(project):
+    assert "raise ModuleNotFoundError" in editions.setup_source(project, "jax")
+    (project.root / "pyproject.toml").write_text(
         "[tool.d2l_utils]\nrepository = 'https://example.org/x'\n"
     )
-    source = editions.setup_source("pytorch")
+    source = editions.setup_source(project, "pytorch")
     assert '%pip install -q "d2l-utils[torch] @ git+https://example.org/x"' in source
-    compile(editions.setup_source("jax").replace("%pip", "pass #"), "setup", "exec")
+    compile(source.replace("%pip", "pass #"), "setup", "exec")
 
 
 def test_unknown_editions():

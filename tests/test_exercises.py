@@ -9,9 +9,10 @@ import pytest
 
 from book.checks.parity import CASES, VARIANTS
 from book.notebooks import editions, exercises
-from book.notebooks.editions import FRAMEWORKS, ROOT, SECTIONS
 from book.source import cells
+from book.source.book import BOOK, ROOT, SECTIONS
 from d2l_utils.experiments import Experiments
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.summary import count
 
 # Convolutions of each variant at 28 px, counted by hand: (channels in, channels out,
@@ -140,7 +141,7 @@ def test_fast_mode_keeps_one_seed(monkeypatch, capsys):
 
 
 def with_exercises():
-    return [s for s in SECTIONS if exercises.has_exercises(s)]
+    return [s for s in SECTIONS if exercises.has_exercises(BOOK, s)]
 
 
 def test_there_are_exercises():
@@ -154,7 +155,7 @@ def test_nothing_of_the_answers_is_left(tab_name, tmp_path):
         path = tmp_path / tab_name / f"{section}.ipynb"
         blank = nbformat.read(path, as_version=4)
         nbformat.validate(blank)
-        edition = editions.edition(section, tab_name)
+        edition = editions.edition(BOOK, section, tab_name)
         answers = checks = 0
         for cell, full in zip(blank.cells, edition.cells, strict=True):
             assert not cell.get("outputs") and not cell.get("execution_count")

@@ -11,7 +11,7 @@ import made_training
 import numpy as np
 import pytest
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 from d2l_utils import checkpoints, failures, sources
 from d2l_utils.checkpoints import CheckpointError
 

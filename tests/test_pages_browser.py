@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from made_book import make_book
 
-from book.notebooks.editions import SECTIONS, languages_of
 from book.pages import pages, pdf
+from book.source.book import BOOK, SECTIONS
+from book.translate import catalogues
 
 PATIENCE = 300  # seconds, after which the browser is taken to hang
 PAGES = [
     section if language == "en" else f"{language}/{section}"
     for section in SECTIONS
-    for language in languages_of(section)
+    for language in catalogues.languages(BOOK, section)
 ]
 
 

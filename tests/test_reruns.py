@@ -6,8 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from book.notebooks import editions
 from book.notebooks.nbval import fast_environ
+from book.source.book import BOOK
 
 IGNORED = {"nbval-ignore-output", "facts"}
 
@@ -25,7 +25,7 @@ def shown(cell):
 
 @pytest.mark.slow("takes two minutes; nbval runs every notebook, once")
 def test_running_it_twice(framework):
-    path = editions.edition_path("nin", framework)
+    path = BOOK.edition_path("nin", framework)
     nb = nbformat.read(path, as_version=4)
     nb.cells = [c for c in nb.cells if c.cell_type == "code"]
     for cell in nb.cells:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from book.notebooks.editions import FRAMEWORKS, ROOT
+from book.source.book import ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 
 FOLDER = Path(__file__).parent / "textbook"
 NOTEBOOKS = sorted(p.stem for p in FOLDER.glob("*.md"))
