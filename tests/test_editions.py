@@ -1,6 +1,8 @@
 """Sources, editions, the four-tab notebook, tabs; on the real sources or small ones."""
 
+import ast
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,11 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from book.notebooks import editions
+from book.notebooks import editions, execute, nbval
 from book.notebooks.editions import FRAMEWORKS, ROOT, SECTIONS, SourceError
+from book.pages import launch
 from book.source import cells
+from book.translate import catalogues
 from d2l_utils import tab
 
 
@@ -263,3 +267,133 @@ def test_notebook_for_another_version_says_so():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
     assert "RuntimeError: This notebook needs version 99" in done.stderr
+
+
+# What the commands say with their status ------------------------------------------
+
+
+def test_commands_pass_their_status_on():
+    """`python -m book...` ends with what main returns: a failure may not end with 0."""
+    ends = {}
+    for path in (ROOT / "book").rglob("*.py"):
+        *rest, last = ast.parse(path.read_text()).body
+        if any(getattr(node, "name", "") == "main" for node in rest):
+            ends[path.stem] = ast.unparse(last.body)
+    assert {"editions", "nbval", "parity", "agreement", "matrix"} <= set(ends)
+    assert set(ends.values()) == {"sys.exit(main())"}, ends
+
+
+@pytest.fixture
+def whole(project):
+    """The small project with everything generated and executed; its README's path."""
+    readme = editions.ROOT / "README.md"
+    readme.write_text(f"# Small\n\n{launch.BEGIN}\n{launch.END}\n")
+    assert editions.main([]) == 0
+    for f in FRAMEWORKS:
+        nb = run(editions.edition("s", f))
+        editions.edition_path("s", f).write_text(editions.dumps(nb))
+    assert editions.main([]) == 0
+    return readme
+
+
+def stale_edition(readme):
+    path = editions.edition_path("s", "mxnet")
+    path.write_text(path.read_text().replace("x = 1", "x = 2"))
+
+
+def stale_four_tabs(readme):
+    editions.four_tab_path("s").unlink()
+
+
+def stale_readme(readme):
+    readme.write_text(readme.read_text().replace(launch.END, f"old\n{launch.END}"))
+
+
+def without_outputs(readme):
+    path = editions.edition_path("s", "jax")
+    nb = nbformat.read(path, as_version=4)
+    nb.cells[-2].execution_count = None
+    path.write_text(editions.dumps(nb))
+    editions.main([])
+
+
+def stale_catalogue(readme):
+    catalogues.main(["fr"], sections=("s",))
+    editions.main([])
+    (catalogues.folder() / "fr" / "s.po").write_text("")
+
+
+def bad_source(readme):
+    editions.source_path("s").write_text(SMALL.replace("%%tab all", "%%tab caffe"))
+
+
+@pytest.mark.parametrize("harm", [
+    stale_edition, stale_four_tabs, stale_readme, without_outputs, stale_catalogue,
+    bad_source,
+])  # fmt: skip
+def test_check_fails_where_something_is_stale(whole, harm):
+    assert editions.main(["--check"]) == 0
+    harm(whole)
+    files = {p: p.read_bytes() for p in editions.ROOT.rglob("*") if p.is_file()}
+    try:
+        status = editions.main(["--check"])
+    except SystemExit as error:
+        status = error.code
+    assert status not in (0, None)
+    assert all(p.read_bytes() == content for p, content in files.items())
+
+
+def test_nbval_fails_where_an_output_differs(whole):
+    """The small edition prints nothing, but both of its cells have outputs."""
+    name, status, _, output = nbval.run(editions.edition_path("s", "jax"))
+    assert (name, status) == ("notebooks/jax/s.ipynb", 1)
+    assert "2 failed" in output
+
+
+@pytest.mark.parametrize("failing", range(5))
+def test_one_failure_among_the_notebooks_is_enough(project, monkeypatch, failing):
+    """The four-tab notebook is run, and four editions."""
+    editions.write("s")
+    statuses = [int(i == failing) for i in range(5)]
+    monkeypatch.setattr(nbval, "JOBS", 1)  # one after the other
+    monkeypatch.setattr(nbval, "installed", lambda: list(FRAMEWORKS))
+    monkeypatch.setattr(nbval, "run", lambda *_: ("s", statuses.pop(0), 1.0, ""))
+    assert nbval.main([]) == 1
+    assert statuses == []
+    statuses += [0] * 5
+    assert nbval.main([]) == 0
+
+
+# Outputs to be stored -------------------------------------------------------------
+
+
+def told(text, **data):
+    return new_output("execute_result", {"text/plain": text, **data})
+
+
+@pytest.mark.parametrize("name", [
+    str(ROOT), str(Path.home()), sys.prefix, "a-host-of-ours",
+    "/tmp/x", "/home/someone", "/Users/someone",
+])  # fmt: skip
+@pytest.mark.parametrize("output", [
+    lambda text: new_output("stream", text=text),
+    lambda text: told(text),
+    lambda text: new_output("error", ename="E", evalue="e", traceback=[text]),
+    lambda text: new_output("display_data", {"text/plain": text}),
+], ids=["printed", "result", "error", "shown"])  # fmt: skip
+def test_outputs_that_name_this_machine_are_refused(name, output, monkeypatch):
+    monkeypatch.setattr(platform, "node", lambda: "a-host-of-ours")
+    cells = [new_code_cell("1", outputs=[output(text)]) for text in ("fine", "")]
+    execute.clean(new_notebook(cells=cells))
+    cells[1].outputs = [output(f"see {name}/file")]
+    with pytest.raises(RuntimeError, match="An output names"):
+        execute.clean(new_notebook(cells=cells))
+
+
+def test_what_is_cleaned_out_of_outputs():
+    stderr = new_output("stream", name="stderr", text="at /tmp/x: a warning")
+    cell = new_code_cell("1", outputs=[stderr, told("<Net at 0x7f00ab>")])
+    cell.metadata["execution"] = {"iopub.status.busy": "now"}
+    cleaned = execute.clean(new_notebook(cells=[cell])).cells[0]
+    assert cleaned.metadata == {} and len(cleaned.outputs) == 1
+    assert cleaned.outputs[0].data["text/plain"] == "<Net>"

@@ -111,7 +111,7 @@ def batches_of(images, labels, batch_size, seed, epochs):
 
 
 @pytest.mark.parametrize(
-    "momentum, clip", [(0, 0), (0.9, 0), (0.9, 2.0)], ids=["plain", "momentum", "clip"]
+    "momentum, clip", [(0.9, 0), (0, 2.0)], ids=["momentum", "clip"]
 )
 def test_twenty_steps(d2l, few, rng, made, saved, momentum, clip):
     """Four epochs of five steps, the last of each with 6 examples instead of 16."""
@@ -157,10 +157,9 @@ def masked(d2l, made, values, p, seed, **settings):
     return fit(d2l, made(layers, tensors), data, 2, **settings)
 
 
-@pytest.mark.parametrize("p", [0.3, 0.8])
-def test_dropout_drops_its_share_and_scales_the_rest(d2l, few, made, p):
-    """In training only: validation, evaluation and prediction see all pixels."""
-    n = 28 * 28
+def test_dropout_drops_its_share_and_scales_the_rest(d2l, few, made):
+    """In training only: validation sees all pixels as they are."""
+    n, p = 28 * 28, 0.3
     trainer, losses = masked(d2l, made, np.full(n, SHADE / n), p, seed=1)
     counts = masks_seen(losses, p)
     np.testing.assert_allclose(counts, counts.round(), atol=0.02)
@@ -170,17 +169,13 @@ def test_dropout_drops_its_share_and_scales_the_rest(d2l, few, made, p):
     assert trainer.history["val_loss"] == pytest.approx([SHADE, SHADE], rel=1e-5)
 
 
-@pytest.mark.parametrize("checkpoint", [False, True])
-def test_every_step_has_a_dropout_mask_of_its_own(d2l, few, made, tmp_path, checkpoint):
-    """Another one in every step and from every seed, and the same from the same."""
+def test_every_step_has_a_dropout_mask_of_its_own(d2l, few, made, tmp_path):
+    """In another training, of another seed, too; with checkpoints as without."""
     values = np.random.default_rng(5).uniform(0.5, 1.5, 28 * 28) * SHADE / 28**2
-    runs = []
-    for i, seed in enumerate((1, 1, 2)):
-        path = tmp_path / f"{i}.checkpoint" if checkpoint else None
-        runs.append(masked(d2l, made, values, 0.5, seed, checkpoint=path)[1])
-    first, again, other = runs
-    assert first == again
-    assert len({*first, *other}) == 24
+    losses = []
+    for seed, checkpoint in ((1, None), (2, None), (3, tmp_path / "checkpoint")):
+        losses += masked(d2l, made, values, 0.5, seed, checkpoint=checkpoint)[1]
+    assert len(losses) == len(set(losses)) == 36
 
 
 def test_every_example_has_a_dropout_mask_of_its_own(d2l, few, made):
@@ -313,7 +308,7 @@ def check_inference(d2l, model, tensors, data):
 def test_evaluate_and_predict_are_exact_and_in_evaluation_mode(
     d2l, few, rng, made, saved
 ):
-    """Before training and after; more images than go into one batch."""
+    """Before training, after it, and in its validation; in more than one batch."""
     start = made_networks.made_weights(NORMED, rng)
     data = with_data(d2l.FashionMNIST(batch_size=64), real(64), real(300))
     model = made(NORMED, start, lr=0.01)
@@ -321,21 +316,14 @@ def test_evaluate_and_predict_are_exact_and_in_evaluation_mode(
     for name, w in saved(model).items():
         np.testing.assert_array_equal(w, start[name])
 
-    d2l.Trainer(1).fit(model, data)  # in bfloat16 where that is faster
+    trainer = d2l.Trainer(1)  # in bfloat16 where that is faster
+    trainer.fit(model, data)
     end = saved(model)
     moved = [k for k in start if not np.array_equal(end[k], start[k])]
     assert {"bn0.mean", "bn0.var", "conv0.weight", "dense0.bias"} <= set(moved)
-    check_inference(d2l, model, end, data)
-
-
-def test_validation_is_in_evaluation_mode(d2l, few, rng, made, saved):
-    start = made_networks.made_weights(NORMED, rng)
-    data = with_data(d2l.FashionMNIST(batch_size=64), real(64), real(300))
-    model = made(NORMED, start, lr=0.01)
-    trainer = fit(d2l, model, data, 2)[0]
-    expected = check_inference(d2l, model, saved(model), data)
-    assert trainer.history["val_loss"][-1] == expected["loss"]
-    assert trainer.history["val_acc"][-1] == expected["acc"]
+    expected = check_inference(d2l, model, end, data)
+    assert trainer.history["val_loss"] == [expected["loss"]]
+    assert trainer.history["val_acc"] == [expected["acc"]]
 
 
 # Checkpoints ----------------------------------------------------------------------
@@ -345,22 +333,25 @@ class Broken(Exception):
     pass
 
 
-@pytest.mark.parametrize("epoch, step", [(0, 3), (1, 1)])
 def test_a_checkpoint_holds_the_step_that_it_says(
-    d2l, few, rng, made, saved, tmp_path, capsys, epoch, step
+    d2l, few, rng, made, saved, tmp_path, capsys
 ):
-    """Cut off right after it, a training ends bit for bit as one that was not."""
+    """Cut off right after it, a training ends bit for bit as one that was not.
+
+    The epochs have five steps, every third makes a checkpoint: one is in the second
+    epoch behind the first step.
+    """
     layers = (*SMALL[:-1], ("dropout", 0.5), SMALL[-1])
     start = made_networks.made_weights(layers, rng)
 
     class Breaking(d2l.FashionMNIST):
-        """Fails when it is asked for the batch after the given step."""
+        """Fails when it is asked for the second batch of the second epoch."""
 
         breaks = True
 
         def batches(self, train, number=0, *args):
             for i, batch in enumerate(super().batches(train, number, *args)):
-                if self.breaks and train and (number, i) == (epoch, step):
+                if self.breaks and train and (number, i) == (1, 1):
                     raise Broken
                 yield batch
 
@@ -380,7 +371,7 @@ def test_a_checkpoint_holds_the_step_that_it_says(
     with pytest.raises(Broken):
         train(cut, breaks=True)
     resumed = train(cut, breaks=False, display=True)
-    words = f"{epoch} of 2 epochs are done, and {step} of the 5 steps of the next"
+    words = "1 of 2 epochs are done, and 1 of the 5 steps of the next"
     assert words in capsys.readouterr().out
     assert resumed == whole
 
@@ -402,6 +393,8 @@ NETWORKS = {
 def test_initial_values(framework, d2l, layout, few, tmp_path, section):
     """Uniform or normal with the right spread; biases are zero."""
     namespace = cells.load(section, framework)
+    if section == "googlenet":
+        namespace["GoogleNet"] = short(namespace["GoogleNet"])
     glorot = "exercises" not in section
     for name, size in NETWORKS[section].items():
         d2l.set_seed(7)
@@ -421,6 +414,15 @@ def test_initial_values(framework, d2l, layout, few, tmp_path, section):
             check_spread(w, glorot, f"{name}: {key}")
 
 
+def short(GoogleNet):
+    """A GoogLeNet with two of the nine Inception blocks, which are all alike."""
+
+    class GoogleNet(GoogleNet):
+        b3 = b4 = GoogleNet.b2
+
+    return GoogleNet
+
+
 def init_he(section, namespace):
     """The function of the PyTorch tab that its trainings apply."""
     for cell in reading.read_source(section):
@@ -433,7 +435,10 @@ def build(framework, d2l, model, shape):
     """Give the network its initial values; in JAX, they are returned in a list."""
     X = np.zeros(shape, np.float32)
     if framework == "jax":
-        return [model.apply_init((X,), d2l.get_key())]
+        from jax import random
+
+        # Keys of this kind compile in half the time.
+        return [model.apply_init((X,), random.key(7, impl="unsafe_rbg"))]
     model.apply_init([in_framework(framework, X)])
     return []
 
