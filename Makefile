@@ -4,6 +4,7 @@ PYTHON312   ?= python3.12
 FRAMEWORK   ?=
 SECTION     ?=
 ENVIRONMENT ?=
+FAULT       ?=
 QUICK       ?=
 
 VENV := .venv
@@ -23,7 +24,7 @@ ONLY       := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--sect
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab html colab slides pdf exercises test test-quick test-matrix test-core \
-  parity nbval notebooks execute bench check clean
+  mutants parity nbval notebooks execute bench check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -66,6 +67,9 @@ test-core: $(DONE)
 .PHONY: $(FRAMEWORKS:%=test-%)
 $(FRAMEWORKS:%=test-%): test-%: $(DONE)
 	$(PY) -m pytest -q --framework $*
+
+mutants: $(DONE)  ## put faults into a copy of the code; tests must see each (FAULT=words)
+	$(PY) tests/mutants.py $(FAULT)
 
 parity: $(DONE)  ## compare the four frameworks number by number
 	$(PY) -m book.checks.parity
