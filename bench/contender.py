@@ -165,7 +165,7 @@ def load(data):
 
 
 def train_with_trainer(task, d2l, model, data, started):
-    """Rounds are epochs of a Trainer's `fit`, which does not know."""
+    """Rounds are epochs: of our Trainer, prepared as in `fit`; of d2l, within `fit`."""
     settings = {}
     if task["who"] == "ours":
         settings["precision"] = task["precision"]
@@ -181,9 +181,6 @@ def train_with_trainer(task, d2l, model, data, started):
         finish(task["framework"], trainer)
         if trainer.train_batch_idx != before + trainer.num_train_batches:
             raise RuntimeError("A round must train on every batch once.")
-        if task["who"] == "ours":  # d2l has nothing to do between epochs
-            trainer.end_epoch()
-            trainer.epoch += 1
         if task["what"] == "accuracy":
             return float(model.board.data["val_acc"][-1][1])
         return None
@@ -196,13 +193,17 @@ def train_with_trainer(task, d2l, model, data, started):
         finish(task["framework"], trainer)
 
     contender = SimpleNamespace(round=epoch, bare=bare)
-    trainer.fit_epoch = MethodType(
-        lambda self: serve(task, contender, started), trainer
-    )
     if hasattr(model, "apply_init") and task["framework"] == "pytorch":
         init_cnn = getattr(model, "init_cnn", d2l.init_cnn)
         model.apply_init([next(iter(data.get_dataloader(True)))[0]], init_cnn)
-    trainer.fit(model, data)
+    if task["who"] == "ours":
+        trainer.prepare(model, data)
+        serve(task, contender, started)
+    else:
+        trainer.fit_epoch = MethodType(
+            lambda self: serve(task, contender, started), trainer
+        )
+        trainer.fit(model, data)
 
 
 def finish(framework, trainer):

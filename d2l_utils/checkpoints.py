@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from d2l_utils import base
+from d2l_utils.progress import Progress
 
-FORMAT = "1"
-PROGRESS = ("train_batch_idx", "train_seconds", "train_images", "history", "seconds",
-            "seed")  # fmt: skip
-MORE = ("order", "rows", "curves", "points")
+FORMAT = "2"
 
 
 class CheckpointError(ValueError):
@@ -27,12 +25,10 @@ def save(trainer):
     from safetensors.numpy import save as to_bytes
 
     board = trainer.model.board
-    about = {name: getattr(trainer, name) for name in PROGRESS}
-    about |= {
+    about = {
         "training": _training(trainer),
-        "epoch": trainer.epoch,
+        "progress": trainer.progress.to_json(),
         "order": getattr(trainer.data, "seed", None),
-        "rows": [[n, _floats(values)] for n, values in trainer.recorder.rows],
         "curves": board.data,
         "points": {
             label: [[float(x), float(y)] for x, y in points]
@@ -71,12 +67,9 @@ def resume(trainer):
             why = f"{name} is {stored or 'missing'} there, {own or 'missing'} here"
             raise _misfit(path, why)
     trainer.restore(tensors)
-    for name in ("epoch", *PROGRESS):
-        setattr(trainer, name, about[name])
+    vars(trainer.progress).update(vars(about["progress"]))
     if about["order"] is not None:
         trainer.data.seed = about["order"]
-    trainer.val_batch_idx = trainer.epoch * trainer.num_val_batches
-    trainer.recorder.rows = [tuple(row) for row in about["rows"]]
     board = trainer.model.board
     board.data = {k: [tuple(p) for p in v] for k, v in about["curves"].items()}
     board.raw_points = {k: [tuple(p) for p in v] for k, v in about["points"].items()}
@@ -98,9 +91,10 @@ def read(path):
             names = file.keys()  # the file itself cannot be iterated over
             tensors = {name: file.get_tensor(name) for name in names}
         about = json.loads(metadata["about"])
-        missing = {"training", "epoch", *PROGRESS, *MORE} - set(about)
+        missing = {"training", "progress", "order", "curves", "points"} - set(about)
         if missing:
             raise KeyError(f"it lacks {sorted(missing)}")
+        about["progress"] = Progress.from_json(about["progress"])
         return tensors, about
     except CheckpointError:
         raise
@@ -124,7 +118,3 @@ def _misfit(path, why):
         f"{path} is of another training: {why}. To start anew, delete it, or choose "
         "another path."
     )
-
-
-def _floats(values):
-    return {key: float(value) for key, value in values.items()}

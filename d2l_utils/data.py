@@ -6,12 +6,14 @@ made here into tensors and resize them with the matrices made here.
 
 import math
 from functools import lru_cache
+from os import PathLike
 
 import numpy as np
 
 from d2l_utils import host
 from d2l_utils.base import HyperParameters, current_seed, fast_mode
 from d2l_utils.board import show_images
+from d2l_utils.ownership import library
 from d2l_utils.sources import load_fashion_mnist
 
 LABELS = [
@@ -26,13 +28,13 @@ FAST_TRAIN_BATCHES, FAST_VAL_BATCHES = 4, 2
 host.share_memory()
 
 
-def epoch_order(n, seed, epoch):
+def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     """The order in which epoch `epoch` visits n training examples, (n,) int64."""
     return np.random.default_rng([seed, epoch]).permutation(n)
 
 
 @lru_cache(maxsize=32)
-def resize_matrix(n_in, n_out):
+def resize_matrix(n_in: int, n_out: int) -> np.ndarray:
     """The matrix R, (n_out, n_in) float32, that resizes along one axis: R @ x.
 
     Bilinear with half-pixel centres; the support ends at the edge of the image.
@@ -66,12 +68,26 @@ def images_to_float(X):
     return X.astype(np.float32)
 
 
+@library
 class DataModule(HyperParameters):
-    """Base class of data, as in the textbook's section 3.2.
+    """Base class of data (textbook, section 3.2).
 
-    A subclass defines `get_dataloader(train)`, which returns an iterable of
-    batches (X, y) with a length.
+    Parameters
+    ----------
+    root, num_workers : kept as in the textbook.
+
+    A subclass defines `get_dataloader(train)`, which returns an iterable of batches
+    (X, y) with a length. Images in bytes are scaled to [0, 1] where they are used.
+
+    Example
+    -------
+    >>> class Points(d2l.DataModule):
+    ...     batch_size = 32
+    ...     def get_dataloader(self, train):
+    ...         return self.get_tensorloader((X, y), train)
     """
+
+    training_epoch = None  # the epoch, from 0, while a Trainer trains on this data
 
     def __init__(self, root=None, num_workers=0):
         self.save_hyperparameters()
@@ -99,12 +115,27 @@ class DataModule(HyperParameters):
         return tensor[indices]
 
 
-class TensorLoader:
-    """Batches of tensors that lie in memory; each pass is a new order."""
+class _Passes:
+    """What loaders share: which epoch a pass is.
+
+    A Trainer says which; else each pass over the loader is the next.
+    """
+
+    passes = 0
+
+    def next_epoch(self):
+        if self.data.training_epoch is not None:
+            return self.data.training_epoch
+        self.passes += 1
+        return self.passes - 1
+
+
+class TensorLoader(_Passes):
+    """Batches of tensors that lie in memory, in a new order for each epoch."""
 
     def __init__(self, data, tensors, train):
         self.data, self.tensors, self.train = data, tensors, train
-        self.seed, self.epoch = current_seed(), 0
+        self.seed = current_seed()
 
     def __len__(self):
         return math.ceil(len(self.tensors[0]) / self.data.batch_size)
@@ -113,37 +144,61 @@ class TensorLoader:
         n, size = len(self.tensors[0]), self.data.batch_size
         order = np.arange(n)
         if self.train:
-            order = epoch_order(n, self.seed, self.epoch)
-        self.epoch += 1
+            order = epoch_order(n, self.seed, self.next_epoch())
         for i in range(len(self)):
             chosen = order[i * size : (i + 1) * size]
             yield tuple(self.data.take(x, chosen) for x in self.tensors)
 
 
-class Loader:
-    """Batches of one part of the data, as tensors; each pass is a new order."""
+class Loader(_Passes):
+    """Batches of one part of the data, as tensors, in a new order for each epoch."""
 
     def __init__(self, data, train):
-        self.data, self.train, self.epoch = data, train, 0
+        self.data, self.train = data, train
 
     def __len__(self):
         return self.data.num_batches(self.train)
 
     def __iter__(self):
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        for images, labels in self.data.batches(self.train, epoch):
+        for images, labels in self.data.batches(self.train, self.next_epoch()):
             yield self.data.to_tensors(images, labels)
 
 
+@library
 class FashionMNIST(DataModule):
-    """Fashion-MNIST in batches, resized to `resize` pixels, values in [0, 1].
+    """Fashion-MNIST in batches (textbook, section 4.2).
 
-    `batches` gives the stored bytes in the order of an epoch; the loaders give
-    what the textbook's do: float32 tensors in the framework's layout, shuffled
-    by example for training, with the last short batch.
+    Parameters
+    ----------
+    batch_size : examples in a batch; the last one of an epoch may be shorter.
+    resize : (height, width) of the images, in pixels.
+    root : a folder with the four files of the data set; by default they are looked for
+        and, if need be, downloaded, see `sources.load_fashion_mnist`.
+    num_workers : taken as in the textbook, and not needed.
+
+    The loaders give what the textbook's do: float32 images in [0, 1] in the framework's
+    layout, shuffled by example for training, and labels. The order of epoch e follows
+    from the seed at construction (see `set_seed`) and e. `train` and `val` hold all
+    images (n, 28, 28) and labels (n,) in bytes.
+
+    Raises
+    ------
+    ValueError : for an impossible batch size. sources.DataError : where a file in
+    `root` is damaged.
+
+    Example
+    -------
+    >>> data = d2l.FashionMNIST(batch_size=128, resize=(224, 224))
+    >>> X, y = next(iter(data.train_dataloader()))
     """
 
-    def __init__(self, batch_size=64, resize=(28, 28), root=None, num_workers=0):
+    def __init__(
+        self,
+        batch_size: int = 64,
+        resize: tuple[int, int] = (28, 28),
+        root: str | PathLike | None = None,
+        num_workers: int = 0,
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         if batch_size < 1:
@@ -153,7 +208,7 @@ class FashionMNIST(DataModule):
         self.source, self.is_sample = arrays.source, arrays.is_sample
         self.seed = current_seed()
 
-    def text_labels(self, indices):
+    def text_labels(self, indices) -> list[str]:
         """The class names of some labels."""
         return [LABELS[int(i)] for i in indices]
 

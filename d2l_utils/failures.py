@@ -7,6 +7,7 @@ looking waits for the device.
 import math
 import signal
 import threading
+import warnings
 
 LOOK_EVERY = 50  # steps
 DEAD_STEPS = 100  # so many that momentum has faded: nothing will move any more
@@ -16,15 +17,35 @@ class DeadNetworkWarning(UserWarning):
     """All outputs of a network are the same, and no gradient flows."""
 
 
+class SlowTrainingWarning(UserWarning):
+    """Training steps run slower than they could, for a reason that is given."""
+
+
+def in_one_line(error):
+    """An exception as the reason in a sentence: its kind and its first line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"
+
+
+def warn_slow(what):
+    """Say once that training is slower than it could be; `what` happened."""
+    warnings.warn(
+        f"{what}. Training goes on without, more slowly.",
+        SlowTrainingWarning,
+        stacklevel=2,
+    )
+
+
 class LossWatch:
     """Looks at losses in the order of their steps.
 
-    lr: for the messages; num_classes: of a classifier, else None.
+    lr: for the messages; num_classes: of a classifier, else None; steps: that came
+    before the first loss.
     """
 
-    def __init__(self, lr, num_classes):
+    def __init__(self, lr, num_classes, steps=0):
         self.lr, self.num_classes = lr, num_classes
-        self.steps, self.unmoved, self.warned = 0, 0, False
+        self.steps, self.unmoved, self.warned = steps, 0, False
 
     def look(self, losses, epoch):
         """Look at the losses of the next steps.

@@ -1,35 +1,9 @@
-"""The framework-free half of models, and what a reader's own methods change.
+"""The framework-free half of models (textbook, sections 3.2 and 4.3)."""
 
-Anyone may replace a method of a model or of the Trainer, in a subclass or with
-`add_to_class`. What is replaced runs as it was written, once for each call; only
-where everything is the library's own are steps compiled, kept in low precision, or
-fed with stored bytes.
-"""
-
-from d2l_utils.data import FashionMNIST
-
-LOADERS = ("get_dataloader", "train_dataloader", "val_dataloader", "to_tensors")
-COMPUTES = ("forward", "call", "loss", "training_step", "plot")
-SPEAKS = ("training_step", "validation_step", "plot")
+from d2l_utils.ownership import library
 
 
-def is_ours(obj, *names):
-    """Whether these methods, as far as there are any, are the library's own."""
-    methods = (getattr(type(obj), name, None) for name in names)
-    return all(
-        m is None or (getattr(m, "__module__", None) or "").startswith("d2l_utils.")
-        for m in methods
-    )
-
-
-def gives_stored_bytes(data):
-    """Whether the bytes of `data.batches` may stand for what its loaders give.
-
-    Not where a class of the user's overrides a loader.
-    """
-    return isinstance(data, FashionMNIST) and is_ours(data, *LOADERS)
-
-
+@library
 class ModuleMixin:
     """What the `Module` of every framework shares (textbook, section 3.2)."""
 
@@ -43,23 +17,25 @@ class ModuleMixin:
 
         The value stays on the device, so that a step need not wait for it.
         """
-        self.trainer.record(key, value, train)
+        self.trainer.take_value(key, value, train)
 
     def training_step(self, batch):
-        """The loss of a batch, which the Trainer differentiates."""
+        """The loss of a batch (*inputs, labels), which the Trainer differentiates."""
         l = self.loss(self(*batch[:-1]), batch[-1])
         self.plot("loss", l, train=True)
         return l
 
     def validation_step(self, batch):
-        """Record the loss of a validation batch."""
+        """Record the loss of a validation batch (*inputs, labels)."""
         self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
 
 
+@library
 class ClassifierMixin:
     """What the `Classifier` of every framework shares (textbook, section 4.3)."""
 
     def training_step(self, batch):
+        """The loss of a batch (*inputs, labels); records loss and accuracy."""
         Y_hat = self(*batch[:-1])
         l = self.loss(Y_hat, batch[-1])
         self.plot("loss", l, train=True)
@@ -67,6 +43,7 @@ class ClassifierMixin:
         return l
 
     def validation_step(self, batch):
+        """Record loss and accuracy of a validation batch (*inputs, labels)."""
         Y_hat = self(*batch[:-1])
         self.plot("loss", self.loss(Y_hat, batch[-1]), train=False)
         self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=False)

@@ -55,7 +55,7 @@ def advice(name, public):
 
 
 def unknown_names(module, public):
-    """The `__getattr__` of a module.
+    """The `__getattr__` and the `__dir__` of a framework's module.
 
     Names that only other sections of the textbook use come from its `textbook`,
     loaded when the first of them is asked for. For any other, AttributeError that
@@ -74,4 +74,7 @@ def unknown_names(module, public):
         hint = advice(name, (*public, *extra.__all__))
         raise AttributeError(f"{text}. {hint}" if hint else text)
 
-    return __getattr__
+    def __dir__():
+        return sorted({*public, *import_module(f"{module}.textbook").__all__, "plt"})
+
+    return __getattr__, __dir__

@@ -1,20 +1,39 @@
 """The framework-free half of training: what a Trainer does, and when.
 
-The framework modules add what touches tensors: `Trainer` here says when a step,
-an evaluation or a plot happens, the subclass says how.
+`Trainer` here says when a step, an evaluation or a plot happens; the Trainer of each
+framework, in d2l_utils/<framework>/trainer.py, says how. It defines
+
+    gpus_there()             the number of GPUs, without an instance
+    find_device()            sets `device`
+    device_text()            the device in words
+    compiles_steps           whether whole steps are compiled; if not, `why_eager` says
+                             why steps run operation by operation, '' if they do not
+    why_not_bfloat16()       why bfloat16 would not be faster here; '' where it is
+    prepare_model(model)     ours, and the model's weights, made from a first batch
+    prepare_steps()          compiles `train_step` and `val_step` if so planned
+    prepare_batch(batch)     a batch as tensors on the device
+    train_step(batch), val_step(batch)      {key: value on the device} that was recorded
+    clip_gradients(...)      as in the textbook
+    keeps_data(), put(arrays)               whether and how all data lives on the device
+    seed_step(seed)          seeds what dropout draws from, if that is a generator
+    state_tensors(), restore(tensors)       all that training changes, {name: array}
 """
 
 import time
 import warnings
 from itertools import islice
 from numbers import Integral
+from os import PathLike
 
 import numpy as np
 
 from d2l_utils import checkpoints, failures, host
 from d2l_utils.base import HyperParameters, current_seed, fast_mode
 from d2l_utils.board import ProgressBar, to_numpy
-from d2l_utils.modules import COMPUTES, SPEAKS, gives_stored_bytes, is_ours
+from d2l_utils.data import DataModule
+from d2l_utils.ownership import library
+from d2l_utils.plan import make_plan
+from d2l_utils.progress import Progress
 
 PRECISIONS = ("auto", "float32")
 
@@ -37,63 +56,83 @@ def check_num_gpus(asked, there):
         )
 
 
-class Recorder:
-    """Values of the steps of one epoch, on the device until they are read."""
-
-    def __init__(self):
-        self.rows = []
-
-    def add(self, n, values):
-        self.rows.append((n, values))
-
-    def means(self):
-        """Mean of each value over the examples, read from the device now."""
-        keys = dict.fromkeys(k for _, values in self.rows for k in values)
-        means = {}
-        for key in keys:
-            pairs = [(n, float(v[key])) for n, v in self.rows if key in v]
-            means[key] = sum(n * v for n, v in pairs) / sum(n for n, _ in pairs)
-        return means
-
-
-def step_seed(seed, step):
+def step_seed(seed: int, step: int) -> int:
     """The seed of everything random in one step: 31 bits."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] >> 1)
 
 
+def _of_progress(name, what):
+    """A property of the Trainer that is kept in its `progress`."""
+
+    def get(trainer):
+        if trainer.progress is None:
+            raise AttributeError(f"There is no {name} before `fit` has begun.")
+        return getattr(trainer.progress, name)
+
+    return property(get, lambda t, value: setattr(t.progress, name, value), doc=what)
+
+
+@library
 class Trainer(HyperParameters):
     """Minibatch training, as the textbook's Trainer (section 3.2).
 
-    max_epochs: passes over the training data; num_gpus: 0 or 1, a GPU is used
-    when asked for and there; gradient_clip_val: bound of the gradient's norm, 0
-    for none; precision: 'float32', or 'auto', which computes training steps in
-    bfloat16 where the hardware has it and this framework is faster with it (the
-    weights, validation and prediction stay in float32); checkpoint: None, or the
-    path of a file that keeps the state of the training, written after every
-    `every` steps and every epoch. Where it exists, `fit` goes on from there, to the
-    same result, bit by bit in float32 on a CPU, as if never interrupted.
+    Parameters
+    ----------
+    max_epochs : passes over the training data.
+    num_gpus : 0, or 1 for a GPU where there is one.
+    gradient_clip_val : largest norm of the gradient; 0 for no bound.
+    precision : 'auto' computes training steps in bfloat16 where the hardware has it
+        and this framework is faster with it; weights, validation and prediction stay
+        in float32. 'float32' computes everything in float32.
+    checkpoint : None, or the path of a file that keeps the state of the training. It
+        is written after every `every` steps and every epoch. Where it exists, `fit`
+        goes on from there, to the same result, bit by bit in float32 on a CPU, as if
+        it had never been interrupted.
+    every : steps between two checkpoints.
 
-    `fit` draws loss and accuracy, keeps `history` (a dict of lists with one entry
-    per epoch) and ends with one line of results; it is silent where the model's
-    `board.display` is False. Fitted again, a model goes on from its weights with a
-    new optimizer. `fit` raises FloatingPointError where the loss is not finite and
-    MemoryError where memory runs out, and warns of a dead network; a
-    KeyboardInterrupt comes between two steps.
+    `fit(model, data)` draws loss and accuracy while it trains and ends with one line
+    of results; where `model.board.display` is False it is silent. Afterwards `history`
+    has a list for each result, with one entry an epoch: train_loss, train_acc,
+    val_loss, val_acc, and seconds, the time in training steps. `print(trainer.plan)`
+    says how it trained. Fitted again, a model goes on from its weights with a new
+    optimizer.
 
-    A framework's subclass defines `gpus_there()`, the number of GPUs;
-    `find_device()`; `prepare_batch(batch)`, tensors on the device;
-    `train_step(batch)` and `val_step(batch)`, which return the recorded values on
-    the device; `device_text()`; `bfloat16_is_faster()` where it may be;
-    `keeps_data()` and `put(arrays)` where data may live on the device;
-    `state_tensors()` and `restore(tensors)`, all that training changes as {name:
-    NumPy array}; `seed_step(seed)` where dropout draws from a generator that is
-    not in there.
+    Raises
+    ------
+    ValueError : in `Trainer(...)` for an impossible setting, in `fit` for empty data.
+    FloatingPointError : in `fit`, where the loss is not finite.
+    MemoryError : in `fit`, where memory runs out.
+    checkpoints.CheckpointError : in `fit`, for a file of another training.
+    KeyboardInterrupt : between two steps, never within one.
+
+    Example
+    -------
+    >>> trainer = d2l.Trainer(max_epochs=10, num_gpus=1)
+    >>> trainer.fit(model, d2l.FashionMNIST(batch_size=128))
+    >>> trainer.history["val_acc"][-1]
     """
 
+    compiles_steps, why_eager = True, ""
+    plan = progress = data = model = optim = None
+    bar = ProgressBar(0, active=False)
+    _ready_for = None  # the optimizer for which `get_ready` was called
+    _values = None  # what the step that runs now has recorded
+
+    epoch = _of_progress("epoch", "Number of the epoch in training, from 0.")
+    train_batch_idx = _of_progress("train_batch_idx", "Training steps so far.")
+    val_batch_idx = _of_progress("val_batch_idx", "Validation batches so far.")
+    train_images = _of_progress("train_images", "Images trained on so far.")
+    history = _of_progress("history", "{result: one value an epoch}.")
+
     def __init__(
-        self, max_epochs, num_gpus=0, gradient_clip_val=0, precision="auto",
-        checkpoint=None, every=100,
-    ):  # fmt: skip
+        self,
+        max_epochs: int,
+        num_gpus: int = 0,
+        gradient_clip_val: float = 0,
+        precision: str = "auto",
+        checkpoint: str | PathLike | None = None,
+        every: int = 100,
+    ) -> None:
         self.save_hyperparameters()
         check_num_gpus(num_gpus, self.gpus_there())
         self.find_device()
@@ -105,100 +144,108 @@ class Trainer(HyperParameters):
             print(f"D2L_UTILS_FAST: 1 epoch instead of {max_epochs}, few batches.")
             self.max_epochs = 1
 
-    def bfloat16_is_faster(self):
-        """Whether this framework trains faster in bfloat16 on this device."""
-        return False
+    # What a framework may leave as it is -------------------------------------------
+
+    def why_not_bfloat16(self):
+        return "this framework trains no faster in bfloat16 here"
+
+    def prepare_steps(self):
+        pass
 
     def seed_step(self, seed):
-        """Seed what dropout draws from."""
+        pass
 
     def keeps_data(self):
-        """Whether the whole data set, in bytes, lives on the device: on a GPU."""
         return False
 
-    def put(self, arrays):
-        """Arrays on the device."""
-        return self.prepare_batch(arrays)
-
-    def in_bfloat16(self):
-        """Whether training steps compute in bfloat16."""
-        own = self.own_loop and is_ours(self.model, *COMPUTES)
-        return own and self.precision == "auto" and self.bfloat16_is_faster()
-
-    def may_compile(self):
-        """Whether nothing that runs in a step was written to see its values."""
-        own = is_ours(self, "fit_epoch", "prepare_batch", "clip_gradients")
-        return own and is_ours(self.model, *SPEAKS)
-
-    # The loop -------------------------------------------------------------------
+    # Getting ready -------------------------------------------------------------------
 
     def prepare_data(self, data):
+        """Take the data that the next training is on."""
         self.data = data
-        self.own_loop = is_ours(self, "fit_epoch")
-        as_stored = self.own_loop and is_ours(self, "prepare_batch")
-        self.stored_bytes = as_stored and gives_stored_bytes(data)
         self.train_dataloader = data.train_dataloader()
         self.val_dataloader = data.val_dataloader()
         self.num_train_batches = len(self.train_dataloader)
         self.num_val_batches = (
             len(self.val_dataloader) if self.val_dataloader is not None else 0
         )
-        self.resident = {}  # {train: (images, labels)} on the device
-        if self.stored_bytes and self.keeps_data():
-            for train in (True, False):
-                self.resident[train] = self.put(data.arrays(train))
         if not self.num_train_batches:
             raise ValueError("There is nothing to train on: the data set is empty.")
 
     def prepare_model(self, model):
+        """Take the model to be trained; a new training begins."""
         model.trainer = self
         model.board.xlim = [0, self.max_epochs]
         self.model = model
+        self.progress = Progress(current_seed())
+        self.plan = make_plan(self, model, self.data)
+        self.resident = {}  # {train: (images, labels)} on the device
+        if self.plan.stored_bytes and self.keeps_data():
+            for train in (True, False):
+                self.resident[train] = self.put(self.data.arrays(train))
 
-    def fit(self, model, data):
-        """Train the model on the data."""
-        self.prepare_data(data)
-        self.prepare_model(model)
-        self.optim = model.configure_optimizers()
-        self.run_epochs()
-
-    def run_epochs(self):
-        """All epochs; the model and the optimizer are ready."""
-        host.keep_memory()
-        self.epoch = self.train_batch_idx = self.val_batch_idx = 0
-        self.history, self.train_seconds, self.train_images = {}, 0.0, 0
-        self.recorder, self.seconds = Recorder(), 0.0  # of this epoch, in training
-        self.val_recorder, self.recorded = Recorder(), None
-        self.seed, self.between_steps = current_seed(), True
-        model, board = self.model, self.model.board
+    def get_ready(self):
+        """What has to be done once between a new optimizer and its first step."""
+        if self._ready_for is self.optim:
+            return
+        model, progress, board = self.model, self.progress, self.model.board
+        self.prepare_steps()
         board.xlabel = board.xlabel or "epoch"
-        if board.display and self.in_bfloat16():
+        if board.display and self.plan.bfloat16:
             print(
                 "Training steps compute in bfloat16, which is faster here; "
                 "Trainer(precision='float32') does not."
             )
         if self.checkpoint and checkpoints.resume(self) and board.display:
             print(self.where())
-        self.losses = failures.LossWatch(
-            getattr(model, "lr", None), getattr(model, "num_classes", None)
+        self.watch = failures.LossWatch(
+            getattr(model, "lr", None),
+            getattr(model, "num_classes", None),
+            progress.train_batch_idx,
         )
-        self.losses.steps, self.looked = self.train_batch_idx, len(self.recorder.rows)
+        self.in_step = False
+        self._ready_for = self.optim
+
+    # The loop ------------------------------------------------------------------------
+
+    def fit(self, model, data) -> None:
+        """Train the model on the data.
+
+        Parameters
+        ----------
+        model : a `Module`; data : a `DataModule`, or whatever has its two loaders.
+        """
+        self.prepare(model, data)
+        self.run_epochs()
+
+    def prepare(self, model, data):
+        """All of `fit` that comes before the first step."""
+        host.keep_memory()
+        self.prepare_data(data)
+        self.prepare_model(model)
+        self.optim = model.configure_optimizers()
+        self.get_ready()
+
+    def run_epochs(self):
+        """All epochs that are left; the rest of `fit`."""
+        progress, board = self.progress, self.model.board
         batch_size = getattr(self.data, "batch_size", 1)
         self.bar = ProgressBar(
             self.max_epochs * self.num_train_batches * batch_size,
-            board.display and self.own_loop,
+            board.display and self.plan.our_loop,
         )
-        self.bar.update(self.train_images, self.epoch)
+        self.bar.update(progress.train_images, progress.epoch)
         try:
-            for epoch in range(self.epoch, self.max_epochs):
-                self.epoch = epoch
+            while progress.epoch < self.max_epochs:
+                before = progress.epoch
+                self.tell_epoch(before)
                 self.fit_epoch()
-                self.end_epoch()
-                self.save_checkpoint(epoch + 1)
+                if progress.epoch == before:  # a fit_epoch of the reader's own
+                    self.end_epoch()
         except KeyboardInterrupt:
-            if self.own_loop and self.between_steps:  # else a step was cut in two
-                self.look_at_losses()
-                self.save_checkpoint(self.epoch)
+            if self.plan.our_loop and not self.in_step:  # else a step was cut in two
+                self.check_losses()
+                self.save_checkpoint()
             if board.display:
                 print(f"Interrupted. {self.where()}")
             raise
@@ -209,143 +256,145 @@ class Trainer(HyperParameters):
                 error, batch_size, self.device_text()
             ) from error
         finally:
+            self.tell_epoch(None)
             self.bar.close()
             board.redraw(final=True)
-        if board.display and self.history:
+        if board.display and progress.history:
             print(self.summary())
 
-    def save_checkpoint(self, epoch):
-        """Write where the training stands, if asked for."""
-        if self.checkpoint:
-            self.epoch = epoch
-            checkpoints.save(self)
-
-    def where(self):
-        """Where the training stands, in words."""
-        steps, n = len(self.recorder.rows), self.num_train_batches
-        text = f"{self.epoch} of {self.max_epochs} epochs are done"
-        if steps:
-            text += f", and {steps} of the {n} steps of the next"
-        if not self.checkpoint:
-            return text + "."
-        if self.epoch < self.max_epochs:
-            return f"{text}; fit goes on from {self.checkpoint}."
-        return f"{text}, in {self.checkpoint}. To train anew, delete it."
+    def fit_epoch(self) -> None:
+        """One pass over the training data and one over the validation data."""
+        self.get_ready()
+        progress = self.progress
+        done = len(progress.train)  # some steps, after a checkpoint
+        start = time.perf_counter() - progress.epoch_seconds
+        for batch in islice(self.batches(train=True), done, None):
+            if self.checkpoint:
+                self.seed_step(step_seed(progress.seed, progress.train_batch_idx))
+            n = len(batch[-1])
+            self._step(self.train_step, batch, n, train=True)
+            self.bar.update(n, progress.epoch)
+            if self.checkpoint and progress.train_batch_idx % self.every == 0:
+                self.check_losses()
+                progress.epoch_seconds = time.perf_counter() - start
+                self.save_checkpoint()
+            elif progress.train_batch_idx % failures.LOOK_EVERY == 0:
+                self.check_losses()
+        progress.train.means()  # waits for the device
+        self.check_losses()
+        progress.epoch_seconds = time.perf_counter() - start
+        if self.num_val_batches:
+            for batch in self.batches(train=False):
+                self._step(self.val_step, batch, len(batch[-1]), train=False)
+        self.end_epoch()
 
     def batches(self, train):
-        """The batches of this epoch: stored bytes where the data offers them."""
-        if self.stored_bytes:
+        """The batches of this epoch: stored bytes where the plan says so."""
+        if self.plan.stored_bytes:
             return self.data.batches(train, self.epoch, self.resident.get(train))
         return iter(self.train_dataloader if train else self.val_dataloader)
 
     def first_batch(self):
         """A training batch, to build and check the model with."""
-        self.epoch = 0
-        return next(iter(self.batches(train=True)))
+        self.tell_epoch(self.epoch)
+        try:
+            return next(iter(self.batches(train=True)))
+        finally:
+            self.tell_epoch(None)
 
-    def fit_epoch(self):
-        """One pass over the training data and one over the validation data."""
-        done = len(self.recorder.rows)  # some, after a checkpoint
-        start = time.perf_counter() - self.seconds
-        for batch in islice(self.batches(train=True), done, None):
-            if self.checkpoint:
-                self.seed_step(step_seed(self.seed, self.train_batch_idx))
-            n = len(batch[-1])
-            self._step(self.train_step, batch, n, self.recorder, True)
-            self.bar.update(n, self.epoch)
-            if self.checkpoint and self.train_batch_idx % self.every == 0:
-                self.look_at_losses()
-                self.seconds = time.perf_counter() - start
-                checkpoints.save(self)
-            elif self.train_batch_idx % failures.LOOK_EVERY == 0:
-                self.look_at_losses()
-        self.recorder.means()  # waits
-        self.look_at_losses()
-        self.seconds = time.perf_counter() - start
-        self.train_seconds += self.seconds
-        if self.num_val_batches:
-            for batch in self.batches(train=False):
-                n = len(batch[-1])
-                self._step(self.val_step, batch, n, self.val_recorder, False)
+    def tell_epoch(self, epoch):
+        """Tell the data's loaders which epoch is in training, None for none.
+
+        So the order of an epoch depends on seed and epoch alone, and not on how often
+        a loader was looked into, or where a training was resumed.
+        """
+        if isinstance(self.data, DataModule):
+            self.data.training_epoch = epoch
 
     def end_epoch(self):
-        """Put the means of an epoch into `history`."""
-        self.look_at_losses()
-        results = {f"train_{k}": v for k, v in self.recorder.means().items()}
-        results |= {f"val_{k}": v for k, v in self.val_recorder.means().items()}
-        if self.own_loop:
-            results["seconds"] = self.seconds
-        for key, value in results.items():
-            self.history.setdefault(key, []).append(value)
-        self.recorder, self.val_recorder = Recorder(), Recorder()
-        self.seconds, self.looked = 0.0, 0
+        """Enter the results of an epoch into the history; the next one begins."""
+        self.check_losses()
+        self.progress.end_epoch()
+        self.save_checkpoint()
 
-    def _step(self, step, batch, n, recorder, train):
+    def save_checkpoint(self):
+        """Write where the training stands, if asked for."""
+        if self.checkpoint:
+            checkpoints.save(self)
+
+    def _step(self, step, batch, n, train):
+        progress = self.progress
         with failures.Uninterrupted():
-            self.between_steps = False
+            self.in_step = True
             values = step(batch)
-            recorder.add(n, values)
+            (progress.train if train else progress.val).add(n, values)
             self._draw(values, train)
             if train:
-                self.train_batch_idx += 1
-                self.train_images += n
+                progress.train_batch_idx += 1
+                progress.train_images += n
             else:
-                self.val_batch_idx += 1
-            self.between_steps = True
+                progress.val_batch_idx += 1
+            self.in_step = False
+
+    # What steps record ---------------------------------------------------------------
+
+    def run_step(self, step, *args):
+        """Run a step of the model; returns its result and the values it recorded."""
+        self._values = {}
+        try:
+            return step(*args), self._values
+        finally:
+            self._values = None
+
+    def take_value(self, key, value, train):
+        """Take a value from `Module.plot`, within `run_step` or a reader's own loop."""
+        if self._values is not None:
+            self._values[key] = value
+            return
+        values = {key: float(to_numpy(value))}
+        records = self.progress.train if train else self.progress.val
+        records.add(1, values)
+        self._draw(values, train)
+        if train and len(records) % failures.LOOK_EVERY == 0:
+            self.check_losses()
 
     def _draw(self, values, train):
-        model = self.model
+        model, progress = self.model, self.progress
         if train:
-            x = self.train_batch_idx / self.num_train_batches
+            x = progress.train_batch_idx / self.num_train_batches
             every_n = self.num_train_batches / model.plot_train_per_epoch
         else:
-            x = self.epoch + 1
+            x = progress.epoch + 1
             every_n = self.num_val_batches / model.plot_valid_per_epoch
         for key in sorted(values, reverse=True):  # loss before acc, everywhere
             label = ("train_" if train else "val_") + key
             model.board.draw(x, values[key], label, every_n=max(1, int(every_n)))
 
-    def look_at_losses(self):
+    def check_losses(self):
         """Stop at a loss that is not finite; warn of a dead network."""
-        rows = self.recorder.rows[self.looked :]
-        self.looked += len(rows)
-        losses = [float(v["loss"]) for _, v in rows if "loss" in v]
-        warning = self.losses.look(losses, self.epoch)
+        losses = self.progress.train.new_losses()
+        warning = self.watch.look(losses, self.progress.epoch)
         if warning:
             warnings.warn(warning, failures.DeadNetworkWarning, stacklevel=2)
 
-    def record(self, key, value, train):
-        """Called by `Module.plot`: by a step, or in a loop of the reader's own."""
-        if self.recorded is not None:
-            self.recorded[key] = value
-            return
-        values = {key: float(to_numpy(value))}
-        (self.recorder if train else self.val_recorder).add(1, values)
-        self._draw(values, train)
-        if train and len(self.recorder.rows) % failures.LOOK_EVERY == 0:
-            self.look_at_losses()
+    # In words ------------------------------------------------------------------------
 
-    def recording(self, step, *args):
-        """Run a step of the model; returns its result and what it recorded."""
-        self.recorded = {}
-        try:
-            return step(*args), self.recorded
-        finally:
-            self.recorded = None
+    def where(self):
+        """Where the training stands, in words."""
+        epoch, steps = self.progress.epoch, len(self.progress.train)
+        text = f"{epoch} of {self.max_epochs} epochs are done"
+        if steps:
+            text += f", and {steps} of the {self.num_train_batches} steps of the next"
+        if not self.checkpoint:
+            return text + "."
+        if epoch < self.max_epochs:
+            return f"{text}; fit goes on from {self.checkpoint}."
+        return f"{text}, in {self.checkpoint}. To train anew, delete it."
 
-    def summary(self):
-        """The results of the last epoch in one line."""
-        last = {k: v[-1] for k, v in self.history.items()}
-        parts = [
-            f"{name} {last[key]:.3f}"
-            for key, name in (
-                ("train_loss", "loss"),
-                ("train_acc", "training accuracy"),
-                ("val_acc", "validation accuracy"),
-            )
-            if key in last
-        ]
-        if self.train_images:
-            rate = self.train_images / self.train_seconds
-            parts.append(f"{rate:,.0f} images/s on {self.device_text()}")
-        return ", ".join(parts)
+    def summary(self) -> str:
+        """The results of the last epoch, and the rate of training, in one line."""
+        text, progress = self.progress.summary(), self.progress
+        if progress.train_seconds:
+            rate = progress.train_images / progress.train_seconds
+            text += f", {rate:,.0f} images/s on {self.device_text()}"
+        return text

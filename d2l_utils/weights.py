@@ -23,8 +23,21 @@ class WeightsError(ValueError):
     """A weights file does not fit, or is none."""
 
 
-def stored_path(name):
-    """Path of a network that travels with the package, such as 'nin28'."""
+def stored_path(name: str) -> Path:
+    """Path of a trained network that travels with the package.
+
+    Parameters
+    ----------
+    name : of the network, such as 'nin28_56'.
+
+    Raises
+    ------
+    WeightsError : for a name that is not there; it lists those that are.
+
+    Example
+    -------
+    >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56"))
+    """
     path = STORED / f"{name}.safetensors"
     if not path.exists():
         there = sorted(p.stem for p in STORED.glob("*.safetensors"))
@@ -128,20 +141,15 @@ def check(tensors, metadata, expected, model):
             )
 
 
-def needs_no_variables(variables):
-    """Raise TypeError where `variables`, which only JAX has, was given."""
-    if variables is not None:
-        raise TypeError("Only in JAX are `variables` apart from the model.")
-
-
 def known_shape(model):
     """(C, H, W) of the images that a model was built for; ValueError if none."""
-    if model._input_shape is None:
+    shape = getattr(model, "_input_shape", None)
+    if shape is None:
         raise ValueError(
             f"This {type(model).__name__} has not seen an image yet, so its weights "
             "are not there to be saved: train it, or call layer_summary first."
         )
-    return model._input_shape
+    return shape
 
 
 def build_for(model, metadata, build):
@@ -151,7 +159,7 @@ def build_for(model, metadata, build):
     another architecture, and is built at another size for `check` to say so.
     Returns the (C, H, W) to trace the model at.
     """
-    c, h, w = model._input_shape or input_shape(metadata)
+    c, h, w = getattr(model, "_input_shape", None) or input_shape(metadata)
     try:
         build((c, h, w))
         return c, h, w

@@ -47,15 +47,6 @@ def test_imports_go_one_way():
         assert not inside & (OWN_PACKAGES.keys() - {folder}), path
 
 
-def test_modules_stay_short():
-    lengths = {
-        str(p.relative_to(ROOT)): len(p.read_text().splitlines())
-        for folder in ("d2l_utils", "book", "study", "bench")
-        for p in (ROOT / folder).rglob("*.py")
-    }
-    assert {n: k for n, k in lengths.items() if k >= 400} == {}
-
-
 def run_python(code, **kwargs):
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, **kwargs

@@ -181,7 +181,7 @@ def test_a_step_cut_in_two_is_not_saved(d2l, nin, few, tmp_path):
     path = tmp_path / "checkpoint"
     with pytest.raises(KeyboardInterrupt):
         fit(d2l, nin["NiN28"](), stopping_after(d2l, 6, twice), 2, checkpoint=path)
-    assert checkpoints.read(path)[1]["train_batch_idx"] == 4
+    assert checkpoints.read(path)[1]["progress"].train_batch_idx == 4
 
 
 def test_divergence_is_explained(d2l, nin, few):

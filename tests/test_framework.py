@@ -4,6 +4,7 @@ import inspect
 import json
 import subprocess
 import sys
+import textwrap
 from platform import libc_ver
 
 import numpy as np
@@ -237,16 +238,16 @@ def test_precision(d2l, nin, few, monkeypatch, capsys):
     exact = trained_losses(d2l, nin, "float32")[1]
     monkeypatch.setattr(host, "cpu_flags", set)
     trainer, without = trained_losses(d2l, nin, "auto")
-    assert not trainer.in_bfloat16()
+    assert not trainer.plan.bfloat16
     np.testing.assert_array_equal(exact, without)
     monkeypatch.setattr(host, "cpu_flags", lambda: {"avx512_bf16"})
     trainer, auto = trained_losses(d2l, nin, "auto")
     np.testing.assert_allclose(exact, auto, rtol=2e-2)
-    assert trainer.in_bfloat16() == (auto != exact).any()
+    assert trainer.plan.bfloat16 == (auto != exact).any()
     model = nin["NiN28"]()
     trainer.fit(model, d2l.FashionMNIST(batch_size=500))
     printed = capsys.readouterr().out.splitlines()
-    assert (printed[0].count("bfloat16") == 1) == trainer.in_bfloat16()
+    assert (printed[0].count("bfloat16") == 1) == trainer.plan.bfloat16
     with pytest.raises(ValueError, match="precision='half'"):
         d2l.Trainer(max_epochs=1, precision="half")
 
@@ -463,3 +464,15 @@ def test_public_docstrings(d2l):
         if inspect.isclass(obj) or inspect.isfunction(obj):
             documented = inspect.getdoc(obj) or name == "init_cnn"  # Flax's, in JAX
             assert documented, name
+
+
+def test_the_example_in_the_docstring(d2l, few, capsys, monkeypatch):
+    """It is run as it stands."""
+    monkeypatch.setenv("D2L_UTILS_FAST", "1")
+    code = textwrap.dedent(d2l.__doc__.split("Example:\n", 1)[1])
+    assert 20 <= len(code.splitlines()) <= 30
+    names = {}
+    exec(compile(code, "example", "exec"), names)
+    assert names["trainer"].train_batch_idx == 2
+    out = capsys.readouterr().out
+    assert "output shape:" in out and "precision" in out and "'acc'" in out

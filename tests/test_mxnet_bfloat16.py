@@ -13,6 +13,10 @@ pytestmark = [pytest.mark.only("mxnet"), pytest.mark.usefixtures("framework")]
 @pytest.fixture
 def block(d2l):
     """A product too small for bfloat16, a large one, and layers of all kinds."""
+    from d2l_utils.mxnet.bfloat16 import NOT_HERE, can_compute
+
+    if not can_compute():
+        pytest.skip(NOT_HERE)
     from mxnet import init, np, npx
     from mxnet.gluon import nn
 
@@ -123,7 +127,19 @@ def test_blocks_that_cannot_be_compiled(d2l, few, monkeypatch, capsys):
     [((), False), (("avx512_bf16",), True), (("avx512_bf16", "amx_bf16"), False)],
 )
 def test_where_it_is_faster(d2l, monkeypatch, flags, faster):
-    monkeypatch.setattr(host, "cpu_flags", lambda: set(flags))
-    from d2l_utils.mxnet.bfloat16 import is_faster
+    from d2l_utils.mxnet import bfloat16
 
-    assert is_faster() is faster
+    monkeypatch.setattr(host, "cpu_flags", lambda: set(flags))
+    monkeypatch.setattr(bfloat16, "can_compute", lambda: True)
+    assert (bfloat16.why_not_faster() == "") is faster
+
+
+def test_where_the_library_has_none(d2l, block, monkeypatch):
+    """Not faster whatever the processor says, and one clear sentence when forced."""
+    from d2l_utils.mxnet import bfloat16
+
+    monkeypatch.setattr(host, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(bfloat16, "can_compute", lambda: False)
+    assert "no bfloat16 convolution" in bfloat16.why_not_faster()
+    with pytest.raises(RuntimeError, match=r"no bfloat16 convolution for this proc"):
+        bfloat16.Graphs(block).use(low=True)

@@ -35,7 +35,7 @@ def message(name, names=("Trainer", "FashionMNIST", "try_gpu", "try_all_gpus")):
         patch.dict(sys.modules, {"d2l_utils.torch.textbook": extra}),
         pytest.raises(AttributeError) as caught,
     ):
-        unknown_names("d2l_utils.torch", names)(name)
+        unknown_names("d2l_utils.torch", names)[0](name)
     return str(caught.value)
 
 

@@ -16,9 +16,9 @@ from importlib import import_module
 
 import numpy as np
 
-from book.notebooks.editions import MODULES
 from book.source import cells
 from d2l_utils import data, sources, weights
+from d2l_utils.frameworks import FRAMEWORKS
 
 LARGEST_LOGIT = 10  # larger ones leave nothing for the loss to say
 NUM_IMAGES = 8
@@ -63,20 +63,17 @@ class OneBatch(data.DataModule):
         return [self.batch] if train else None
 
 
-# The frameworks: how to load, run and differentiate a model in either dtype. Each
-# has the same methods; `learn` returns the loss, the gradients and the weights
-# after a step of the model's optimizer, the last two as {stored name: array}.
+# The frameworks: what a model needs in either dtype, beside the hooks of
+# d2l_utils/<framework>/layers.py. `learn` makes one step of the model's optimizer, and
+# returns the loss, the gradients as {stored name: array}, and what `stored` should be
+# given beside the model to find the weights after it.
 
 
 class PyTorch:
-    def __init__(self, dtype):
+    def __init__(self, dtype, layers):
         import torch
 
-        from d2l_utils.torch.layers import named_tensors, trace
-
-        self.torch, self.dtype = torch, getattr(torch, dtype)
-        self.trace = lambda m: trace(m, (NUM_IMAGES, *m._input_shape))
-        self.tensors = lambda m: named_tensors(m, (1, *m._input_shape))
+        self.torch, self.dtype, self.layers = torch, getattr(torch, dtype), layers
 
     @contextlib.contextmanager
     def context(self):
@@ -92,23 +89,14 @@ class PyTorch:
     def loaded(self, model, load):
         return load(model)
 
-    def outputs(self, model, X):
-        model.eval()
-        with self.torch.no_grad():
-            return [(X := layer(X)).numpy() for layer in model.net]
-
     def learn(self, model, batch):
         model.train()
         loss = model.loss(model(batch[0]), batch[1])
         loss.backward()
-        tensors = self.tensors(model).items()
-        gradients = {k: p.grad.numpy().copy() for k, p in tensors if p.requires_grad}
+        named = self.layers.named_tensors(model, model._input_shape).items()
+        gradients = {k: p.grad.numpy().copy() for k, p in named if p.requires_grad}
         model.configure_optimizers().step()
-        return loss.item(), gradients, self.named(model)
-
-    def named(self, model):
-        tensors = self.tensors(model).items()
-        return {k: p.detach().numpy().copy() for k, p in tensors}
+        return loss.item(), gradients, None
 
     def as_others(self, model, before, after):
         """Running variances after a step as the other frameworks have them.
@@ -116,7 +104,7 @@ class PyTorch:
         PyTorch takes in the sum of squares over n - 1, where n is the number of values
         of a channel in the batch, and the others over n.
         """
-        for row in self.trace(model):
+        for row in self.layers.trace(model, (NUM_IMAGES, *model._input_shape)):
             if row.kind == "bn":
                 n = np.prod(row.input_shape) / row.input_shape[1]
                 name = f"{row.name}.var"
@@ -127,47 +115,35 @@ class PyTorch:
 class MXNet:
     context = staticmethod(contextlib.nullcontext)
 
-    def __init__(self, dtype):
+    def __init__(self, dtype, layers):
         from mxnet import autograd, np
 
-        from d2l_utils.mxnet.layers import named_parameters
-
-        self.np, self.autograd, self.dtype = np, autograd, dtype
-        self.find = lambda m: named_parameters(m, (1, *m._input_shape))
+        self.np, self.autograd, self.dtype, self.layers = np, autograd, dtype, layers
 
     def batch(self, X, y):
         return self.np.array(X, dtype=self.dtype), self.np.array(y, dtype="int32")
 
     def loaded(self, model, load):
         model = load(model)
-        self.parameters = self.find(model)  # this makes a pass in float32
         model.cast(self.dtype)
         return model
-
-    def outputs(self, model, X):
-        with self.autograd.pause():
-            return [(X := layer(X)).asnumpy() for layer in model.net]
 
     def learn(self, model, batch):
         with self.autograd.record():
             loss = model.loss(model(batch[0]), batch[1])
         loss.backward()
-        trained = {k: p for k, p in self.parameters.items() if p.grad_req != "null"}
+        named = self.layers.named_parameters(model, model._input_shape).items()
+        trained = {k: p for k, p in named if p.grad_req != "null"}
         gradients = {k: p.grad().asnumpy() for k, p in trained.items()}
         model.configure_optimizers().step(1)
-        return loss.item(), gradients, self.named(model)
-
-    def named(self, model):
-        return {k: p.data().asnumpy() for k, p in self.parameters.items()}
+        return loss.item(), gradients, None
 
 
 class TensorFlow:
-    def __init__(self, dtype):
+    def __init__(self, dtype, layers):
         import tensorflow as tf
 
-        from d2l_utils.tensorflow.layers import named_variables
-
-        self.tf, self.dtype, self.find = tf, dtype, named_variables
+        self.tf, self.dtype, self.layers = tf, dtype, layers
 
     @contextlib.contextmanager
     def context(self):
@@ -180,50 +156,35 @@ class TensorFlow:
         config.set_dtype_policy(before[1])
 
     def batch(self, X, y):
-        return self.tf.constant(X.transpose(0, 2, 3, 1), self.dtype), self.tf.constant(
-            y
-        )
+        X = self.tf.constant(X.transpose(0, 2, 3, 1), self.dtype)
+        return X, self.tf.constant(y)
 
     def loaded(self, model, load):
         return load(model)
-
-    def outputs(self, model, X):
-        layers = model.net.layers
-        outputs = [(X := layer(X, training=False)).numpy() for layer in layers]
-        return [np.moveaxis(a, -1, 1) for a in outputs]
 
     def learn(self, model, batch):
         variables = model.trainable_variables
         with self.tf.GradientTape() as tape:
             loss = model.loss(model(batch[0], training=True), batch[1])
         gradients = tape.gradient(loss, variables)
-        of = {id(v): g for v, g in zip(variables, gradients)}
-        stored = self.named(model, lambda v: of.get(id(v)))
+        of = {id(v): g.numpy().ravel() for v, g in zip(variables, gradients)}
+        named = self.layers.named_variables(model, model._input_shape).items()
+        stored = {k: of[id(v)][at] for k, (v, at) in named if id(v) in of}
         model.configure_optimizers().apply(gradients, variables)
-        return float(loss), stored, self.named(model)
-
-    def named(self, model, value=lambda variable: variable):
-        c, h, w = model._input_shape
-        found = self.find(model, (1, h, w, c)).items()
-        found = {k: (value(v), at) for k, (v, at) in found}
-        return {
-            k: v.numpy().ravel()[at] for k, (v, at) in found.items() if v is not None
-        }
+        return float(loss), stored, None
 
 
 class JAX:
-    def __init__(self, dtype):
+    def __init__(self, dtype, layers):
         import jax
         import optax
 
-        from d2l_utils.jax.layers import named_variables, to_stored
-        from d2l_utils.jax.variables import make_state, variables_of
+        from d2l_utils.jax.variables import make_state
 
-        self.jax, self.optax, self.dtype = jax, optax, dtype
+        self.jax, self.optax, self.dtype, self.layers = jax, optax, dtype, layers
         options = {"xla_backend_optimization_level": 0}  # compiles in a tenth
         self.jit = partial(jax.jit, compiler_options=options)
-        self.variables_of, self.make_state = variables_of, make_state
-        self.stored = lambda m, v: to_stored(named_variables(m, m._input_shape, v))
+        self.make_state = make_state
 
     @contextlib.contextmanager
     def context(self):
@@ -240,14 +201,6 @@ class JAX:
         variables = self.jax.tree.map(lambda w: w.astype(self.dtype), load(model))
         return model.bind(variables)
 
-    def outputs(self, model, X):
-        def layers(net, X):
-            return [X := layer(X) for layer in net.net.layers]
-
-        module, variables = model.unbind()
-        run = self.jit(lambda v, X: module.apply(v, X, method=layers))
-        return [np.moveaxis(np.asarray(a), -1, 1) for a in run(variables, X)]
-
     def learn(self, model, batch):
         (module, variables), (X, y) = model.unbind(), batch
         module, params = module.clone(training=True), variables["params"]
@@ -262,12 +215,10 @@ class JAX:
         (loss, aux), gradients = run(params)
         changed = {k: v for k, v in aux.items() if k == "batch_stats"}
         updates, _ = optimizer.update(gradients, optimizer.init(params), params)
-        after = self.optax.apply_updates(params, updates)
-        stored = self.stored(model, {"params": gradients})
-        return loss.item(), stored, self.stored(model, {**changed, "params": after})
-
-    def named(self, model):
-        return self.stored(model, self.variables_of(model))
+        after = {**changed, "params": self.optax.apply_updates(params, updates)}
+        shape = model._input_shape
+        stored = self.layers.stored(model, shape, {"params": gradients})
+        return loss.item(), stored, after
 
 
 ADAPTERS = {"pytorch": PyTorch, "mxnet": MXNet, "tensorflow": TensorFlow, "jax": JAX}
@@ -297,8 +248,9 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
     loss, gradients and update.
     """
     section, cls, size = case
-    d2l = import_module(f"d2l_utils.{MODULES[framework]}")
-    side = ADAPTERS[framework](dtype)
+    d2l = import_module(FRAMEWORKS[framework].here)
+    layers = import_module(f"{FRAMEWORKS[framework].here}.layers")
+    side = ADAPTERS[framework](dtype, layers)
     Model = find_model(section, framework, cls, replace)
     X_all, y = images(size)
     public = dtype == "float32" and not forward_only
@@ -312,7 +264,7 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
             outputs = d2l.activations(model, X_all)
             logits = d2l.predict(model, X_all)
         else:
-            outputs = side.outputs(model, side.batch(X_all, y)[0])
+            outputs = layers.outputs(model, X_all.astype(dtype))
             logits = outputs[-1]
         result = {f"activation/{i}": a[:-1] for i, a in enumerate(outputs)}
         result |= {"logits": logits[:-1], "other": logits[-1:]}
@@ -320,13 +272,14 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
             return result
 
         batch = side.batch(X_all[:-1], y)
-        loss, gradients, after = side.learn(model, batch)
+        loss, gradients, variables = side.learn(model, batch)
+        after = layers.stored(model, model._input_shape, variables)
         if public:
             trained = loaded()
             trained.board.display = False
             trainer = d2l.Trainer(max_epochs=1, num_gpus=0, precision="float32")
             trainer.fit(trained, OneBatch(batch))
-            after = side.named(trained)
+            after = layers.stored(trained, trained._input_shape)
         before = weights.read(path)[0]
         if framework == "pytorch":
             side.as_others(model, before, after)
@@ -359,7 +312,7 @@ def carry(framework, folder):
 
     Returns {'logits', 'saved/<name>'}, as `measure` does.
     """
-    d2l = import_module(f"d2l_utils.{MODULES[framework]}")
+    d2l = import_module(FRAMEWORKS[framework].here)
     model = cells.load("nin", framework)["NiN28"]()
     loaded = d2l.load_weights(model, weights.stored_path("nin28_56"))
     model = model.bind(loaded) if framework == "jax" else loaded

@@ -1,5 +1,9 @@
-"""JAX: the layers of a Flax model in order of execution, and their variables."""
+"""JAX: the layers of a Flax model, its outputs and its variables.
 
+The hooks that d2l_utils.inference calls, see there.
+"""
+
+import contextlib
 import dataclasses
 import math
 from functools import partial
@@ -7,12 +11,18 @@ from types import ModuleType
 
 import jax
 import numpy as np
+import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from d2l_utils import summary
+from d2l_utils.jax.batches import to_arrays
+from d2l_utils.jax.variables import make_state, variables_of
+
+CHANNELS_LAST = True
+HOLDS_WEIGHTS = False
 
 KINDS = {nn.Dense: "dense", nn.Conv: "conv", nn.BatchNorm: "bn"}
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
@@ -30,6 +40,20 @@ def shapes_of(model, X_shape):
     """The model's variables as shapes; nothing is computed."""
     net = clone(model, training=False)
     return jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), jnp.zeros(X_shape)))
+
+
+def build(model, X_shape):
+    """Check that the model takes such a batch, and note its shape."""
+    summary.check_size(
+        type(model).__name__,
+        X_shape,
+        lambda shape: [r.output_shape for r in trace(model, shape)],
+        CHANNELS_LAST,
+    )
+    model._input_shape = channels_first(X_shape)[1:]
+
+
+# Looking at layers ----------------------------------------------------------------
 
 
 def channels_first(shape):
@@ -96,6 +120,64 @@ def trace(model, X_shape):
     return rows
 
 
+def num_trained(model, X_shape):
+    params = jax.tree.leaves(shapes_of(model, X_shape).get("params", {}))
+    return sum(p.size for p in params)
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Nothing: what `_compiled` gives is in evaluation mode."""
+    yield
+
+
+def _compiled(model, function):
+    """function(net, variables, ...) compiled, once, for evaluation mode."""
+    model._compiled = model._compiled or {}
+    if function not in model._compiled:
+        net = clone(model, training=False)
+        model._compiled[function] = jax.jit(partial(function, net))
+    return model._compiled[function]
+
+
+def _scores(net, variables, batch):
+    *X, y = to_arrays(batch)
+    state = make_state(net, variables, optax.identity(), jax.random.PRNGKey(0))
+    args = state.params, tuple(X), y, state
+    return {"loss": net.loss(*args)[0], "acc": net.accuracy(*args)}
+
+
+def scores(model, batch):
+    return _compiled(model, _scores)(variables_of(model), tuple(batch))
+
+
+def _logits(net, variables, X):
+    return net.apply(variables, X)
+
+
+def logits(model, X):
+    variables = variables_of(model)
+    return np.asarray(_compiled(model, _logits)(variables, np.moveaxis(X, 1, -1)))
+
+
+def _outputs(net, variables, X):
+    def layers(net, X):
+        return [X := layer(X) for layer in net.net.layers]
+
+    return net.apply(variables, X, method=layers)
+
+
+def outputs(model, X):
+    run, found, shape = _compiled(model, _outputs), [], ()
+    for output in map(np.asarray, run(variables_of(model), np.moveaxis(X, 1, -1))):
+        # shape: of the last output that is an image, (n, h, w, c)
+        flattened = output.ndim == 2 and output.size == math.prod(shape)
+        x = np.moveaxis(output.reshape(shape) if flattened else output, -1, 1)
+        found.append(x.reshape(output.shape) if flattened else x)
+        shape = shape if flattened else output.shape
+    return found
+
+
 def layer_name(layer):
     """A module's class, a function's name, or what a lambda calls first."""
     if isinstance(layer, nn.Module):
@@ -108,6 +190,19 @@ def layer_name(layer):
         called = layer.__code__.co_names
         names = [n for n in called if not isinstance(known.get(n), ModuleType)] or names
     return names[0]
+
+
+# Weights in files -----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def trial(model):
+    before = model._input_shape
+    try:
+        yield model
+    except Exception:
+        model._input_shape = before
+        raise
 
 
 def named_variables(model, shape, variables):
@@ -131,28 +226,35 @@ def named_variables(model, shape, variables):
     return places
 
 
-def stored_shape(shape):
+def _stored_shape(shape):
     """(h, w, in, out) as (out, in, h, w), (in, out) as (out, in)."""
     return shape if len(shape) == 1 else (shape[-1], shape[-2], *shape[:-2])
 
 
-def to_stored(places):
-    """{stored name: NumPy array} of what `named_variables` gives."""
+def stored_shapes(model, shape):
+    c, h, w = shape
+    places = named_variables(model, shape, shapes_of(model, (1, h, w, c)))
+    return {k: _stored_shape(x.shape) for k, (_, x, _) in places.items()}
+
+
+def stored(model, shape, variables=None):
+    variables = variables_of(model) if variables is None else variables
     tensors = {}
-    for name, (_, x, kernel) in places.items():
+    for name, (_, x, kernel) in named_variables(model, shape, variables).items():
         x = tensors[name] = np.asarray(x)
         if kernel:
             y = np.moveaxis(x.reshape(kernel), (-1, -2), (0, 1))
-            tensors[name] = y.reshape(stored_shape(x.shape))
+            tensors[name] = y.reshape(_stored_shape(x.shape))
     return tensors
 
 
-def from_stored(places, tensors, variables=None):
-    """The inverse of `to_stored`; what has no stored name comes from variables."""
-    loaded = flatten_dict(variables or {})
+def set_stored(model, shape, tensors, variables=None):
+    """The variables; what has no stored name comes from `variables`."""
+    loaded, (c, h, w) = flatten_dict(variables or {}), shape
+    places = named_variables(model, shape, shapes_of(model, (1, h, w, c)))
     for name, (where, x, kernel) in places.items():
         y = tensors[name]
         if kernel:
-            y = np.moveaxis(y.reshape(stored_shape(kernel)), (0, 1), (-1, -2))
+            y = np.moveaxis(y.reshape(_stored_shape(kernel)), (0, 1), (-1, -2))
         loaded[where] = jnp.array(y.reshape(x.shape))
     return unflatten_dict(loaded)

@@ -1,50 +1,61 @@
-"""d2l_utils for JAX: what touches arrays. Models are `flax.linen`; layout NHWC.
+"""JAX: base classes of models, the data in arrays, the seed. Layout NHWC."""
 
-The public names are those of the other framework modules; the shared half is in the
-framework-free core. A Flax model holds no weights: they are in its `variables`.
-"""
-
-import math
 from dataclasses import field
 from functools import partial
 
 import jax
-import numpy as np
 import optax
 from flax import linen as nn
 from jax import numpy as jnp
 
-from d2l_utils import base, summary, weights
+from d2l_utils import base
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import FashionMNIST as _FashionMNIST
-from d2l_utils.jax import variables as jax_states
-from d2l_utils.jax.layers import (
-    clone,
-    from_stored,
-    layer_name,
-    named_variables,
-    shapes_of,
-    stored_shape,
-    to_stored,
-    trace,
-)  # fmt: skip
-from d2l_utils.jax.trainer import Trainer, resized
+from d2l_utils.jax.batches import to_images
+from d2l_utils.jax.layers import build, clone, layer_name, shapes_of
+from d2l_utils.jax.variables import restart_keys
 from d2l_utils.modules import ModuleMixin
-from d2l_utils.training import Recorder
+from d2l_utils.ownership import library
 
 init_cnn = nn.initializers.glorot_uniform()
-"""Glorot-uniform weights (Glorot, Bengio 2010); pass it as `kernel_init`."""
+"""Glorot-uniform weights (Glorot and Bengio, 2010); pass it as `kernel_init`."""
 
 
-def set_seed(seed):
-    """Seed weights, dropout and the order of the data."""
+def set_seed(seed: int) -> None:
+    """Seed weights, dropout and the order of the data.
+
+    Parameters
+    ----------
+    seed : a whole number.
+
+    Example
+    -------
+    >>> d2l.set_seed(1)
+    """
     base.remember_seed(seed)
-    jax_states.restart_keys()
+    restart_keys()
 
 
+@library
 class Module(ModuleMixin, HyperParameters, nn.Module):
-    """Base class of models (textbook, section 3.2)."""
+    """Base class of models, which are `flax.linen` modules (textbook, section 3.2).
+
+    Its fields are its hyperparameters; a subclass makes `self.net` in `setup` and
+    defines `loss(params, X, Y, state)`. It may define `forward`, `training_step`,
+    `configure_optimizers` and more. With a field `training: bool = False`, the Trainer
+    makes a copy of the model in which it is True.
+
+    Example
+    -------
+    >>> class Linear(d2l.Module):
+    ...     lr: float = 0.1
+    ...     def setup(self):
+    ...         self.net = nn.Dense(1)
+    ...     def loss(self, params, X, Y, state):
+    ...         y_hat = state.apply_fn({"params": params}, *X)
+    ...         return ((y_hat - Y) ** 2).mean()
+    """
 
     plot_train_per_epoch: int = field(default=2, init=False)
     plot_valid_per_epoch: int = field(default=1, init=False)
@@ -53,7 +64,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
     )
 
     _fitted = None  # the TrainState of this model's training
-    _compiled = None  # see `jax_states.compiled`
+    _compiled = None  # functions of the network, see layers.py
 
     @nn.nowrap
     def __setattr__(self, name, value):
@@ -107,20 +118,34 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
             inputs.append(last)
         inputs = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
         if inputs[0].ndim == 4:
-            jax_states.build(self, inputs[0].shape)
+            build(self, inputs[0].shape)
         init = clone(self, training=False).init
         # It runs once: to optimize it would take longer than it saves.
         plain = {"xla_backend_optimization_level": 0}
         return jax.jit(init, compiler_options=plain)(key, *inputs)
 
 
-def _gives(state, Y_hat):
-    """The state with an apply_fn that gives what is known already."""
+def _with_output(state, Y_hat):
+    """The state with an apply_fn that returns Y_hat: the pass was made already."""
     return state.replace(apply_fn=lambda *args, **kwargs: Y_hat)
 
 
+@library
 class Classifier(Module):
-    """Base class of classifiers (textbook, section 4.3)."""
+    """Base class of classifiers (textbook, section 4.3).
+
+    Its loss is the cross-entropy of logits; it records accuracy, too.
+
+    Example
+    -------
+    >>> class Softmax(d2l.Classifier):
+    ...     lr: float = 0.1
+    ...     num_classes: int = 10
+    ...     def setup(self):
+    ...         self.net = nn.Sequential(
+    ...             [lambda X: X.reshape((len(X), -1)), nn.Dense(self.num_classes)]
+    ...         )
+    """
 
     def loss(self, params, X, Y, state, averaged=True):
         """(cross-entropy, aux) of inputs X, a tuple, and labels Y (n,).
@@ -149,7 +174,7 @@ class Classifier(Module):
         value, grads = loss(params, tuple(X), Y, state)
         self.plot("loss", value[0], train=True)
         if "Y_hat" in value[1]:  # else a second forward pass would be needed
-            known = _gives(state, value[1]["Y_hat"])
+            known = _with_output(state, value[1]["Y_hat"])
             self.plot("acc", self.accuracy(params, tuple(X), Y, known), train=True)
         return value, grads
 
@@ -158,7 +183,7 @@ class Classifier(Module):
         *X, Y = batch
         l, aux = self.loss(params, tuple(X), Y, state)
         self.plot("loss", l, train=False)
-        known = _gives(state, aux["Y_hat"]) if "Y_hat" in aux else state
+        known = _with_output(state, aux["Y_hat"]) if "Y_hat" in aux else state
         self.plot("acc", self.accuracy(params, tuple(X), Y, known), train=False)
 
     def layer_summary(self, X_shape, key=None):
@@ -166,7 +191,7 @@ class Classifier(Module):
 
         `key` is taken as in the textbook, but shapes do not depend on it.
         """
-        jax_states.build(self, X_shape)
+        build(self, X_shape)
 
         def show(net, X):
             for layer in net.net.layers:
@@ -177,95 +202,10 @@ class Classifier(Module):
         jax.eval_shape(partial(net.apply, method=show), shapes_of(self, X_shape), X)
 
 
+@library
 class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
 
     def to_tensors(self, images, labels):
-        X = resized(images, self.resize_matrices())
+        X = to_images(images, self.resize_matrices())
         return X.block_until_ready(), jnp.asarray(labels)  # else many wait in memory
-
-
-def evaluate(model, data):
-    """{'loss', 'acc'}: means over the validation data, in evaluation mode.
-
-    Raises ValueError for a model neither trained nor bound to variables.
-    """
-    variables, values = jax_states.variables_of(model), Recorder()
-    step = jax_states.compiled(model, jax_states.metrics)
-    for X, y in data.val_dataloader():
-        values.add(len(y), step(variables, X, y))
-    return values.means()
-
-
-def predict(model, X):
-    """Logits (n, classes) of NumPy images (n, C, H, W); NumPy out.
-
-    X: uint8, or float in [0, 1]. Raises ValueError for another layout, images
-    too small for the model, or a model neither trained nor bound to variables.
-    """
-    return np.concatenate(jax_states.batchwise(model, X, jax_states.logits))
-
-
-def activations(model, X):
-    """Outputs of every layer of `model.net` for NumPy images (n, C, H, W).
-
-    A list of NumPy arrays, channels first. Raises ValueError as `predict` does.
-    """
-    parts = zip(*jax_states.batchwise(model, X, jax_states.outputs_of_layers))
-    outputs, shape = [], ()  # shape: of the last image-like output, (n, h, w, c)
-    for output in map(np.concatenate, parts):
-        flattened = output.ndim == 2 and output.size == math.prod(shape)
-        x = np.moveaxis(output.reshape(shape) if flattened else output, -1, 1)
-        outputs.append(x.reshape(output.shape) if flattened else x)
-        shape = shape if flattened else output.shape
-    return outputs
-
-
-def resources(model, X_shape):
-    """Parameters, MACs and memory of the model on a batch of shape X_shape.
-
-    Returns `summary.Resources`; see `summary.count` for what is counted.
-    """
-    jax_states.build(model, X_shape)
-    params = jax.tree.leaves(shapes_of(model, X_shape).get("params", {}))
-    rows, slots = trace(model, X_shape), summary.optimizer_slots(model)
-    return summary.count(rows, sum(p.size for p in params), X_shape, slots)
-
-
-def run_facts():
-    """Print versions, processor, device, date and time since the import."""
-    base.print_facts(["jax", "flax", "optax"], Trainer(1, num_gpus=1).device_text())
-
-
-def save_weights(model, path, variables=None):
-    """Save the weights for every framework (format: see `d2l_utils.weights`).
-
-    variables: default those of the model's training, or that it is bound to.
-    Raises ValueError if there are none, or the model was never run.
-    """
-    shape = weights.known_shape(model)
-    variables = jax_states.variables_of(model) if variables is None else variables
-    tensors = to_stored(named_variables(model, shape, variables))
-    about = {"model": type(model).__name__, "num_classes": model.num_classes}
-    weights.write(path, tensors, input_shape=shape, **about)
-
-
-def load_weights(model, path, variables=None):
-    """Load weights that `save_weights` of any framework wrote; returns variables.
-
-    Use them as in model.bind(variables). What the file format has no name for is
-    taken from `variables`. Raises WeightsError where the file does not fit.
-    """
-    tensors, metadata = weights.read(path)
-
-    def nhwc(shape):
-        return (1, *shape[1:], shape[0])
-
-    shape = weights.build_for(
-        model, metadata, lambda s: jax_states.check(model, nhwc(s))
-    )
-    places = named_variables(model, shape, shapes_of(model, nhwc(shape)))
-    expected = {k: stored_shape(x.shape) for k, (_, x, _) in places.items()}
-    weights.check(tensors, metadata, expected, type(model).__name__)
-    model._input_shape = shape
-    return from_stored(places, tensors, variables)

@@ -10,6 +10,7 @@ from jax import numpy as jnp
 
 from d2l_utils.drawing import set_axes, set_figsize, use_svg_display
 from d2l_utils.jax import Classifier, DataModule, HyperParameters, Module, get_key
+from d2l_utils.ownership import library
 
 __all__ = [
     "LeNet", "LinearRegression", "LinearRegressionScratch", "ResNeXtBlock", "Residual",
@@ -26,6 +27,7 @@ nn_Module = nn.Module
 # Data and regression (textbook, 3.3 to 3.5) ----------------------------------------
 
 
+@library
 class SyntheticRegressionData(DataModule):
     """y = X w + b + noise, X standard normal (textbook, section 3.3).
 
@@ -49,6 +51,7 @@ class SyntheticRegressionData(DataModule):
         return self.get_tensorloader((self.X, self.y), train, rows)
 
 
+@library
 class LinearRegressionScratch(Module):
     """Linear regression on plain parameters (textbook, section 3.4)."""
 
@@ -73,6 +76,7 @@ class LinearRegressionScratch(Module):
         return SGD(self.lr)
 
 
+@library
 class SGD(HyperParameters):
     """Minibatch SGD as a gradient transformation (textbook, section 3.4)."""
 
@@ -88,6 +92,7 @@ class SGD(HyperParameters):
         return jax.tree.map(lambda g: -self.lr * g, updates), state
 
 
+@library
 class LinearRegression(Module):
     """Linear regression with one dense layer (textbook, section 3.5)."""
 
@@ -110,6 +115,7 @@ class LinearRegression(Module):
 # Networks (textbook, 4.5, 7.2, 7.6, 8.6) -------------------------------------------
 
 
+@library
 class SoftmaxRegression(Classifier):
     """One dense layer on flattened images (textbook, section 4.5)."""
 
@@ -136,6 +142,7 @@ def corr2d(X, K):
 glorot = nn.initializers.glorot_uniform
 
 
+@library
 class LeNet(Classifier):
     """LeNet-5 (LeCun et al. 1998; textbook, section 7.6)."""
 

@@ -1,34 +1,24 @@
-"""JAX: training steps, and stored images as arrays. Layout NHWC."""
-
-import contextlib
+"""JAX: training steps. Layout NHWC."""
 
 import jax
 from jax import numpy as jnp
 
-from d2l_utils import host
-from d2l_utils.jax import state as states
-from d2l_utils.jax import variables as jax_states
+from d2l_utils import base, failures, host
+from d2l_utils.jax import state
+from d2l_utils.jax.batches import to_arrays
 from d2l_utils.jax.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.jax.fast import faster
 from d2l_utils.jax.layers import clone
-from d2l_utils.jax.variables import get_key
+from d2l_utils.jax.variables import get_key, make_state, variables_of
+from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
 
 
-@jax.jit
-def resized(X, matrices):
-    """Stored bytes (n, h, w) as float32 (n, h', w', 1) in [0, 1]."""
-    X = X.astype(jnp.float32) / 255
-    if matrices is not None:  # GPUs would round to TF32 by default
-        X = jnp.einsum(
-            "hi,nij,wj->nhw", matrices[0], X, matrices[1], precision="highest"
-        )
-    return X[..., None]
-
-
+@library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
+    key = None  # that fresh weights come from
 
     def find_device(self):
         self.gpus = try_all_gpus()[: self.num_gpus]
@@ -40,15 +30,15 @@ class Trainer(_Trainer):
     def fit(self, model, data, key=None):
         """Train the model on the data.
 
-        It starts from a copy of the weights that the model is bound to or was
-        trained to; else, or with a `key`, from fresh ones (default: `get_key()`).
+        Parameters
+        ----------
+        model : a `Module`; data : a `DataModule`, or whatever has its two loaders.
+        key : where fresh weights come from. Without it training starts from a copy of
+            the weights that the model is bound to or was trained to; if there are
+            none, from fresh ones of `get_key()`.
         """
-        self.prepare_data(data)
-        self.prepare_model(model)
-        self.optim = model.configure_optimizers()
-        self.prepare_state(model, get_key() if key is None else key, key is None)
-        self.prepare_steps(model)
-        self.run_epochs()
+        self.key = key
+        super().fit(model, data)
 
     @property
     def state(self):
@@ -59,71 +49,92 @@ class Trainer(_Trainer):
     def state(self, state):
         self.model._fitted = state
 
-    def prepare_state(self, model, key, keep):
-        """The first TrainState; with `keep`, of the weights that there are."""
-        known = keep and (model.scope is not None or model._fitted is not None)
+    def prepare_steps(self):
+        self.prepare_state(self.model)
+        steps = self.train_update, self.val_records
+        if self.plan.compiled:
+            steps = self.compiled(*steps)
+        self._train_step, self._val_step = steps
+
+    def prepare_state(self, model):
+        """The first TrainState, of the weights that there are or of fresh ones."""
+        key = get_key() if self.key is None else self.key
+        known = model.scope is not None or model._fitted is not None
         params_key, dropout_key = jax.random.split(key)
+        inputs = jax.eval_shape(self.inputs, self.prepare_batch(self.first_batch()))
+        variables = model.apply_init(inputs[:-1], params_key)
+        if known and self.key is None:  # copied, since the steps take over the memory
+            variables = jax.tree.map(jnp.copy, variables_of(model))
         # A loop of the reader's own says itself when the model is in training.
-        batch = self.first_batch()
-        self.specs = jax.eval_shape(lambda: batch)
-        inputs = jax.eval_shape(self.inputs, self.prepare_batch(batch))[:-1]
-        variables = model.apply_init(inputs, params_key)
-        if known:  # copied, since the steps take over the memory
-            variables = jax.tree.map(jnp.copy, jax_states.variables_of(model))
-        net = clone(model, False) if self.own_loop else model
-        state = jax_states.make_state(net, variables, self.optim, dropout_key)
+        net = model if not self.plan.our_loop else clone(model, False)
+        state = make_state(net, variables, self.optim, dropout_key)
         self.state = jax.device_put(state, self.device)
 
-    def prepare_steps(self, model):
-        """The steps as functions of a state, compiled where they may be."""
-        trained = clone(model, True)
+    def train_update(self, state, batch):
+        """(state after a step, recorded values), as a function that may be compiled."""
+        key = jax.random.fold_in(state.dropout_rng, state.step)
+        net = clone(self.model, True)
+        now = state.replace(apply_fn=net.apply, dropout_rng=key)
+        (value, grads), recorded = self.run_step(
+            self.model.training_step, state.params, self.inputs(batch), now
+        )
+        if self.gradient_clip_val > 0:
+            grads = self.clip_gradients(self.gradient_clip_val, grads)
+        aux = value[1] if isinstance(value, tuple) else {}
+        stats = aux.get("batch_stats", state.batch_stats)
+        return state.apply_gradients(grads=grads, batch_stats=stats), recorded
 
-        def train_step(state, batch):
-            key = jax.random.fold_in(state.dropout_rng, state.step)
-            now = state.replace(apply_fn=trained.apply, dropout_rng=key)
-            (value, grads), recorded = self.recording(
-                model.training_step, state.params, self.inputs(batch), now
-            )
-            if self.gradient_clip_val > 0:
-                grads = self.clip_gradients(self.gradient_clip_val, grads)
-            aux = value[1] if isinstance(value, tuple) else {}
-            stats = aux.get("batch_stats", state.batch_stats)
-            return state.apply_gradients(grads=grads, batch_stats=stats), recorded
+    def val_records(self, state, batch):
+        """The values that a validation batch records; may be compiled."""
+        args = state.params, self.inputs(batch), state
+        return self.run_step(self.model.validation_step, *args)[1]
 
-        def val_step(state, batch):
-            args = state.params, self.inputs(batch), state
-            return self.recording(model.validation_step, *args)[1]
+    def compiled(self, train, val):
+        """The two steps compiled, where they can be."""
+        batch = self.first_batch()
+        batch = jax.eval_shape(lambda: tuple(batch))
 
-        self._train_step, self._val_step = train_step, val_step
-        if not self.may_compile():
-            return
-        if self.device.platform == "cpu":
-            train_step, val_step = faster(train_step), faster(val_step)
-        steps = jax.jit(train_step, donate_argnums=0), jax.jit(val_step)
-        # What cannot be traced runs as it is, and its errors come from there.
-        with contextlib.suppress(Exception):
+        def traced(change):
+            steps = jax.jit(change(train), donate_argnums=0), jax.jit(change(val))
             for step in steps:
-                step.eval_shape(self.state, self.specs)
-            self._train_step, self._val_step = steps
+                step.eval_shape(self.state, batch)
+            return steps
+
+        not_rewritten = None
+        if self.device.platform == "cpu":
+            try:
+                return traced(faster)
+            except Exception as error:
+                not_rewritten = failures.in_one_line(error)
+        try:
+            steps = traced(lambda step: step)
+        except Exception as error:  # what looks at values cannot be traced
+            why = failures.in_one_line(error)
+            self.plan = self.plan.uncompiled(why)
+            failures.warn_slow(f"JAX could not compile a step: {why}")
+            return train, val
+        if not_rewritten:
+            failures.warn_slow(
+                f"JAX's slow operations stay as they are: {not_rewritten}"
+            )
+        return steps
 
     def keeps_data(self):
         return self.device.platform != "cpu"
 
     def state_tensors(self):
-        return states.tensors_of(self.state)
+        return state.tensors_of(self.state)
 
     def restore(self, tensors):
-        self.state = states.restored(self.state, tensors, self.device)
+        self.state = state.restored(self.state, tensors, self.device)
 
     def prepare_batch(self, batch):
         return jax.device_put(tuple(batch), self.device)
 
     def inputs(self, batch):
-        """Within a compiled step: stored bytes become images (n, h, w, 1)."""
-        X, *others = batch
-        if X.dtype == jnp.uint8:
-            X = resized(X, self.data.resize_matrices())
-        return X, *others
+        """A batch as the model takes it: within a compiled step, from bytes."""
+        stored = self.plan.stored_bytes
+        return to_arrays(batch, self.data.resize_matrices() if stored else None)
 
     def train_step(self, batch):
         batch = self.prepare_batch(batch)
@@ -137,3 +148,13 @@ class Trainer(_Trainer):
         norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(grads)))
         scale = jnp.minimum(1, grad_clip_val / (norm + 1e-6))
         return jax.tree.map(lambda g: g * scale, grads)
+
+
+def run_facts() -> None:
+    """Print versions, processor, device, date, and time since the import.
+
+    Example
+    -------
+    >>> d2l.run_facts()
+    """
+    base.print_facts(["jax", "flax", "optax"], Trainer(1, num_gpus=1).device_text())

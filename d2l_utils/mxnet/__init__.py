@@ -1,8 +1,34 @@
-"""d2l_utils for MXNet 1.9.1 (Gluon, `mxnet.np`): what touches tensors. Layout NCHW.
+"""d2l_utils for MXNet 1.9.1 (Gluon, `mxnet.np`): the textbook's interface.
 
-The public names are those of the other framework modules; the shared half is in
-the framework-free core. MXNet is retired, 1.9.1 is its last release, so that the
-few private names used here do not move.
+Layout NCHW: images are (n, channels, height, width). The public names, `__all__`, are
+the same in all four frameworks.
+
+MXNet is retired; 1.9.1 is its last release.
+
+Example:
+
+    from mxnet import npx
+    from mxnet.gluon import nn
+    from d2l_utils import mxnet as d2l
+
+    npx.set_np()
+
+    class LeNet(d2l.Classifier):
+        def __init__(self, lr=0.1, num_classes=10):
+            super().__init__()
+            self.save_hyperparameters()
+            self.net = nn.Sequential()
+            self.net.add(
+                nn.Conv2D(6, 5, padding=2, activation="sigmoid"), nn.AvgPool2D(2),
+                nn.Conv2D(16, 5, activation="sigmoid"), nn.AvgPool2D(2),
+                nn.Dense(120, activation="sigmoid"), nn.Dense(num_classes),
+            )
+
+    model, data = LeNet(), d2l.FashionMNIST(batch_size=256)
+    model.layer_summary((1, 1, 28, 28))
+    trainer = d2l.Trainer(max_epochs=3, num_gpus=1)
+    trainer.fit(model, data)
+    print(trainer.plan, d2l.evaluate(model, data), sep="\\n")
 """
 
 if "." not in __name__:
@@ -16,12 +42,21 @@ from d2l_utils.base import HyperParameters, Timer, add_to_class
 from d2l_utils.board import ProgressBoard, plot, show_images
 from d2l_utils.data import DataModule
 from d2l_utils.experiments import Experiments
+from d2l_utils.inference import (
+    activations,
+    evaluate,
+    load_weights,
+    predict,
+    resources,
+    save_weights,
+)  # fmt: skip
 from d2l_utils.mxnet.imports import load_mxnet
 from d2l_utils.names import unknown_names
 from d2l_utils.weights import stored_path
 
 try:
     load_mxnet()  # before anything else says `import mxnet`
+
     from d2l_utils.mxnet.device import (
         cpu,
         gpu,
@@ -30,23 +65,15 @@ try:
         reset_peak_memory,
         try_all_gpus,
         try_gpu,
-    )
+    )  # fmt: skip
+    from d2l_utils.mxnet.layers import init_cnn
     from d2l_utils.mxnet.module import (
         Classifier,
         FashionMNIST,
         Module,
-        activations,
-        evaluate,
-        init_cnn,
-        load_weights,
-        predict,
-        resources,
-        run_facts,
-        save_weights,
         set_seed,
-    )
-    from d2l_utils.mxnet.trainer import Trainer
-
+    )  # fmt: skip
+    from d2l_utils.mxnet.trainer import Trainer, run_facts
 except (ImportError, OSError, AttributeError) as error:  # OSError: a C library
     raise base.missing_framework("MXNet", "mxnet", error) from error
 
@@ -58,4 +85,4 @@ __all__ = [
     "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
     "try_all_gpus", "try_gpu",
 ]  # fmt: skip
-__getattr__ = unknown_names(__name__, __all__)
+__getattr__, __dir__ = unknown_names(__name__, __all__)

@@ -7,6 +7,7 @@ weights and what leaves the block. Nothing in MXNet is changed, blocks need not
 know. The casts and their gradients are MXNet's own (`amp_cast`).
 """
 
+import functools
 import json
 
 import mxnet as mx
@@ -16,17 +17,39 @@ from d2l_utils.mxnet.layers import parameters
 
 PRODUCTS = ("Convolution", "FullyConnected")
 FEWEST_WEIGHTS = 1000  # of a product: below, casting costs more than it saves
+NOT_HERE = "MXNet 1.9.1 has no bfloat16 convolution for this processor"
 CACHE = ("_cached_graph", "_cached_op", "_cached_op_args")
 
 
-def is_faster():
-    """Whether products in bfloat16 take less time here than in float32.
+def why_not_faster():
+    """Why products in bfloat16 take no less time here than in float32; '' if they do.
 
-    Not on a processor with AMX: what MXNet 1.9.1 brings does not use its tiles (made
-    to, it overwrites memory that is not its own), and AVX-512's bfloat16 is slow there:
-    NiN at 224 pixels trains at 24 images/s on two cores, in float32 at 35.
+    On a processor with AMX they do not: what MXNet 1.9.1 brings does not use its tiles
+    (made to, it overwrites memory that is not its own), and AVX-512's bfloat16 is slow
+    there: NiN at 224 pixels trains at 24 images/s on two cores, in float32 at 35.
     """
-    return host.cpu_has_bfloat16() and "amx_bf16" not in host.cpu_flags()
+    if not host.cpu_has_bfloat16():
+        return "this processor has no units for bfloat16"
+    if "amx_bf16" in host.cpu_flags():
+        return "MXNet is faster in float32 on this processor, which has AMX"
+    return "" if can_compute() else NOT_HERE
+
+
+@functools.cache
+def can_compute():
+    """Whether MXNet has a bfloat16 convolution for this processor: tried once.
+
+    Without AVX-512 its library has none and raises "could not create a primitive
+    descriptor iterator".
+    """
+    x, w = mx.sym.var("x"), mx.sym.var("w")
+    graph = mx.sym.Convolution(x, w, kernel=(1, 1), num_filter=1, no_bias=True)
+    one = mx.np.ones((1, 1, 1, 1))
+    try:
+        mx.nd.CachedOp(lowered(graph, {"w": FEWEST_WEIGHTS}))(one, one).wait_to_read()
+    except mx.MXNetError:
+        return False
+    return True
 
 
 class Graphs:
@@ -44,9 +67,14 @@ class Graphs:
             self.caches[True].append(((inputs, lowered(graph, sizes)), None, params))
 
     def use(self, low):
-        """Run the blocks in bfloat16 from now on, or in float32."""
+        """Run the blocks in bfloat16 from now on, or in float32.
+
+        Raises RuntimeError where MXNet has no bfloat16 for this processor.
+        """
         if low == self.low:
             return
+        if low and not can_compute():
+            raise RuntimeError(NOT_HERE)
         self.caches[self.low] = [_get(block) for block in self.blocks]
         for block, cache in zip(self.blocks, self.caches[low]):
             for name, value in zip(CACHE, cache):

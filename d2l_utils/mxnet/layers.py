@@ -1,5 +1,10 @@
-"""MXNet: the layers of a model in order of execution, and their parameters."""
+"""MXNet: the layers of a network, its outputs and its weights.
 
+The hooks that d2l_utils.inference calls, see there.
+"""
+
+import contextlib
+import io
 import math
 
 import mxnet as mx
@@ -7,6 +12,10 @@ from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
 
 from d2l_utils import summary
+from d2l_utils.mxnet.batches import to_tensors
+
+CHANNELS_LAST = False
+HOLDS_WEIGHTS = True
 
 KINDS = {
     nn.Dense: "dense",
@@ -26,9 +35,27 @@ def parameters(block):
     return list(gluon.Block.collect_params(block).values())
 
 
-def num_trained(block):
-    """Number of trainable parameters of a block."""
-    return sum(math.prod(p.shape) for p in parameters(block) if p.grad_req != "null")
+def num_trained(model, X_shape=None):
+    return sum(math.prod(p.shape) for p in parameters(model) if p.grad_req != "null")
+
+
+# Making weights -------------------------------------------------------------------
+
+
+def init_cnn(module):
+    """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
+
+    Parameters
+    ----------
+    module : a block, as `net.apply(d2l.init_cnn)` gives them.
+
+    Example
+    -------
+    >>> model.apply_init([X], d2l.init_cnn)
+    """
+    for name, p in module.collect_params(".*(weight|bias)").items():
+        init = mx.init.Zero() if name.endswith("bias") else mx.init.Xavier()
+        p.initialize(init, device_of(module), force_reinit=True)
 
 
 def has_values(parameter):
@@ -41,6 +68,11 @@ def device_of(model):
     return next((p.list_ctx()[0] for p in parameters(model) if has_values(p)), mx.cpu())
 
 
+def _dtype_of(model):
+    """The dtype of the model's parameters."""
+    return next((p.dtype for p in parameters(model)), "float32")
+
+
 def initialize(model):
     """Initialise the parameters that the model's constructor did not."""
     for p in parameters(model):
@@ -50,7 +82,7 @@ def initialize(model):
 
 def undo_for(model):
     """A function that takes back what was built since, ready for another size."""
-    seen, unbuilt = model._input_shape, {}
+    seen, unbuilt = getattr(model, "_input_shape", None), {}
     for p in parameters(model):
         if p._data is None:
             unbuilt[p] = p._shape, p._deferred_init
@@ -64,8 +96,33 @@ def undo_for(model):
     return undo
 
 
+def build(model, X_shape):
+    undo = undo_for(model)
+
+    def attempt(shape):
+        undo()  # the last attempt fixed the sizes of dense layers
+        initialize(model)
+        return [r.output_shape for r in trace(model, shape)]
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints what fails
+            summary.check_size(type(model).__name__, X_shape, attempt, CHANNELS_LAST)
+    except Exception:
+        undo()
+        raise
+    model._input_shape = tuple(X_shape[1:])
+
+
+# Looking at layers ----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    with autograd.pause():
+        yield
+
+
 def trace(model, X_shape):
-    """Rows of `summary.Layer` in the order in which a batch passes them."""
     rows, hooks, compiled, name = [], [], [], summary.Namer()
 
     def row(block, args, output):
@@ -89,13 +146,46 @@ def trace(model, X_shape):
     try:
         model.apply(visit)
         with autograd.pause():  # the engine's errors appear when a result is read
-            model(np.zeros(X_shape, ctx=device_of(model))).wait_to_read()
+            X = np.zeros(X_shape, dtype=_dtype_of(model), ctx=device_of(model))
+            model(X).wait_to_read()
     finally:
         for hook in hooks:
             hook.detach()
         for block in compiled:
             block._active = True
     return rows
+
+
+def scores(model, batch):
+    *X, y = to_tensors(batch, device_of(model))
+    Y_hat = model(*X)
+    row = {"loss": model.loss(Y_hat, y), "acc": model.accuracy(Y_hat, y)}
+    # Read now, or all batches would be made before the first is done.
+    return {k: float(v) for k, v in row.items()}
+
+
+def logits(model, X):
+    with autograd.pause():
+        return model(np.array(X, ctx=device_of(model))).asnumpy()
+
+
+def outputs(model, X):
+    X = np.array(X, dtype=X.dtype, ctx=device_of(model))
+    with autograd.pause():
+        return [(X := layer(X)).asnumpy() for layer in model.net]
+
+
+# Weights in files -----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def trial(model):
+    undo = undo_for(model)
+    try:
+        yield model
+    except Exception:
+        undo()
+        raise
 
 
 def stored_names(block):
@@ -108,7 +198,22 @@ def stored_names(block):
     return {name: p for name, p in found if p is not None}
 
 
-def named_parameters(model, X_shape):
+def named_parameters(model, shape):
     """{stored name: parameter} in order of execution."""
-    rows = trace(model, X_shape)
+    rows = trace(model, (1, *shape))
     return {f"{r.name}.{k}": p for r in rows for k, p in stored_names(r.ref).items()}
+
+
+def stored_shapes(model, shape):
+    return {k: tuple(p.shape) for k, p in named_parameters(model, shape).items()}
+
+
+def stored(model, shape, variables=None):
+    found = named_parameters(model, shape).items()
+    return {k: p.data().asnumpy() for k, p in found}
+
+
+def set_stored(model, shape, tensors, variables=None):
+    for name, parameter in named_parameters(model, shape).items():
+        parameter.set_data(np.array(tensors[name]))
+    return model

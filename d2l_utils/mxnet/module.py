@@ -1,75 +1,60 @@
-"""d2l_utils for MXNet 1.9.1 (Gluon, `mxnet.np`): what touches tensors. Layout NCHW.
+"""MXNet: base classes of models, the data in arrays, the seed. Layout NCHW.
 
-The public names are those of the other framework modules; the shared half is in
-the framework-free core. MXNet is retired, 1.9.1 is its last release, so that the
-few private names used here do not move.
+MXNet is retired, 1.9.1 is its last release, so the few private names of it that are
+used in this package do not move.
 """
 
-import contextlib
-import io
-
 import mxnet as mx
-import numpy as onp  # `np` is MXNet's, as in the notebooks
 from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn
 
-from d2l_utils import base, host, summary, weights
+from d2l_utils import base, host
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import FashionMNIST as _FashionMNIST
-from d2l_utils.data import images_to_float
 from d2l_utils.modules import ClassifierMixin, ModuleMixin
-from d2l_utils.mxnet.device import (
-    cpu,
-)  # fmt: skip
-from d2l_utils.mxnet.layers import (
-    device_of,
-    initialize,
-    named_parameters,
-    num_trained,
-    trace,
-    undo_for,
-)  # fmt: skip
-from d2l_utils.mxnet.trainer import Trainer, resized
-from d2l_utils.training import Recorder
-
-CHANNELS_LAST = False
-PREDICT_BATCH = 256
+from d2l_utils.mxnet.batches import to_images
+from d2l_utils.mxnet.device import cpu
+from d2l_utils.mxnet.layers import build, device_of, initialize
+from d2l_utils.ownership import library
 
 
-def set_seed(seed):
-    """Seed weights, dropout and the order of the data."""
+def set_seed(seed: int) -> None:
+    """Seed weights, dropout and the order of the data.
+
+    Parameters
+    ----------
+    seed : a whole number.
+
+    Example
+    -------
+    >>> d2l.set_seed(1)
+    """
     base.remember_seed(seed)
     mx.random.seed(seed)
 
 
-def init_cnn(module):
-    """Glorot-uniform weights, zero biases (Glorot, Bengio 2010); for `apply`."""
-    for name, p in module.collect_params(".*(weight|bias)").items():
-        init = mx.init.Zero() if name.endswith("bias") else mx.init.Xavier()
-        p.initialize(init, device_of(module), force_reinit=True)
-
-
-def _build(model, X_shape):
-    """Check that the model takes images of this shape, and give it weights."""
-    undo = undo_for(model)
-
-    def attempt(shape):
-        undo()  # the last attempt fixed the sizes of dense layers
-        initialize(model)
-        return [r.output_shape for r in trace(model, shape)]
-
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints what fails
-            summary.check_size(type(model).__name__, X_shape, attempt, CHANNELS_LAST)
-    except Exception:
-        undo()
-        raise
-    model._input_shape = tuple(X_shape[1:])
-
-
+@library
 class Module(ModuleMixin, HyperParameters, nn.Block):
-    """Base class of models (textbook, section 3.2)."""
+    """Base class of models (textbook, section 3.2).
+
+    Parameters
+    ----------
+    plot_train_per_epoch, plot_valid_per_epoch : points of the curves, an epoch.
+
+    A subclass makes `self.net` in its constructor and defines `loss`; it may define
+    `forward`, `training_step`, `configure_optimizers` and more.
+
+    Example
+    -------
+    >>> class Linear(d2l.Module):
+    ...     def __init__(self, lr=0.1):
+    ...         super().__init__()
+    ...         self.save_hyperparameters()
+    ...         self.net = nn.Dense(1)
+    ...     def loss(self, y_hat, y):
+    ...         return ((y_hat - y) ** 2).mean()
+    """
 
     def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
         if not npx.is_np_array():
@@ -106,7 +91,7 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
     def apply_init(self, inputs, init=None):
         """Build deferred layers by a forward pass on `inputs`, then apply `init`."""
         if inputs[0].ndim == 4:
-            _build(self, tuple(inputs[0].shape))
+            build(self, tuple(inputs[0].shape))
         else:
             initialize(self)
             with autograd.pause():
@@ -115,8 +100,21 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
             self.net.apply(init)
 
 
+@library
 class Classifier(ClassifierMixin, Module):
-    """Base class of classifiers (textbook, section 4.3)."""
+    """Base class of classifiers (textbook, section 4.3).
+
+    Its loss is the cross-entropy of logits; it records accuracy, too. Parameters as in
+    `Module`.
+
+    Example
+    -------
+    >>> class Softmax(d2l.Classifier):
+    ...     def __init__(self, lr=0.1, num_classes=10):
+    ...         super().__init__()
+    ...         self.save_hyperparameters()
+    ...         self.net = nn.Dense(num_classes)
+    """
 
     def accuracy(self, Y_hat, Y, averaged=True):
         """Share of correct predictions, or one 0 or 1 per example."""
@@ -132,7 +130,7 @@ class Classifier(ClassifierMixin, Module):
 
     def layer_summary(self, X_shape):
         """Print the output shape of every layer of `net` (textbook, 7.6)."""
-        _build(self, X_shape)
+        build(self, X_shape)
         X = np.zeros(X_shape, ctx=device_of(self))
         with autograd.pause():
             for layer in self.net:
@@ -140,6 +138,7 @@ class Classifier(ClassifierMixin, Module):
                 print(layer.__class__.__name__, "output shape:\t", X.shape)
 
 
+@library
 class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
 
@@ -148,106 +147,5 @@ class FashionMNIST(_FashionMNIST):
         return super().get_dataloader(train)
 
     def to_tensors(self, images, labels):
-        X = resized(images, self.resize, cpu())
+        X = to_images(images, self.resize, cpu())
         return X, np.array(labels, dtype="int32", ctx=cpu())
-
-
-def evaluate(model, data):
-    """{'loss', 'acc'}: means over the validation data, in evaluation mode."""
-    device, values = device_of(model), Recorder()
-    with autograd.pause():
-        for X, y in data.val_dataloader():
-            X, y = X.as_in_ctx(device), y.as_in_ctx(device)
-            Y_hat = model(X)
-            row = {"loss": model.loss(Y_hat, y), "acc": model.accuracy(Y_hat, y)}
-            # Read now, or all batches would be made before the first is done.
-            values.add(len(y), {k: float(v) for k, v in row.items()})
-    return values.means()
-
-
-def _batches(model, X):
-    """NumPy images (n, C, H, W), uint8 or float in [0, 1], as device batches."""
-    summary.check_layout(X.shape, CHANNELS_LAST)
-    _build(model, (1, *X.shape[1:]))
-    X = images_to_float(X)
-    for i in range(0, len(X), PREDICT_BATCH):
-        yield np.array(X[i : i + PREDICT_BATCH], ctx=device_of(model))
-
-
-def predict(model, X):
-    """Logits (n, classes) of NumPy images (n, C, H, W); NumPy out.
-
-    X: uint8, or float in [0, 1]. Raises ValueError for another layout, or images
-    too small for the model.
-    """
-    with autograd.pause():
-        return onp.concatenate([model(x).asnumpy() for x in _batches(model, X)])
-
-
-def activations(model, X):
-    """Outputs of every layer of `model.net` for NumPy images (n, C, H, W).
-
-    A list of NumPy arrays, channels first.
-    """
-    outputs = [[] for _ in model.net]
-    with autograd.pause():
-        for x in _batches(model, X):
-            for layer, collected in zip(model.net, outputs):
-                x = layer(x)
-                collected.append(x.asnumpy())
-    return [onp.concatenate(parts) for parts in outputs]
-
-
-def resources(model, X_shape):
-    """Parameters, MACs and memory of the model on a batch of shape X_shape.
-
-    Returns `summary.Resources`; see `summary.count` for what is counted.
-    """
-    _build(model, X_shape)
-    rows = trace(model, X_shape)
-    slots = summary.optimizer_slots(model)
-    return summary.count(rows, num_trained(model), X_shape, slots)
-
-
-def run_facts():
-    """Print versions, processor, device, date and time since the import."""
-    base.print_facts(["mxnet"], Trainer(1, num_gpus=1).device_text())
-
-
-def save_weights(model, path, variables=None):
-    """Save the weights for every framework (format: see `d2l_utils.weights`).
-
-    `variables` is for JAX only. Raises ValueError if the model was never run.
-    """
-    weights.needs_no_variables(variables)
-    shape = weights.known_shape(model)
-    found = named_parameters(model, (1, *shape))
-    weights.write(
-        path,
-        {k: p.data().asnumpy() for k, p in found.items()},
-        model=type(model).__name__,
-        input_shape=shape,
-        num_classes=model.num_classes,
-    )
-
-
-def load_weights(model, path, variables=None):
-    """Load weights that `save_weights` of any framework wrote; returns the model.
-
-    An unbuilt model is built. Raises WeightsError, with the model unchanged,
-    where the file does not fit.
-    """
-    weights.needs_no_variables(variables)
-    tensors, metadata = weights.read(path)
-    undo = undo_for(model)
-    try:
-        shape = weights.build_for(model, metadata, lambda s: _build(model, (1, *s)))
-        found = named_parameters(model, (1, *shape))
-        expected = {k: tuple(p.shape) for k, p in found.items()}
-        weights.check(tensors, metadata, expected, type(model).__name__)
-    except Exception:
-        undo()
-        raise
-    for name, parameter in found.items():
-        parameter.set_data(np.array(tensors[name]))
-    return model

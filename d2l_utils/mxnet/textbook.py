@@ -5,6 +5,7 @@ from mxnet.gluon import nn
 
 from d2l_utils.drawing import set_axes, set_figsize, use_svg_display
 from d2l_utils.mxnet import Classifier, DataModule, HyperParameters, Module
+from d2l_utils.ownership import library
 
 __all__ = [
     "LeNet", "LinearRegression", "LinearRegressionScratch", "ResNeXtBlock", "Residual",
@@ -22,6 +23,7 @@ nn_Module = nn.Block
 # Data and regression (textbook, 3.3 to 3.5) ----------------------------------------
 
 
+@library
 class SyntheticRegressionData(DataModule):
     """y = X w + b + noise, X standard normal (textbook, section 3.3).
 
@@ -42,6 +44,7 @@ class SyntheticRegressionData(DataModule):
         return self.get_tensorloader((self.X, self.y), train, rows)
 
 
+@library
 class LinearRegressionScratch(Module):
     """Linear regression on plain arrays (textbook, section 3.4)."""
 
@@ -63,6 +66,7 @@ class LinearRegressionScratch(Module):
         return SGD([self.w, self.b], self.lr)
 
 
+@library
 class SGD(HyperParameters):
     """Minibatch SGD on a list of arrays (textbook, section 3.4)."""
 
@@ -75,6 +79,7 @@ class SGD(HyperParameters):
             param -= self.lr * param.grad
 
 
+@library
 class LinearRegression(Module):
     """Linear regression with one dense layer (textbook, section 3.5)."""
 
@@ -96,6 +101,7 @@ class LinearRegression(Module):
 # Networks (textbook, 4.5, 7.2, 7.6, 8.6) -------------------------------------------
 
 
+@library
 class SoftmaxRegression(Classifier):
     """One dense layer on flattened images (textbook, section 4.5)."""
 
@@ -113,6 +119,7 @@ def corr2d(X, K):
     return npx.convolution(X, K, kernel=kernel, num_filter=filters, no_bias=True)[0, 0]
 
 
+@library
 class LeNet(Classifier):
     """LeNet-5 (LeCun et al. 1998; textbook, section 7.6)."""
 

@@ -1,51 +1,20 @@
-"""MXNet: training steps, and stored images as arrays. Layout NCHW."""
+"""MXNet: training steps. Layout NCHW."""
 
 import warnings
-from functools import lru_cache
 
-import numpy as onp
 from mxnet import autograd, gluon, np, npx
 from mxnet import random as mx_random
 
-from d2l_utils import host
-from d2l_utils.data import resize_matrices
-from d2l_utils.mxnet import state as states
-from d2l_utils.mxnet.bfloat16 import Graphs, is_faster
+from d2l_utils import base, failures, host
+from d2l_utils.mxnet import state
+from d2l_utils.mxnet.batches import to_tensors
+from d2l_utils.mxnet.bfloat16 import Graphs, why_not_faster
 from d2l_utils.mxnet.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.mxnet.layers import device_of, initialize, parameters
+from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
 
 STEPS_AHEAD = 8  # batches that wait on the device at most
-
-
-@lru_cache(maxsize=8)
-def _resizers(n, shape_in, shape_out, device):
-    """R_h n times over, as a batched product takes it, and R_w, on the device."""
-    R_h, R_w = (np.array(R, ctx=device) for R in resize_matrices(shape_in, shape_out))
-    return np.broadcast_to(R_h, (n, *R_h.shape)).copy(), R_w
-
-
-def resized(X, size, device):
-    """Stored bytes (n, h, w) as float32 (n, 1, *size) in [0, 1] on the device."""
-    shape = X.shape[1:]
-    X = np.array(X, dtype="uint8", ctx=device).astype("float32") / 255
-    if shape == tuple(size):
-        return np.expand_dims(X, 1)
-    # np.matmul, which broadcasts, would take four times as long; expand_dims copies
-    # in MXNet, so it comes while the images are small.
-    R_h, R_w = _resizers(len(X), shape, tuple(size), device)
-    X = np.expand_dims(npx.batch_dot(R_h, X), 1)
-    return npx.fully_connected(
-        X, R_w, num_hidden=len(R_w), no_bias=True, flatten=False
-    )  # fmt: skip
-
-
-def _on(device, x):
-    """An array of NumPy or MXNet on the device; float64 becomes float32."""
-    if isinstance(x, np.ndarray):
-        return x.as_in_ctx(device)
-    x = onp.asarray(x)
-    return np.array(x, dtype="float32" if x.dtype == "float64" else x.dtype, ctx=device)
 
 
 def _hybridize(model, active):
@@ -55,9 +24,11 @@ def _hybridize(model, active):
         model.hybridize(active, static_alloc=active, static_shape=active)
 
 
+@library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
+    compiles_steps = False  # but the blocks of the network, see `compile`
     graphs = None  # of the model in training
 
     def find_device(self):
@@ -67,15 +38,16 @@ class Trainer(_Trainer):
     def device_text(self):
         return host.cpu_text() if self.device == cpu() else str(self.device)
 
-    def bfloat16_is_faster(self):
-        compiled = self.graphs is None or self.graphs.blocks  # else blocks run as is
-        return bool(compiled) and self.device == cpu() and is_faster()
+    def why_not_bfloat16(self):
+        if self.device != cpu():
+            return "MXNet computes in bfloat16 on processors only"
+        return why_not_faster()
 
     def state_tensors(self):
-        return states.tensors_of(self.model, self.optim)
+        return state.tensors_of(self.model, self.optim)
 
     def restore(self, tensors):
-        states.restore(self.model, self.optim, tensors)
+        state.restore(self.model, self.optim, tensors)
 
     def seed_step(self, seed):
         mx_random.seed(seed)
@@ -83,39 +55,49 @@ class Trainer(_Trainer):
     def prepare_model(self, model):
         super().prepare_model(model)
         *inputs, _ = self.prepare_batch(self.first_batch())
-        model.apply_init([x[:1] for x in inputs])
+        inputs = [x[:1] for x in inputs]
+        model.apply_init(inputs)
         initialize(model)
         if device_of(model) != self.device:
             gluon.Block.collect_params(model).reset_ctx(self.device)
+        self.compile(model, inputs)
+
+    def compile(self, model, inputs):
+        """Let Gluon compile the blocks of the model, as far as they can be.
+
+        The reader's own steps are not compiled: they call the compiled blocks.
+        """
         # A fifth faster for NiN28 on a CPU; a last, shorter batch costs 50 ms.
         _hybridize(model, True)
         try:
             with autograd.pause():
-                model(*(x[:1] for x in inputs))
+                model(*inputs)
                 npx.waitall()
-        except Exception:  # not every block can be traced: then it runs as it is
+        except Exception as error:  # a block that looks at values cannot be traced
             _hybridize(model, False)
+            why = failures.in_one_line(error)
+            self.plan = self.plan.uncompiled(why)
+            failures.warn_slow(f"MXNet could not compile the network: {why}")
         self.graphs = Graphs(model)
+        if self.plan.bfloat16 and not self.graphs.blocks:
+            self.plan = self.plan.in_float32("no block of the network is compiled")
 
-    def fit(self, model, data):
-        """Train the model on the data."""
+    def run_epochs(self):
         try:
-            super().fit(model, data)
+            super().run_epochs()
         finally:
-            _hybridize(model, False)
+            _hybridize(self.model, False)
             self.graphs = None
 
     def prepare_batch(self, batch):
-        X, *rest = batch
-        if isinstance(X, onp.ndarray) and X.dtype == "uint8":  # as it is stored
-            X = resized(X, self.data.resize, self.device)
-        return tuple(_on(self.device, x) for x in (X, *rest))
+        size = self.data.resize if self.plan.stored_bytes else None
+        return to_tensors(batch, self.device, size)
 
     def train_step(self, batch):
         batch = self.prepare_batch(batch)
-        self.graphs.use(low=self.in_bfloat16())
+        self.use_graphs(low=self.plan.bfloat16)
         with autograd.record():
-            l, recorded = self.recording(self.model.training_step, batch)
+            l, recorded = self.run_step(self.model.training_step, batch)
         l.backward()
         if self.gradient_clip_val > 0:
             self.clip_gradients(self.gradient_clip_val, self.model)
@@ -127,9 +109,14 @@ class Trainer(_Trainer):
 
     def val_step(self, batch):
         batch = self.prepare_batch(batch)
-        self.graphs.use(low=False)
+        self.use_graphs(low=False)
         self.wait_at_times(self.val_batch_idx)
-        return self.recording(self.model.validation_step, batch)[1]
+        return self.run_step(self.model.validation_step, batch)[1]
+
+    def use_graphs(self, low):
+        """Compute in bfloat16, or not, where there are compiled graphs for it."""
+        if self.graphs is not None:
+            self.graphs.use(low)
 
     def wait_at_times(self, step):
         """Bound the work that waits in the engine: every step of it holds a batch."""
@@ -143,3 +130,13 @@ class Trainer(_Trainer):
         scale = np.minimum(1.0, grad_clip_val / (norm + 1e-6))  # not read: no wait
         for g in grads:
             g *= scale
+
+
+def run_facts() -> None:
+    """Print versions, processor, device, date, and time since the import.
+
+    Example
+    -------
+    >>> d2l.run_facts()
+    """
+    base.print_facts(["mxnet"], Trainer(1, num_gpus=1).device_text())

@@ -1,4 +1,4 @@
-"""TensorFlow: devices and their memory."""
+"""TensorFlow: its devices and their memory."""
 
 import contextlib
 from functools import cache
@@ -6,11 +6,7 @@ from functools import cache
 import tensorflow as tf
 
 from d2l_utils import host
-
-
-def cpu():
-    """The CPU as a device."""
-    return tf.device("/CPU:0")
+from d2l_utils.devices import Devices
 
 
 @cache
@@ -30,28 +26,6 @@ def grow_memory():
                 tf.config.experimental.set_memory_growth(device, True)
 
 
-def num_gpus():
-    """Number of GPUs that TensorFlow can use."""
-    grow_memory()
-    return len(tf.config.list_physical_devices("GPU"))
-
-
-def gpu(i=0):
-    """GPU number i as a device, whether or not it is there."""
-    grow_memory()
-    return tf.device(f"/GPU:{i}")
-
-
-def try_gpu(i=0):
-    """GPU number i if it is there, else the CPU (textbook, section 6.7)."""
-    return gpu(i) if num_gpus() > i else cpu()
-
-
-def try_all_gpus():
-    """All GPUs, or [cpu()] if there are none."""
-    return [gpu(i) for i in range(num_gpus())] or [cpu()]
-
-
 def _details():
     gpus = tf.config.list_physical_devices("GPU")
     return tf.config.experimental.get_device_details(gpus[0])
@@ -67,18 +41,27 @@ def gpu_has_bfloat16():
     return _details().get("compute_capability", (0, 0)) >= (8, 0)
 
 
-def memory_stats():
-    """{'peak_bytes', 'current_bytes', 'of'}: GPU counters, or process memory."""
-    if num_gpus():
+class _Devices(Devices):
+    def cpu(self):
+        return tf.device("/CPU:0")
+
+    def num_gpus(self):
+        grow_memory()
+        return len(tf.config.list_physical_devices("GPU"))
+
+    def gpu(self, i=0):
+        grow_memory()
+        return tf.device(f"/GPU:{i}")
+
+    def gpu_memory(self):
         info = tf.config.experimental.get_memory_info("GPU:0")
-        peak, current = info["peak"], info["current"]
-        return {"peak_bytes": peak, "current_bytes": current, "of": gpu_name()}
-    return host.process_memory()
+        return info["peak"], info["current"], gpu_name()
 
-
-def reset_peak_memory():
-    """Start the peak of `memory_stats` anew."""
-    if num_gpus():
+    def reset_gpu_peak(self):
         tf.config.experimental.reset_memory_stats("GPU:0")
-    else:
-        host.reset_process_peak()
+
+
+_devices = _Devices()
+cpu, gpu, num_gpus = _devices.cpu, _devices.gpu, _devices.num_gpus
+try_gpu, try_all_gpus = _devices.try_gpu, _devices.try_all_gpus
+memory_stats, reset_peak_memory = _devices.memory_stats, _devices.reset_peak_memory

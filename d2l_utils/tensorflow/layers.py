@@ -1,4 +1,7 @@
-"""TensorFlow: the layers of a model in order of execution, and their variables."""
+"""TensorFlow: the layers of a network, its outputs and its weights.
+
+The hooks that d2l_utils.inference calls, see there.
+"""
 
 import contextlib
 import functools
@@ -8,6 +11,10 @@ import tensorflow as tf
 from tensorflow.keras import layers as nn
 
 from d2l_utils import summary
+from d2l_utils.tensorflow.batches import to_tensors
+
+CHANNELS_LAST = True
+HOLDS_WEIGHTS = True
 
 KINDS = {
     nn.Dense: "dense",
@@ -23,6 +30,42 @@ STORED_NAMES = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "
 STORED_NAMES |= {"moving_mean": "mean", "moving_variance": "var"}
 
 
+# Making weights -------------------------------------------------------------------
+
+
+def init_cnn(module):
+    """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
+
+    Parameters
+    ----------
+    module : a layer that has its weights, as `apply_init` gives them.
+
+    Example
+    -------
+    >>> model.apply_init([X], d2l.init_cnn)
+    """
+    if isinstance(module, nn.Dense | nn.Conv2D) and module.built:
+        glorot = tf.keras.initializers.GlorotUniform()
+        module.kernel.assign(glorot(module.kernel.shape))
+        if module.use_bias:
+            module.bias.assign(tf.zeros_like(module.bias))
+
+
+def build(model, X_shape):
+    summary.check_size(
+        type(model).__name__,
+        X_shape,
+        lambda shape: [r.output_shape for r in trace(model, shape)],
+        CHANNELS_LAST,
+    )
+    if not model.built:
+        model(tf.zeros((1, *X_shape[1:])), training=False)
+    model._input_shape = channels_first(X_shape)[1:]
+
+
+# Looking at layers ----------------------------------------------------------------
+
+
 def channels_first(shape):
     """(n, *size, c) as (n, c, *size)."""
     n, *size, c = shape
@@ -32,6 +75,12 @@ def channels_first(shape):
 def num_elements(variables):
     """Number of elements of all variables together."""
     return sum(int(np.prod(v.shape)) for v in variables)
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Nothing: calls that do not say otherwise are in evaluation mode."""
+    yield
 
 
 def trace(model, X_shape):
@@ -79,13 +128,51 @@ def trace(model, X_shape):
     return rows
 
 
-def named_variables(model, X_shape):
+def num_trained(model, X_shape=None):
+    return num_elements(model.trainable_weights)
+
+
+def scores(model, batch):
+    *X, y = to_tensors(batch)
+    Y_hat = model(*X, training=False)
+    return {"loss": model.loss(Y_hat, y), "acc": model.accuracy(Y_hat, y)}
+
+
+def logits(model, X):
+    return model(np.moveaxis(X, 1, -1), training=False).numpy()
+
+
+def outputs(model, X):
+    X, found = tf.convert_to_tensor(np.moveaxis(X, 1, -1)), []
+    for layer in model.net.layers:
+        before, X = X, layer(X, training=False)
+        array = X.numpy()
+        if isinstance(layer, nn.Flatten):  # in the order of channels first
+            array = np.moveaxis(before.numpy(), -1, 1).reshape(array.shape)
+        found.append(np.moveaxis(array, -1, 1))
+    return found
+
+
+# Weights in files -----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def trial(model):
+    net = model
+    if not model.built:  # Keras cannot take a build back: it is tried on another model
+        with contextlib.suppress(TypeError):  # arguments that it did not save
+            net = type(model)(**model.hparams)
+    yield net
+
+
+def named_variables(model, shape):
     """{stored name: (variable, places)} in order of execution.
 
     places has the stored shape, and says which element of the variable goes where.
     """
     found = {}
-    for row in trace(model, X_shape):
+    c, h, w = shape
+    for row in trace(model, (1, h, w, c)):
         layer, inside = row.ref
         for attr, name in STORED_NAMES.items():
             variable = getattr(layer, attr, None)
@@ -100,3 +187,21 @@ def named_variables(model, X_shape):
                     places = places.reshape(len(places), -1)
             found.setdefault(f"{row.name}.{name}", (variable, places))
     return found
+
+
+def stored_shapes(model, shape):
+    found = named_variables(model, shape).items()
+    return {k: places.shape for k, (_, places) in found}
+
+
+def stored(model, shape, variables=None):
+    found = named_variables(model, shape).items()
+    return {k: v.numpy().ravel()[places] for k, (v, places) in found}
+
+
+def set_stored(model, shape, tensors, variables=None):
+    for name, (variable, places) in named_variables(model, shape).items():
+        value = np.empty(places.size, np.float32)
+        value[places] = tensors[name]
+        variable.assign(value.reshape(variable.shape))
+    return model

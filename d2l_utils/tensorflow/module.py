@@ -1,74 +1,59 @@
-"""d2l_utils for TensorFlow (Keras 3): what touches tensors. Layout NHWC.
+"""TensorFlow (Keras 3): base classes of models, the data in tensors, the seed. NHWC."""
 
-The public names are those of the other framework modules; the shared half is in
-the framework-free core.
-"""
-
-import contextlib
-
-import numpy as np
 import tensorflow as tf
-from tensorflow.keras import layers as nn
 
-from d2l_utils import base, summary, weights
+from d2l_utils import base
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import DataModule as _DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
-from d2l_utils.data import images_to_float
 from d2l_utils.modules import ClassifierMixin, ModuleMixin
-from d2l_utils.tensorflow.device import (
-    grow_memory,
-)  # fmt: skip
-from d2l_utils.tensorflow.layers import (
-    channels_first,
-    named_variables,
-    num_elements,
-    trace,
-)
-from d2l_utils.tensorflow.trainer import Trainer, resized
-from d2l_utils.training import Recorder
-
-CHANNELS_LAST = True
-PREDICT_BATCH = 256
+from d2l_utils.ownership import library
+from d2l_utils.tensorflow.batches import to_images
+from d2l_utils.tensorflow.device import grow_memory
+from d2l_utils.tensorflow.layers import build
 
 
-def set_seed(seed):
+def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
     Keras draws from Python's and NumPy's global generators, so these are seeded.
+
+    Parameters
+    ----------
+    seed : a whole number.
+
+    Example
+    -------
+    >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
     tf.keras.utils.set_random_seed(int(seed))
 
 
-def init_cnn(module):
-    """Glorot-uniform weights, zero biases (Glorot, Bengio 2010), for a built layer."""
-    if isinstance(module, nn.Dense | nn.Conv2D) and module.built:
-        glorot = tf.keras.initializers.GlorotUniform()
-        module.kernel.assign(glorot(module.kernel.shape))
-        if module.use_bias:
-            module.bias.assign(tf.zeros_like(module.bias))
-
-
-def _build(model, X_shape):
-    """Check that the model takes images of this shape, and give it weights."""
-    summary.check_size(
-        type(model).__name__,
-        X_shape,
-        lambda shape: [r.output_shape for r in trace(model, shape)],
-        CHANNELS_LAST,
-    )
-    if not model.built:
-        model(tf.zeros((1, *X_shape[1:])), training=False)
-    model._input_shape = channels_first(X_shape)[1:]
-
-
+@library
 class Module(ModuleMixin, HyperParameters, tf.keras.Model):
     """Base class of models (textbook, section 3.2).
 
+    Parameters
+    ----------
+    plot_train_per_epoch, plot_valid_per_epoch : points of the curves, an epoch.
+
+    A subclass makes `self.net` in its constructor and defines `loss`; it may define
+    `call`, `training_step`, `configure_optimizers` and more.
+
     `training` is the mode of calls that do not name one; None, and they are in
     evaluation mode. The Trainer sets it, and Keras passes it on to all layers.
+
+    Example
+    -------
+    >>> class Linear(d2l.Module):
+    ...     def __init__(self, lr=0.1):
+    ...         super().__init__()
+    ...         self.save_hyperparameters()
+    ...         self.net = tf.keras.layers.Dense(1)
+    ...     def loss(self, y_hat, y):
+    ...         return tf.reduce_mean((y_hat - y) ** 2)
     """
 
     training = None
@@ -105,7 +90,7 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
     def apply_init(self, inputs, init=None):
         """Build the layers for `inputs`, then apply `init` to each of them."""
         if len(inputs[0].shape) == 4:
-            _build(self, tuple(inputs[0].shape))
+            build(self, tuple(inputs[0].shape))
         else:
             self(*inputs, training=False)
         if init is not None:
@@ -113,8 +98,23 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
                 init(layer)
 
 
+@library
 class Classifier(ClassifierMixin, Module):
-    """Base class of classifiers (textbook, section 4.3)."""
+    """Base class of classifiers (textbook, section 4.3).
+
+    Its loss is the cross-entropy of logits; it records accuracy, too. Parameters as in
+    `Module`.
+
+    Example
+    -------
+    >>> class Softmax(d2l.Classifier):
+    ...     def __init__(self, lr=0.1, num_classes=10):
+    ...         super().__init__()
+    ...         self.save_hyperparameters()
+    ...         self.net = tf.keras.Sequential(
+    ...             [tf.keras.layers.Flatten(), tf.keras.layers.Dense(num_classes)]
+    ...         )
+    """
 
     def accuracy(self, Y_hat, Y, averaged=True):
         """Share of correct predictions, or one 0 or 1 per example."""
@@ -134,13 +134,14 @@ class Classifier(ClassifierMixin, Module):
 
     def layer_summary(self, X_shape):
         """Print the output shape of every layer of `net` (textbook, 7.6)."""
-        _build(self, X_shape)
+        build(self, X_shape)
         X = tf.zeros(X_shape)
         for layer in self.net.layers:
             X = layer(X, training=False)
             print(layer.__class__.__name__, "output shape:\t", X.shape)
 
 
+@library
 class DataModule(_DataModule):
     __doc__ = _DataModule.__doc__
 
@@ -148,116 +149,11 @@ class DataModule(_DataModule):
         return tf.gather(tensor, indices)
 
 
+@library
 class FashionMNIST(_FashionMNIST, DataModule):
     __doc__ = _FashionMNIST.__doc__
 
     def to_tensors(self, images, labels):
         grow_memory()
-        X = resized(images, self.resize_matrices())
+        X = to_images(images, self.resize_matrices())
         return X, tf.convert_to_tensor(labels)
-
-
-def evaluate(model, data):
-    """{'loss', 'acc'}: means over the validation data, in evaluation mode."""
-    values = Recorder()
-    for X, y in data.val_dataloader():
-        Y_hat = model(X, training=False)
-        row = {"loss": model.loss(Y_hat, y), "acc": model.accuracy(Y_hat, y)}
-        values.add(len(y), row)
-    return values.means()
-
-
-def _batches(model, X):
-    """NumPy images (n, C, H, W), uint8 or float in [0, 1], as NHWC batches."""
-    summary.check_layout(X.shape, channels_last=False)
-    X = np.moveaxis(images_to_float(X), 1, -1)
-    _build(model, (1, *X.shape[1:]))
-    for i in range(0, len(X), PREDICT_BATCH):
-        yield tf.convert_to_tensor(X[i : i + PREDICT_BATCH])
-
-
-def predict(model, X):
-    """Logits (n, classes) of NumPy images (n, C, H, W); NumPy out.
-
-    X: uint8, or float in [0, 1]. Raises ValueError for another layout, or images
-    too small for the model.
-    """
-    return np.concatenate([model(x, training=False) for x in _batches(model, X)])
-
-
-def activations(model, X):
-    """Outputs of every layer of `model.net` for NumPy images (n, C, H, W).
-
-    A list of NumPy arrays, channels first.
-    """
-    outputs = [[] for _ in model.net.layers]
-    for x in _batches(model, X):
-        for layer, collected in zip(model.net.layers, outputs):
-            before, x = x, layer(x, training=False)
-            array = x.numpy()
-            if isinstance(layer, nn.Flatten):  # in the order of channels first
-                array = np.moveaxis(before.numpy(), -1, 1).reshape(array.shape)
-            collected.append(np.moveaxis(array, -1, 1))
-    return [np.concatenate(parts) for parts in outputs]
-
-
-def resources(model, X_shape):
-    """Parameters, MACs and memory of the model on a batch of shape X_shape.
-
-    Returns `summary.Resources`; see `summary.count` for what is counted.
-    """
-    _build(model, X_shape)
-    rows, params = trace(model, X_shape), num_elements(model.trainable_weights)
-    return summary.count(rows, params, X_shape, summary.optimizer_slots(model))
-
-
-def run_facts():
-    """Print versions, processor, device, date and time since the import."""
-    base.print_facts(
-        [*base.installed("tensorflow", "tensorflow-cpu"), "keras"],
-        Trainer(1, num_gpus=1).device_text(),
-    )
-
-
-def save_weights(model, path, variables=None):
-    """Save the weights for every framework (format: see `d2l_utils.weights`).
-
-    `variables` is for JAX only. Raises ValueError if the model was never run.
-    """
-    weights.needs_no_variables(variables)
-    shape = weights.known_shape(model)
-    c, h, w = shape
-    found = named_variables(model, (1, h, w, c))
-    weights.write(
-        path,
-        {k: v.numpy().ravel()[places] for k, (v, places) in found.items()},
-        model=type(model).__name__,
-        input_shape=shape,
-        num_classes=model.num_classes,
-    )
-
-
-def load_weights(model, path, variables=None):
-    """Load weights that `save_weights` of any framework wrote; returns the model.
-
-    An unbuilt model is built. Raises WeightsError, with the model unchanged,
-    where the file does not fit.
-    """
-    weights.needs_no_variables(variables)
-    tensors, metadata = weights.read(path)
-    models = [model]
-    if not model.built:  # a file that does not fit must not build the model
-        with contextlib.suppress(TypeError):  # arguments that it did not save
-            models = [type(model)(**model.hparams), model]
-    for net in models:
-        c, h, w = weights.build_for(
-            net, metadata, lambda s, net=net: _build(net, (1, s[1], s[2], s[0]))
-        )
-        found = named_variables(net, (1, h, w, c))
-        expected = {k: places.shape for k, (_, places) in found.items()}
-        weights.check(tensors, metadata, expected, type(model).__name__)
-    for name, (variable, places) in found.items():
-        value = np.empty(places.size, np.float32)
-        value[places] = tensors[name]
-        variable.assign(value.reshape(variable.shape))
-    return model

@@ -4,6 +4,7 @@ import tensorflow as tf
 from tensorflow.keras import layers as nn
 
 from d2l_utils.drawing import set_axes, set_figsize, use_svg_display
+from d2l_utils.ownership import library
 from d2l_utils.tensorflow import Classifier, DataModule, HyperParameters, Module
 
 __all__ = [
@@ -22,6 +23,7 @@ nn_Module = tf.keras.Model
 # Data and regression (textbook, 3.3 to 3.5) ----------------------------------------
 
 
+@library
 class SyntheticRegressionData(DataModule):
     """y = X w + b + noise, X standard normal (textbook, section 3.3).
 
@@ -43,6 +45,7 @@ class SyntheticRegressionData(DataModule):
         return self.get_tensorloader((self.X, self.y), train, rows)
 
 
+@library
 class LinearRegressionScratch(Module):
     """Linear regression on plain variables (textbook, section 3.4)."""
 
@@ -63,6 +66,7 @@ class LinearRegressionScratch(Module):
         return SGD(self.lr)
 
 
+@library
 class SGD(HyperParameters):
     """Minibatch SGD on pairs of gradient and variable (textbook, section 3.4)."""
 
@@ -74,6 +78,7 @@ class SGD(HyperParameters):
             param.assign_sub(self.lr * grad)
 
 
+@library
 class LinearRegression(Module):
     """Linear regression with one dense layer (textbook, section 3.5)."""
 
@@ -95,6 +100,7 @@ class LinearRegression(Module):
 # Networks (textbook, 4.5, 7.2, 7.6, 8.6) -------------------------------------------
 
 
+@library
 class SoftmaxRegression(Classifier):
     """One dense layer on flattened images (textbook, section 4.5)."""
 
@@ -114,6 +120,7 @@ def corr2d(X, K):
     return tf.Variable(Y[0, ..., 0])
 
 
+@library
 class LeNet(Classifier):
     """LeNet-5 (LeCun et al. 1998; textbook, section 7.6)."""
 

@@ -1,22 +1,20 @@
-"""TensorFlow: training steps, and stored images as tensors. Layout NHWC."""
+"""TensorFlow: training steps. Layout NHWC."""
 
 import contextlib
 
 import tensorflow as tf
 
-from d2l_utils import host
-from d2l_utils.tensorflow import state as states
-from d2l_utils.tensorflow.device import gpu_has_bfloat16, gpu_name, num_gpus, try_gpu
+from d2l_utils import base, failures, host
+from d2l_utils.ownership import library
+from d2l_utils.tensorflow import state
+from d2l_utils.tensorflow.batches import to_tensors
+from d2l_utils.tensorflow.device import (
+    gpu_has_bfloat16,
+    gpu_name,
+    num_gpus,
+    try_gpu,
+)
 from d2l_utils.training import Trainer as _Trainer
-
-
-def resized(X, matrices):
-    """Stored bytes (n, h, w) as float32 (n, h', w', 1) in [0, 1]."""
-    X = tf.cast(X, tf.float32) / 255
-    if matrices is not None:
-        R_h, R_w = matrices
-        X = R_h @ X @ R_w.T
-    return X[..., None]
 
 
 @contextlib.contextmanager
@@ -43,6 +41,7 @@ def _mode(model, training):
         model.training = before
 
 
+@library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
@@ -62,16 +61,16 @@ class Trainer(_Trainer):
         threads = tf.config.threading.get_intra_op_parallelism_threads()
         return host.cpu_text(threads or None)  # 0 stands for all
 
-    def bfloat16_is_faster(self):
-        if "GPU" not in tf.zeros(()).device:
-            return host.cpu_has_bfloat16()
-        return gpu_has_bfloat16()
+    def why_not_bfloat16(self):
+        on_gpu = "GPU" in tf.zeros(()).device
+        there = gpu_has_bfloat16() if on_gpu else host.cpu_has_bfloat16()
+        return "" if there else f"{self.device_text()} has no units for bfloat16"
 
     def state_tensors(self):
-        return states.tensors_of(self.model, self.optim)
+        return state.tensors_of(self.model, self.optim)
 
     def restore(self, tensors):
-        states.restore(self.model, self.optim, tensors)
+        state.restore(self.model, self.optim, tensors)
 
     def prepare_model(self, model):
         super().prepare_model(model)
@@ -81,16 +80,19 @@ class Trainer(_Trainer):
         *inputs, _ = self.prepare_batch(batch)
         model.apply_init([x[:1] for x in inputs])
 
-    def run_epochs(self):
+    def prepare_steps(self):
         self.train_step, self.val_step = self.update, self.validate
         if hasattr(self.optim, "build"):  # no variables are made inside a graph
             self.optim.build(self.model.trainable_variables)
-        if self.may_compile():
-            # What cannot be traced runs as it is, and its errors come from there.
-            with contextlib.suppress(Exception):
+        if self.plan.compiled:
+            try:
                 steps = self.compiled(self.update), self.compiled(self.validate)
+            except Exception as error:  # what looks at values cannot be traced
+                why = failures.in_one_line(error)
+                self.plan = self.plan.uncompiled(why)
+                failures.warn_slow(f"TensorFlow could not compile a step: {why}")
+            else:
                 self.train_step, self.val_step = steps
-        super().run_epochs()
 
     def compiled(self, step):
         """A step as a graph, traced here and now."""
@@ -99,22 +101,20 @@ class Trainer(_Trainer):
         return step
 
     def prepare_batch(self, batch):
-        *inputs, y = batch
-        if self.stored_bytes:
-            inputs = [resized(inputs[0], self.data.resize_matrices())]
-        return (*inputs, y)
+        stored = self.plan.stored_bytes
+        return to_tensors(batch, self.data.resize_matrices() if stored else None)
 
     def update(self, batch):
         """One update, compiled as `train_step`; returns the recorded values."""
         variables = self.model.trainable_variables
         batch = self.prepare_batch(batch)
-        policy = "mixed_bfloat16" if self.in_bfloat16() else "float32"
+        policy = "mixed_bfloat16" if self.plan.bfloat16 else "float32"
         with (
             _mode(self.model, training=True),
             _policy(self.model, policy),
             tf.GradientTape() as tape,
         ):
-            l, recorded = self.recording(self.model.training_step, batch)
+            l, recorded = self.run_step(self.model.training_step, batch)
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:
             grads = self.clip_gradients(self.gradient_clip_val, grads)
@@ -125,7 +125,18 @@ class Trainer(_Trainer):
         """One validation batch, compiled as `val_step`."""
         batch = self.prepare_batch(batch)
         with _mode(self.model, training=False):
-            return self.recording(self.model.validation_step, batch)[1]
+            return self.run_step(self.model.validation_step, batch)[1]
 
     def clip_gradients(self, grad_clip_val, grads):
         return tf.clip_by_global_norm(grads, grad_clip_val)[0]
+
+
+def run_facts() -> None:
+    """Print versions, processor, device, date, and time since the import.
+
+    Example
+    -------
+    >>> d2l.run_facts()
+    """
+    packages = [*base.installed("tensorflow", "tensorflow-cpu"), "keras"]
+    base.print_facts(packages, Trainer(1, num_gpus=1).device_text())

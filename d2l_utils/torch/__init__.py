@@ -1,7 +1,30 @@
-"""d2l_utils for PyTorch: what touches tensors. Layout NCHW.
+"""d2l_utils for PyTorch: the textbook's interface, and what is new.
 
-The public names are those of the other framework modules; the shared half is in
-the framework-free core.
+Layout NCHW: images are (n, channels, height, width). The public names, `__all__`, are
+the same in all four frameworks.
+
+Example:
+
+    import torch
+    from torch import nn
+    from d2l_utils import torch as d2l
+
+    class LeNet(d2l.Classifier):
+        def __init__(self, lr=0.1, num_classes=10):
+            super().__init__()
+            self.save_hyperparameters()
+            self.net = nn.Sequential(
+                nn.LazyConv2d(6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2),
+                nn.LazyConv2d(16, 5), nn.Sigmoid(), nn.AvgPool2d(2),
+                nn.Flatten(), nn.LazyLinear(120), nn.Sigmoid(),
+                nn.LazyLinear(num_classes),
+            )
+
+    model, data = LeNet(), d2l.FashionMNIST(batch_size=256)
+    model.layer_summary((1, 1, 28, 28))
+    trainer = d2l.Trainer(max_epochs=3, num_gpus=1)
+    trainer.fit(model, data)
+    print(trainer.plan, d2l.evaluate(model, data), sep="\\n")
 """
 
 if "." not in __name__:
@@ -15,6 +38,14 @@ from d2l_utils.base import HyperParameters, Timer, add_to_class
 from d2l_utils.board import ProgressBoard, plot, show_images
 from d2l_utils.data import DataModule
 from d2l_utils.experiments import Experiments
+from d2l_utils.inference import (
+    activations,
+    evaluate,
+    load_weights,
+    predict,
+    resources,
+    save_weights,
+)  # fmt: skip
 from d2l_utils.names import unknown_names
 from d2l_utils.weights import stored_path
 
@@ -27,23 +58,15 @@ try:
         reset_peak_memory,
         try_all_gpus,
         try_gpu,
-    )
+    )  # fmt: skip
+    from d2l_utils.torch.layers import init_cnn
     from d2l_utils.torch.module import (
         Classifier,
         FashionMNIST,
         Module,
-        activations,
-        evaluate,
-        init_cnn,
-        load_weights,
-        predict,
-        resources,
-        run_facts,
-        save_weights,
         set_seed,
-    )
-    from d2l_utils.torch.trainer import Trainer
-
+    )  # fmt: skip
+    from d2l_utils.torch.trainer import Trainer, run_facts
 except ImportError as error:
     raise base.missing_framework("PyTorch", "torch", error) from error
 
@@ -55,4 +78,4 @@ __all__ = [
     "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
     "try_all_gpus", "try_gpu",
 ]  # fmt: skip
-__getattr__ = unknown_names(__name__, __all__)
+__getattr__, __dir__ = unknown_names(__name__, __all__)

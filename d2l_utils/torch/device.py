@@ -1,52 +1,35 @@
-"""PyTorch: devices and their memory."""
+"""PyTorch: its devices and their memory."""
 
 import torch
 
-from d2l_utils import host
+from d2l_utils.devices import Devices
 
 
-def cpu():
-    """The CPU as a device."""
-    return torch.device("cpu")
+class _Devices(Devices):
+    def cpu(self):
+        return torch.device("cpu")
+
+    def num_gpus(self):
+        if torch.cuda.is_available():
+            return torch.cuda.device_count()
+        return int(torch.backends.mps.is_available())  # Apple's one
+
+    def gpu(self, i=0):
+        kind = "mps" if torch.backends.mps.is_available() else "cuda"
+        return torch.device(kind, i)
+
+    def gpu_memory(self):
+        if not torch.cuda.is_available():  # PyTorch does not count Apple's
+            return None
+        peak, current = torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated()
+        return peak, current, torch.cuda.get_device_name()
+
+    def reset_gpu_peak(self):
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
 
 
-def num_gpus():
-    """Number of GPUs that PyTorch can use: CUDA devices, or Apple's one."""
-    if torch.cuda.is_available():
-        return torch.cuda.device_count()
-    return int(torch.backends.mps.is_available())
-
-
-def gpu(i=0):
-    """GPU number i as a device, whether or not it is there."""
-    kind = "mps" if torch.backends.mps.is_available() else "cuda"
-    return torch.device(kind, i)
-
-
-def try_gpu(i=0):
-    """GPU number i if it is there, else the CPU (textbook, section 6.7)."""
-    return gpu(i) if num_gpus() > i else cpu()
-
-
-def try_all_gpus():
-    """All GPUs, or [cpu()] if there are none."""
-    return [gpu(i) for i in range(num_gpus())] or [cpu()]
-
-
-def memory_stats():
-    """{'peak_bytes', 'current_bytes', 'of'}: GPU counters, or process memory."""
-    if torch.cuda.is_available():
-        return {
-            "peak_bytes": torch.cuda.max_memory_allocated(),
-            "current_bytes": torch.cuda.memory_allocated(),
-            "of": torch.cuda.get_device_name(),
-        }
-    return host.process_memory()
-
-
-def reset_peak_memory():
-    """Start the peak of `memory_stats` anew."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        host.reset_process_peak()
+_devices = _Devices()
+cpu, gpu, num_gpus = _devices.cpu, _devices.gpu, _devices.num_gpus
+try_gpu, try_all_gpus = _devices.try_gpu, _devices.try_all_gpus
+memory_stats, reset_peak_memory = _devices.memory_stats, _devices.reset_peak_memory

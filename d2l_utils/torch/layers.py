@@ -1,11 +1,21 @@
-"""PyTorch: the layers of a model in order of execution, and their tensors."""
+"""PyTorch: the layers of a network, its outputs and its weights.
+
+The hooks that d2l_utils.inference calls, see there.
+"""
 
 import contextlib
+import copy
 
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import UninitializedBuffer
 
 from d2l_utils import summary
+from d2l_utils.torch.batches import to_tensors
+
+CHANNELS_LAST = False
+HOLDS_WEIGHTS = True
 
 KINDS = {
     nn.Linear: "dense",
@@ -16,11 +26,85 @@ KINDS = {
         "pool",
     ),
 }
+STORED_NAMES = {  # in a weights file: attribute of a layer
+    "weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
+}  # fmt: skip
+
+
+# Making weights -------------------------------------------------------------------
+
+
+def init_cnn(module):
+    """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
+
+    Parameters
+    ----------
+    module : a layer, as `net.apply(d2l.init_cnn)` gives them. Lazy layers, which have
+        no weights yet, get theirs like this when they are built.
+
+    Example
+    -------
+    >>> model.apply_init([X], d2l.init_cnn)
+    """
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        return
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def unbuilt(model):
+    """The lazy layers that have no weights yet."""
+    return [
+        m
+        for m in model.modules()
+        if isinstance(m, LazyModuleMixin) and m.has_uninitialized_params()
+    ]
+
+
+def materialize(model, run):
+    """Let lazy layers find their sizes in a forward pass, and initialize them."""
+    lazy = unbuilt(model)
+    run()  # gives them PyTorch's own initial values
+    for module in lazy:
+        init_cnn(module)
+
+
+def _copy(model):
+    """A copy of an unbuilt model, to try a size on."""
+    shared = (getattr(model, "trainer", None), getattr(model, "board", None))
+    memo = {id(x): x for x in shared} | {
+        id(b): UninitializedBuffer()  # cannot be copied
+        for b in model.buffers()
+        if isinstance(b, UninitializedBuffer)
+    }
+    return copy.deepcopy(model, memo)
+
+
+def build(model, X_shape):
+    lazy = unbuilt(model)
+
+    def attempt(shape):  # on a copy: a trial would fix the sizes of lazy layers
+        net = _copy(model) if lazy else model
+        return [r.output_shape for r in trace(net, shape)]
+
+    summary.check_size(type(model).__name__, X_shape, attempt, CHANNELS_LAST)
+    if lazy:
+        materialize(model, lambda: trace(model, X_shape))
+    model._input_shape = tuple(X_shape[1:])
+
+
+# Looking at layers ----------------------------------------------------------------
+
+
+def device_of(model):
+    """The device of the model's parameters."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 @contextlib.contextmanager
 def evaluating(model):
-    """Evaluation mode without gradients; the mode is restored afterwards."""
     modes = {m: m.training for m in model.modules()}
     model.eval()
     try:
@@ -31,13 +115,7 @@ def evaluating(model):
             module.training = mode
 
 
-def device_of(model):
-    """The device of the model's parameters."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
-
-
 def trace(model, X_shape):
-    """Rows of `summary.Layer` in the order in which a batch passes them."""
     rows, name = [], summary.Namer()
 
     def row(module, args, output):
@@ -70,13 +148,57 @@ def trace(model, X_shape):
     return rows
 
 
-def named_tensors(model, X_shape):
+def num_trained(model, X_shape):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def scores(model, batch):
+    *X, y = to_tensors(batch, device_of(model))
+    Y_hat = model(*X)
+    return {"loss": model.loss(Y_hat, y), "acc": model.accuracy(Y_hat, y)}
+
+
+def logits(model, X):
+    with evaluating(model):
+        return model(torch.as_tensor(X, device=device_of(model))).cpu().numpy()
+
+
+def outputs(model, X):
+    X = torch.as_tensor(X, device=device_of(model))
+    with evaluating(model):
+        return [(X := layer(X)).cpu().numpy() for layer in model.net]
+
+
+# Weights in files -----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def trial(model):
+    yield _copy(model) if unbuilt(model) else model
+
+
+def named_tensors(model, shape):
     """{stored name: parameter or buffer} in order of execution."""
     found = {}
-    for row in trace(model, X_shape):
-        stats = {"mean": "running_mean", "var": "running_var"}
-        for name, attr in {"weight": "weight", "bias": "bias", **stats}.items():
+    for row in trace(model, (1, *shape)):
+        for name, attr in STORED_NAMES.items():
             tensor = getattr(row.ref, attr, None)
             if tensor is not None:
                 found.setdefault(f"{row.name}.{name}", tensor)
     return found
+
+
+def stored_shapes(model, shape):
+    return {k: tuple(v.shape) for k, v in named_tensors(model, shape).items()}
+
+
+def stored(model, shape, variables=None):
+    found = named_tensors(model, shape).items()
+    return {k: v.detach().cpu().numpy() for k, v in found}
+
+
+def set_stored(model, shape, tensors, variables=None):
+    with torch.no_grad():
+        for name, tensor in named_tensors(model, shape).items():
+            tensor.copy_(torch.from_numpy(tensors[name]))
+    return model

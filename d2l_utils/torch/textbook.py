@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from d2l_utils.drawing import set_axes, set_figsize, use_svg_display
+from d2l_utils.ownership import library
 from d2l_utils.torch import Classifier, DataModule, HyperParameters, Module
 
 __all__ = [
@@ -23,6 +24,7 @@ nn_Module = nn.Module
 # Data and regression (textbook, 3.3 to 3.5) ----------------------------------------
 
 
+@library
 class SyntheticRegressionData(DataModule):
     """y = X w + b + noise, X standard normal (textbook, section 3.3).
 
@@ -43,6 +45,7 @@ class SyntheticRegressionData(DataModule):
         return self.get_tensorloader((self.X, self.y), train, rows)
 
 
+@library
 class LinearRegressionScratch(Module):
     """Linear regression on plain tensors (textbook, section 3.4)."""
 
@@ -63,6 +66,7 @@ class LinearRegressionScratch(Module):
         return SGD([self.w, self.b], self.lr)
 
 
+@library
 class SGD(HyperParameters):
     """Minibatch SGD on a list of tensors (textbook, section 3.4)."""
 
@@ -79,6 +83,7 @@ class SGD(HyperParameters):
             param.grad = None
 
 
+@library
 class LinearRegression(Module):
     """Linear regression with one dense layer (textbook, section 3.5)."""
 
@@ -107,6 +112,7 @@ class LinearRegression(Module):
 # Networks (textbook, 4.5, 7.2, 7.6, 8.6) -------------------------------------------
 
 
+@library
 class SoftmaxRegression(Classifier):
     """One dense layer on flattened images (textbook, section 4.5)."""
 
@@ -121,6 +127,7 @@ def corr2d(X, K):
     return F.conv2d(X[None, None], K[None, None])[0, 0]
 
 
+@library
 class LeNet(Classifier):
     """LeNet-5 (LeCun et al. 1998; textbook, section 7.6)."""
 

@@ -1,26 +1,21 @@
-"""PyTorch: training steps, and stored images as tensors. Layout NCHW."""
+"""PyTorch: training steps. Layout NCHW."""
 
 import torch
 from torch import nn
 
-from d2l_utils import host
-from d2l_utils.torch import state as states
+from d2l_utils import base, host
+from d2l_utils.ownership import library
+from d2l_utils.torch import state
+from d2l_utils.torch.batches import to_tensors
 from d2l_utils.torch.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.training import Trainer as _Trainer
 
 
-def resized(X, matrices, device):
-    """Stored bytes (n, h, w) as float32 (n, 1, h', w') in [0, 1] on the device."""
-    X = torch.as_tensor(X, device=device).float().div_(255)
-    if matrices is not None:
-        R_h, R_w = (torch.tensor(R, device=device) for R in matrices)
-        X = R_h @ X @ R_w.T
-    return X.unsqueeze(1)
-
-
+@library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
+    compiles_steps, why_eager = False, "as PyTorch does by default"
 
     def find_device(self):
         self.gpus = try_all_gpus()[: self.num_gpus]
@@ -33,10 +28,12 @@ class Trainer(_Trainer):
             return host.cpu_text(torch.get_num_threads())
         return str(self.device)
 
-    def bfloat16_is_faster(self):
+    def why_not_bfloat16(self):
         if self.device.type == "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        return self.device.type == "cpu" and host.cpu_has_bfloat16()
+            there = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            there = self.device.type == "cpu" and host.cpu_has_bfloat16()
+        return "" if there else f"{self.device_text()} has no units for bfloat16"
 
     def keeps_data(self):
         return self.device.type != "cpu"
@@ -45,10 +42,10 @@ class Trainer(_Trainer):
         return tuple(torch.as_tensor(x, device=self.device) for x in arrays)
 
     def state_tensors(self):
-        return states.tensors_of(self.model, self.optim)
+        return state.tensors_of(self.model, self.optim)
 
     def restore(self, tensors):
-        states.restore(self.model, self.optim, tensors)
+        state.restore(self.model, self.optim, tensors)
 
     def seed_step(self, seed):
         torch.manual_seed(seed)
@@ -61,13 +58,8 @@ class Trainer(_Trainer):
         model.to(self.device, memory_format=torch.channels_last)
 
     def prepare_batch(self, batch):
-        *inputs, y = batch
-        y = torch.as_tensor(y, device=self.device)
-        if self.stored_bytes:
-            matrices = self.data.resize_matrices()
-            inputs = [resized(inputs[0], matrices, self.device)]
-            y = y.long()  # as PyTorch's own losses want them
-        inputs = [torch.as_tensor(x, device=self.device) for x in inputs]
+        matrices = self.data.resize_matrices() if self.plan.stored_bytes else None
+        *inputs, y = to_tensors(batch, self.device, matrices)
         if inputs[0].dim() == 4:
             inputs[0] = inputs[0].contiguous(memory_format=torch.channels_last)
         return (*inputs, y)
@@ -78,9 +70,9 @@ class Trainer(_Trainer):
         batch = self.prepare_batch(batch)
         # Entered anew in each step: it keeps bfloat16 copies of the weights.
         with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.in_bfloat16()
+            self.device.type, torch.bfloat16, enabled=self.plan.bfloat16
         ):
-            l, recorded = self.recording(self.model.training_step, batch)
+            l, recorded = self.run_step(self.model.training_step, batch)
         self.optim.zero_grad()
         l.backward()
         if self.gradient_clip_val > 0:
@@ -92,9 +84,18 @@ class Trainer(_Trainer):
         if self.model.training:
             self.model.eval()
         with torch.no_grad():
-            return self.recording(
-                self.model.validation_step, self.prepare_batch(batch)
-            )[1]
+            batch = self.prepare_batch(batch)
+            return self.run_step(self.model.validation_step, batch)[1]
 
     def clip_gradients(self, grad_clip_val, model):
         nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)
+
+
+def run_facts() -> None:
+    """Print versions, processor, device, date, and time since the import.
+
+    Example
+    -------
+    >>> d2l.run_facts()
+    """
+    base.print_facts(["torch"], Trainer(1, num_gpus=1).device_text())

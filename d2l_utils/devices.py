@@ -1,0 +1,114 @@
+"""The processor and the GPUs, as the textbook asks for them (section 6.7).
+
+Written once: a framework's device.py says how it finds them, in a subclass.
+"""
+
+from d2l_utils import host
+
+
+class Devices:
+    """The devices of a framework.
+
+    A subclass defines cpu, num_gpus and gpu, and for memory gpu_memory and
+    reset_gpu_peak.
+    """
+
+    def cpu(self):
+        """The processor as a device of this framework.
+
+        Example
+        -------
+        >>> d2l.cpu()
+        """
+        raise NotImplementedError
+
+    def num_gpus(self) -> int:
+        """Number of GPUs that this framework can use here.
+
+        Example
+        -------
+        >>> d2l.num_gpus()
+        """
+        raise NotImplementedError
+
+    def gpu(self, i: int = 0):
+        """GPU number i as a device.
+
+        Parameters
+        ----------
+        i : from 0.
+
+        Raises
+        ------
+        IndexError : in JAX, where it is not there. The other frameworks complain when
+            it is first used.
+
+        Example
+        -------
+        >>> d2l.gpu()
+        """
+        raise NotImplementedError
+
+    def try_gpu(self, i: int = 0):
+        """GPU number i if it is there, else the processor.
+
+        Parameters
+        ----------
+        i : from 0.
+
+        Example
+        -------
+        >>> X = X.to(d2l.try_gpu())  # in PyTorch
+        """
+        return self.gpu(i) if self.num_gpus() > i else self.cpu()
+
+    def try_all_gpus(self) -> list:
+        """All GPUs in a list, or the processor alone where there are none.
+
+        Example
+        -------
+        >>> len(d2l.try_all_gpus())
+        """
+        return [self.gpu(i) for i in range(self.num_gpus())] or [self.cpu()]
+
+    def memory_stats(self) -> dict:
+        """Memory in use: that of the first GPU, or without one, of this process.
+
+        Returns
+        -------
+        {'peak_bytes': the most since the peak was last reset, 'current_bytes': now,
+        'of': what was measured, in words}. MXNet keeps what it has of a GPU's memory,
+        so that there both are the same.
+
+        Example
+        -------
+        >>> d2l.memory_stats()["peak_bytes"]
+        """
+        found = self._known()
+        if found is None:
+            return host.process_memory()
+        return dict(zip(("peak_bytes", "current_bytes", "of"), found))
+
+    def reset_peak_memory(self) -> None:
+        """Let the peak of `memory_stats` begin anew, where that can be done.
+
+        It cannot for a GPU in JAX, nor for a process on macOS and Windows.
+
+        Example
+        -------
+        >>> d2l.reset_peak_memory()
+        """
+        if self._known() is None:
+            host.reset_process_peak()
+        else:
+            self.reset_gpu_peak()
+
+    def _known(self):
+        return self.gpu_memory() if self.num_gpus() else None
+
+    def gpu_memory(self):
+        """(peak bytes, current bytes, words) of the first GPU; None if not counted."""
+        return None
+
+    def reset_gpu_peak(self):
+        """Let the peak of `gpu_memory` begin anew."""

@@ -1,0 +1,231 @@
+"""What is done with a network beside training it, written once for four frameworks.
+
+How a framework does it, it says in d2l_utils/<framework>/layers.py, by functions and
+constants of these names, the hooks:
+
+    CHANNELS_LAST            whether its images are (n, h, w, c)
+    HOLDS_WEIGHTS            whether a model holds its weights; in JAX it does not
+    build(model, X_shape)    checks that the model takes such a batch; its weights exist
+                             afterwards
+    trace(model, X_shape)    rows of `summary.Layer`, in order of execution
+    num_trained(model, X_shape)             number of trainable parameters
+    evaluating(model)        context: evaluation mode, no gradients; undone afterwards
+    scores(model, batch)     {'loss', 'acc'} of a batch of a loader, on the device
+    logits(model, X)         NumPy out, for X (n, C, H, W) float32 in NumPy
+    outputs(model, X)        of every layer of `model.net`, NumPy, channels first
+    trial(model)             context: a model to try a weights file on; if that fails,
+                             `model` is as it was before
+    stored_shapes(model, shape)             {stored name: shape} for images (C, H, W)
+    stored(model, shape, variables)         {stored name: NumPy array}
+    set_stored(model, shape, tensors, variables)    the inverse; the model or variables
+"""
+
+from importlib import import_module
+from os import PathLike
+
+import numpy as np
+
+from d2l_utils import summary, weights
+from d2l_utils.data import images_to_float
+from d2l_utils.frameworks import FRAMEWORKS
+from d2l_utils.progress import Records
+
+PREDICT_BATCH = 256  # images that are computed at a time
+
+
+def hooks_of(model):
+    """The module with the hooks of the framework that a model is written in."""
+    for Class in type(model).__mro__:
+        root = Class.__module__.partition(".")[0]
+        for framework in FRAMEWORKS.values():
+            if framework.base == root:
+                return import_module(f"{framework.here}.layers")
+    what = f"the class {model.__name__}" if isinstance(model, type) else repr(model)
+    titles = ", ".join(f.title for f in FRAMEWORKS.values())
+    raise TypeError(f"A network is needed ({titles}), an instance of its class: {what}")
+
+
+def evaluate(model, data) -> dict[str, float]:
+    """Loss and accuracy on the validation data, in evaluation mode.
+
+    Parameters
+    ----------
+    model : a `Classifier`; data : a `DataModule`, or whatever has a val_dataloader().
+
+    Returns
+    -------
+    {'loss', 'acc'}: the means over all examples, numbers.
+
+    Raises
+    ------
+    ValueError : in JAX, for a model neither trained nor bound to variables.
+
+    Example
+    -------
+    >>> d2l.evaluate(model, data)["acc"]
+    """
+    hooks, records = hooks_of(model), Records()
+    with hooks.evaluating(model):
+        for batch in data.val_dataloader():
+            records.add(len(batch[-1]), hooks.scores(model, batch))
+    return records.means()
+
+
+def predict(model, X: np.ndarray) -> np.ndarray:
+    """What the network says of images, in evaluation mode and float32.
+
+    Parameters
+    ----------
+    model : a network; X : NumPy images (n, C, H, W), uint8, or float in [0, 1].
+
+    Returns
+    -------
+    Logits (n, classes), a NumPy array.
+
+    Raises
+    ------
+    ValueError : for another layout, images too small for the model, or, in JAX, a
+        model neither trained nor bound to variables.
+
+    Example
+    -------
+    >>> d2l.predict(model, data.val.images[:8, None]).argmax(axis=1)
+    """
+    hooks = hooks_of(model)
+    parts = [hooks.logits(model, x) for x in _batches(hooks, model, X)]
+    return np.concatenate(parts)
+
+
+def activations(model, X: np.ndarray) -> list[np.ndarray]:
+    """The outputs of every layer of `model.net` for images, in evaluation mode.
+
+    Parameters
+    ----------
+    model : a network with an attribute `net`, a chain of layers; X : NumPy images
+        (n, C, H, W), uint8, or float in [0, 1].
+
+    Returns
+    -------
+    A list of NumPy arrays, one a layer, channels first.
+
+    Raises
+    ------
+    ValueError : as `predict`.
+
+    Example
+    -------
+    >>> d2l.activations(model, X)[-3].shape
+    """
+    hooks = hooks_of(model)
+    parts = [hooks.outputs(model, x) for x in _batches(hooks, model, X)]
+    return [np.concatenate(of_layer) for of_layer in zip(*parts)]
+
+
+def _batches(hooks, model, X):
+    """The images in float32, a few at a time, once the model can take them."""
+    X = np.asarray(X)
+    summary.check_layout(X.shape, channels_last=False)
+    _build(hooks, model, X.shape[1:])
+    X = images_to_float(X)
+    for i in range(0, len(X), PREDICT_BATCH):
+        yield X[i : i + PREDICT_BATCH]
+
+
+def _build(hooks, model, shape):
+    """Build the model for images of `shape` (C, H, W), if that was not done yet."""
+    c, h, w = shape
+    if getattr(model, "_input_shape", None) != (c, h, w):
+        hooks.build(model, (1, h, w, c) if hooks.CHANNELS_LAST else (1, c, h, w))
+
+
+def resources(model, X_shape: tuple) -> summary.Resources:
+    """Parameters, multiply-accumulates (MACs) and memory of a network on a batch.
+
+    Parameters
+    ----------
+    model : a network; X_shape : of the batch, in the framework's layout.
+
+    Returns
+    -------
+    `summary.Resources`, with `.params`, `.macs`, `.train_bytes`, `.predict_bytes` and
+    `.rows`; see `summary.count` for what is counted. Printed, it is a table.
+
+    Raises
+    ------
+    ValueError : for images of another layout, or too small for the model.
+
+    Example
+    -------
+    >>> d2l.resources(model, (1, 1, 224, 224)).macs
+    """
+    hooks = hooks_of(model)
+    hooks.build(model, X_shape)
+    rows, params = hooks.trace(model, X_shape), hooks.num_trained(model, X_shape)
+    return summary.count(rows, params, X_shape, summary.optimizer_slots(model))
+
+
+def save_weights(model, path: str | PathLike, variables=None) -> None:
+    """Save the weights in a file that all four frameworks load (see d2l_utils.weights).
+
+    Parameters
+    ----------
+    model : a network that has seen an image; path : of the file.
+    variables : in JAX, what to save; by default the variables of the model's training,
+        or those it is bound to.
+
+    Raises
+    ------
+    ValueError : where the model has no weights yet. TypeError : for `variables` in a
+    framework whose models hold their weights.
+
+    Example
+    -------
+    >>> d2l.save_weights(model, "nin.safetensors")
+    """
+    hooks = _hooks_for_weights(model, variables)
+    shape = weights.known_shape(model)
+    weights.write(
+        path,
+        hooks.stored(model, shape, variables),
+        model=type(model).__name__,
+        input_shape=shape,
+        num_classes=model.num_classes,
+    )
+
+
+def load_weights(model, path: str | PathLike, variables=None):
+    """Load weights that `save_weights` of any of the four frameworks wrote.
+
+    Parameters
+    ----------
+    model : a network, which is built if it is not yet; path : of the file.
+    variables : in JAX, where to take what the file format has no name for.
+
+    Returns
+    -------
+    The model; in JAX, where a model holds no weights, the variables, as in
+    `model.bind(d2l.load_weights(model, path))`.
+
+    Raises
+    ------
+    weights.WeightsError : where the file does not fit; the model is unchanged.
+
+    Example
+    -------
+    >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56"))
+    """
+    hooks = _hooks_for_weights(model, variables)
+    tensors, metadata = weights.read(path)
+    with hooks.trial(model) as net:
+        shape = weights.build_for(net, metadata, lambda s: _build(hooks, net, s))
+        expected = hooks.stored_shapes(net, shape)
+        weights.check(tensors, metadata, expected, type(model).__name__)
+    _build(hooks, model, shape)
+    return hooks.set_stored(model, shape, tensors, variables)
+
+
+def _hooks_for_weights(model, variables):
+    hooks = hooks_of(model)
+    if variables is not None and hooks.HOLDS_WEIGHTS:
+        raise TypeError("Only in JAX are `variables` apart from the model.")
+    return hooks

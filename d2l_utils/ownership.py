@@ -1,0 +1,43 @@
+"""Whose method is it: the library's own, or one that a reader has put in its place?
+
+The library may compile its own methods, feed them with stored bytes, or run them in
+16 bits. What a reader wrote is called as it was written. So the two must be told
+apart, and that is decided by identity: the classes that readers build on are marked
+with `@library`, which notes the functions in them. Whatever else a name leads to is the
+reader's: an override in a subclass or a mixin, a function put there by `add_to_class`
+or set on one instance, a wrapper of ours, a `functools.partial`.
+"""
+
+import inspect
+from types import MethodType
+
+_ours = {}  # {id: function}; keeping the function keeps its id from being reused
+
+
+def library(Class):
+    """Class decorator: the functions in this class, as they are now, are ours."""
+    for value in vars(Class).values():
+        function = _function_in(value)
+        _ours[id(function)] = function
+    return Class
+
+
+def _function_in(value):
+    if isinstance(value, staticmethod | classmethod):
+        return value.__func__
+    return value.fget if isinstance(value, property) else value
+
+
+def replaced(obj, *names):
+    """Those of the named methods of `obj` that a reader has put in place of ours.
+
+    A method that is not there at all, or set to None, is nobody's.
+    """
+    found = []
+    for name in names:
+        value = inspect.getattr_static(obj, name, None)
+        if isinstance(value, MethodType) and value.__self__ is obj:
+            value = value.__func__
+        if value is not None and id(_function_in(value)) not in _ours:
+            found.append(name)
+    return found

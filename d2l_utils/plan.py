@@ -1,0 +1,94 @@
+"""What a training will do, decided once, before its first step."""
+
+from dataclasses import dataclass, replace
+
+from d2l_utils.data import FashionMNIST
+from d2l_utils.ownership import replaced
+
+LOADERS = ("get_dataloader", "train_dataloader", "val_dataloader", "to_tensors")
+COMPUTES = ("forward", "call", "loss", "training_step", "plot")
+SPEAKS = ("training_step", "validation_step", "plot")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training will do; `print(trainer.plan)` shows it.
+
+    Each decision comes with its reason, empty where nothing stands against it.
+
+    our_loop: `fit_epoch` is the library's. stored_bytes: batches are the stored bytes
+    of the data set, which become images on the device, and not what its loaders give.
+    compiled: steps run as a compiled graph. bfloat16: training steps compute their
+    larger products in bfloat16. device: in words.
+    """
+
+    our_loop: bool
+    stored_bytes: bool
+    compiled: bool
+    bfloat16: bool
+    device: str
+    why_loader: str = ""
+    why_uncompiled: str = ""
+    why_float32: str = ""
+
+    def uncompiled(self, why):
+        """The same plan, with steps that run operation by operation."""
+        return replace(self, compiled=False, why_uncompiled=why)
+
+    def in_float32(self, why):
+        """The same plan, with all steps in float32."""
+        return replace(self, bfloat16=False, why_float32=why)
+
+    def __str__(self):
+        def line(name, yes, words, otherwise, why):
+            return f"{name:10}" + (words if yes else f"{otherwise} ({why})")
+
+        return "\n".join(
+            (
+                line("batches", self.stored_bytes, "stored bytes, made into images on "
+                     "the device", "those of the loader", self.why_loader),
+                line("steps", self.compiled, "compiled", "operation by operation",
+                     self.why_uncompiled),
+                line("precision", self.bfloat16, "bfloat16 in training steps, float32 "
+                     "in weights, validation, prediction", "float32", self.why_float32),
+                f"{'device':10}{self.device}",
+            )
+        )  # fmt: skip
+
+
+def make_plan(trainer, model, data):
+    """The plan of a training, as far as it can be known before anything is tried.
+
+    A framework's Trainer takes back with `uncompiled` and `in_float32` what turns out
+    not to work.
+    """
+    loop = replaced(trainer, "fit_epoch")
+    batches = replaced(trainer, "prepare_batch")
+    if not isinstance(data, FashionMNIST):
+        why_loader = f"{type(data).__name__} has loaders of its own"
+    else:
+        why_loader = _yours(loop + batches + replaced(data, *LOADERS))
+    seen = loop + batches + replaced(trainer, "clip_gradients")
+    why_uncompiled = trainer.why_eager
+    if trainer.compiles_steps:
+        why_uncompiled = _yours(seen + replaced(model, *SPEAKS))
+    if trainer.precision != "auto":
+        why_float32 = f"precision={trainer.precision!r}"
+    else:
+        why_float32 = _yours(loop + replaced(model, *COMPUTES))
+        why_float32 = why_float32 or trainer.why_not_bfloat16()
+    return Plan(
+        our_loop=not loop,
+        stored_bytes=not why_loader,
+        compiled=not why_uncompiled,
+        bfloat16=not why_float32,
+        device=trainer.device_text(),
+        why_loader=why_loader,
+        why_uncompiled=why_uncompiled,
+        why_float32=why_float32,
+    )
+
+
+def _yours(names):
+    """The reason that methods of the reader's own are; '' if there are none."""
+    return f"{', '.join(names)} of your own" if names else ""

@@ -1,0 +1,103 @@
+"""How far a training is: what its steps gave, epoch by epoch."""
+
+from dataclasses import dataclass, field, fields
+
+
+class Records:
+    """What the steps of one epoch recorded, each with its number of examples.
+
+    Values stay on the device, where they were computed, until they are asked for.
+    """
+
+    def __init__(self, rows=()):
+        self.rows = [tuple(row) for row in rows]
+        self.checked = len(self.rows)  # the first so many losses were looked at
+
+    def __len__(self):
+        return len(self.rows)
+
+    def add(self, n, values):
+        """Add {key: value} of one step on n examples."""
+        self.rows.append((n, values))
+
+    def means(self):
+        """{key: mean over the examples}, read from the device now."""
+        keys = dict.fromkeys(k for _, values in self.rows for k in values)
+        means = {}
+        for key in keys:
+            pairs = [(n, float(v[key])) for n, v in self.rows if key in v]
+            means[key] = sum(n * v for n, v in pairs) / sum(n for n, _ in pairs)
+        return means
+
+    def new_losses(self):
+        """The losses that were not looked at yet, as numbers."""
+        rows, self.checked = self.rows[self.checked :], len(self.rows)
+        return [float(values["loss"]) for _, values in rows if "loss" in values]
+
+    def as_numbers(self):
+        """The rows as JSON can hold them."""
+        return [
+            [n, {k: float(v) for k, v in values.items()}] for n, values in self.rows
+        ]
+
+
+@dataclass
+class Progress:
+    """How far a training is; a checkpoint stores it beside the tensors.
+
+    seed: of `set_seed` when the training began.
+    epoch: how many are done; so also the number, from 0, of the one in training.
+    train_batch_idx, val_batch_idx: training steps and validation batches so far.
+    train_images: images in the training steps so far.
+    train_seconds: time in training steps, in the epochs that are done.
+    epoch_seconds: the same in this epoch.
+    history: the results of every epoch.
+    train, val: the records of this epoch.
+    """
+
+    seed: int = 0
+    epoch: int = 0
+    train_batch_idx: int = 0
+    val_batch_idx: int = 0
+    train_images: int = 0
+    train_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    history: dict = field(default_factory=dict)
+    train: Records = field(default_factory=Records)
+    val: Records = field(default_factory=Records)
+
+    def end_epoch(self):
+        """Put the means of this epoch into the history, and begin the next."""
+        results = {f"train_{k}": v for k, v in self.train.means().items()}
+        results |= {f"val_{k}": v for k, v in self.val.means().items()}
+        if self.epoch_seconds:  # of the library's own loop
+            results["seconds"] = self.epoch_seconds
+            self.train_seconds += self.epoch_seconds
+        for key, value in results.items():
+            self.history.setdefault(key, []).append(value)
+        self.train, self.val = Records(), Records()
+        self.epoch, self.epoch_seconds = self.epoch + 1, 0.0
+
+    def summary(self):
+        """The results of the last epoch in one line."""
+        names = {
+            "train_loss": "loss",
+            "train_acc": "training accuracy",
+            "val_acc": "validation accuracy",
+        }
+        there = [key for key in names if key in self.history]
+        return ", ".join(f"{names[key]} {self.history[key][-1]:.3f}" for key in there)
+
+    def to_json(self):
+        """All of it as JSON can hold it, for a checkpoint within an epoch.
+
+        A validation that was cut off starts from its beginning.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**values, "train": self.train.as_numbers(), "val": []}
+
+    @classmethod
+    def from_json(cls, stored):
+        """The progress that `to_json` gave; TypeError or KeyError for anything else."""
+        parts = {k: Records(stored[k]) for k in ("train", "val")}
+        return cls(**{**stored, **parts})
