@@ -5,7 +5,8 @@ are run; they have to fail. Exits non-zero if a fault survives, or if its `old` 
 not there exactly once any more: then the table below is to be mended. The same tests
 are first run without a fault, since tests that fail anyway prove nothing.
 
-`python tests/mutants.py dropout order` tries those with one of the words in their name.
+`python tests/mutants.py dropout jax` tries those with one of the words in their name,
+framework or file of tests.
 """
 
 import argparse
@@ -93,9 +94,16 @@ FAULTS = (
     Fault(
         "a loader gives every epoch in the order of the first",
         "d2l_utils/data.py",
-        "epoch, self.epoch = self.epoch, self.epoch + 1",
-        "epoch = self.epoch",
+        "        self.passes += 1\n        return self.passes - 1",
+        "        return self.passes",
         REFERENCE, "order", "jax",
+    ),
+    Fault(
+        "a look into a loader counts as an epoch of training",
+        "d2l_utils/training.py",
+        "            self.data.training_epoch = epoch",
+        "            pass",
+        REFERENCE, "order", "pytorch",
     ),
     Fault(
         "the order does not depend on set_seed",
@@ -107,38 +115,38 @@ FAULTS = (
     Fault(
         "TensorLoader shuffles whole batches",
         "d2l_utils/data.py",
-        "            order = epoch_order(n, self.seed, self.epoch)\n        self.epoch",
-        "            whole = epoch_order(len(self), self.seed, self.epoch)\n"
+        "            order = epoch_order(n, self.seed, self.next_epoch())",
+        "            whole = epoch_order(len(self), self.seed, self.next_epoch())\n"
         "            parts = [order[i * size : (i + 1) * size] for i in whole]\n"
-        "            order = np.concatenate(parts)\n        self.epoch",
+        "            order = np.concatenate(parts)",
         REFERENCE, "tensorloaders", "pytorch",
     ),
     Fault(
         "evaluate is in training mode",
-        "d2l_utils/torch/module.py",
-        "device_of(model), Recorder()\n    with evaluating(model):",
-        "device_of(model), Recorder()\n    with torch.no_grad():",
+        "d2l_utils/inference.py",
+        "    with hooks.evaluating(model):\n        for batch",
+        "    if True:\n        for batch",
         REFERENCE, INFERENCE, "pytorch",
     ),
     Fault(
         "evaluate is in training mode",
-        "d2l_utils/mxnet/module.py",
-        "Recorder()\n    with autograd.pause():",
-        "Recorder()\n    with autograd.pause(train_mode=True):",
+        "d2l_utils/mxnet/layers.py",
+        "    with autograd.pause():\n        yield",
+        "    with autograd.pause(train_mode=True):\n        yield",
         REFERENCE, INFERENCE, "mxnet",
     ),
     Fault(
         "evaluate is in training mode",
-        "d2l_utils/tensorflow/module.py",
-        "Y_hat = model(X, training=False)",
-        "Y_hat = model(X, training=True)",
+        "d2l_utils/tensorflow/layers.py",
+        "Y_hat = model(*X, training=False)",
+        "Y_hat = model(*X, training=True)",
         REFERENCE, INFERENCE, "tensorflow",
     ),
     Fault(
         "evaluate is in training mode",
-        "d2l_utils/jax/variables.py",
-        "net = clone(model, training=False)",
-        "net = clone(model, training=True)",
+        "d2l_utils/jax/layers.py",
+        "        net = clone(model, training=False)\n        model._compiled",
+        "        net = clone(model, training=True)\n        model._compiled",
         REFERENCE, INFERENCE, "jax",
     ),
     Fault(
@@ -150,31 +158,31 @@ FAULTS = (
     ),
     Fault(
         "predict rounds to bfloat16",
-        "d2l_utils/torch/module.py",
-        "torch.cat([model(x).cpu() for x in _batches(model, X)])",
-        "torch.cat([model(x).bfloat16().float() for x in _batches(model, X)])",
+        "d2l_utils/torch/layers.py",
+        "return model(torch.as_tensor(X, device=device_of(model))).cpu().numpy()",
+        "return model(torch.as_tensor(X)).bfloat16().float().numpy()",
         REFERENCE, INFERENCE, "pytorch",
     ),
     Fault(
         "predict rounds to bfloat16",
-        "d2l_utils/jax/variables.py",
-        "return net.apply(variables, X)\n\n\ndef outputs",
-        "return net.apply(variables, X.astype('bfloat16')).astype('float32')"
-        "\n\n\ndef outputs",
+        "d2l_utils/jax/layers.py",
+        "    return net.apply(variables, X)\n\n\ndef logits",
+        "    X = X.astype('bfloat16').astype('float32')\n"
+        "    return net.apply(variables, X)\n\n\ndef logits",
         REFERENCE, INFERENCE, "jax",
     ),
     Fault(
         "a checkpoint is made one step early",
         "d2l_utils/training.py",
-        "self.checkpoint and self.train_batch_idx % self.every == 0",
-        "self.checkpoint and (self.train_batch_idx + 1) % self.every == 0",
+        "self.checkpoint and progress.train_batch_idx % self.every == 0",
+        "self.checkpoint and (progress.train_batch_idx + 1) % self.every == 0",
         REFERENCE, "checkpoint_holds", "pytorch",
     ),
     Fault(
         "a checkpoint says one step less than it holds",
-        "d2l_utils/checkpoints.py",
-        "for n, values in trainer.recorder.rows]",
-        "for n, values in trainer.recorder.rows[:-1]]",
+        "d2l_utils/progress.py",
+        '"train": self.train.as_numbers()',
+        '"train": self.train.as_numbers()[:-1]',
         REFERENCE, "checkpoint_holds", "tensorflow",
     ),
     Fault(
@@ -452,7 +460,7 @@ class Tries:
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("words", nargs="*", help="only faults with one in their name")
+    parser.add_argument("words", nargs="*", help="only faults that have one")
     args = parser.parse_args(argv)
     chosen = [
         f for f in FAULTS if not args.words or any(w in f.name for w in args.words)

@@ -200,11 +200,11 @@ def orders(seed):
         yield [order[i : i + BATCH] for i in range(0, EXAMPLES, BATCH)]
 
 
-def numbered(d2l):
+def numbered(FashionMNIST):
     """Data whose image i has ink at pixel i alone; validation shows them in turn."""
     images = DARKEST * np.eye(EXAMPLES, 28 * 28, dtype=np.uint8).reshape(-1, 28, 28)
     labels = np.zeros(EXAMPLES, np.uint8)
-    fm = d2l.FashionMNIST(batch_size=BATCH)
+    fm = FashionMNIST(batch_size=BATCH)
     return with_data(fm, (images, labels), (images, labels))
 
 
@@ -217,11 +217,20 @@ def examples_in(loss, n):
     return {i for i in range(EXAMPLES) if bits >> i & 1}
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-def test_the_trainer_shows_the_examples_in_the_promised_order(d2l, few, made, seed):
+@pytest.mark.parametrize("seed, own", [(3, False), (4, True)])
+def test_the_trainer_shows_the_examples_in_the_promised_order(
+    d2l, few, made, seed, own
+):
+    """From the stored bytes, and from the loaders where the reader wants these."""
+
+    class OwnLoaders(d2l.FashionMNIST):
+        def get_dataloader(self, train):
+            return super().get_dataloader(train)
+
     d2l.set_seed(seed)
     model = made(*revealing(SHADE + 2.0 ** np.arange(EXAMPLES)))
-    losses = iter(fit(d2l, model, numbered(d2l), 2)[1])
+    data = numbered(OwnLoaders if own else d2l.FashionMNIST)
+    losses = iter(fit(d2l, model, data, 2)[1])
     for epoch in orders(seed):
         for batch in epoch:
             assert examples_in(next(losses), len(batch)) == set(batch)
@@ -249,7 +258,7 @@ def in_numpy(x):
 def test_loaders_give_the_examples_in_the_promised_order(d2l, few, seed):
     """The order is that of the seed when the data was made."""
     d2l.set_seed(seed)
-    data = numbered(d2l)
+    data = numbered(d2l.FashionMNIST)
     d2l.set_seed(seed + 1)
     loader = data.train_dataloader()
     for epoch in orders(seed):
