@@ -462,9 +462,9 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("words", nargs="*", help="only faults that have one")
     args = parser.parse_args(argv)
-    chosen = [
-        f for f in FAULTS if not args.words or any(w in f.name for w in args.words)
-    ]
+    about = {f: f"{f.name} {f.framework} {f.tests}" for f in FAULTS}
+    words = args.words or [""]
+    chosen = [f for f in FAULTS if any(word in about[f] for word in words)]
     away = {f for f in FRAMEWORKS if not FRAMEWORKS[f].is_installed()}
     for fault in [f for f in chosen if f.framework in away]:
         print(f"{fault.name}: not tried, {fault.framework} is not installed")
