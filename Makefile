@@ -116,8 +116,7 @@ $(VENV)/.done: requirements.txt pyproject.toml book/pyproject.toml | python-vers
 .venv-book/.done: requirements.txt pyproject.toml | python-version
 	$(PYTHON) -m venv .venv-book
 	.venv-book/bin/python -m pip install -q --disable-pip-version-check \
-	  -c requirements.txt jupytext latex2mathml markdown-it-py mdit-py-plugins \
-	  nbconvert nbformat numpy pillow polib setuptools wheel
+	  -c requirements.txt -e '.[book]'
 	@touch $@
 
 $(REVEAL): | $(BOOK_DONE)

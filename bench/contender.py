@@ -10,7 +10,6 @@ files: images as .npy, model cells as Python.
 """
 
 import json
-import resource
 import sys
 import time
 from importlib import import_module
@@ -147,6 +146,8 @@ def serve(task, contender, started):
 
 
 def peak_bytes():
+    import resource  # not on Windows, where the rest can still be imported
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

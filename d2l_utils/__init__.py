@@ -11,11 +11,17 @@ API = 1
 """Version of the interface that notebooks rely on; raised when it breaks."""
 
 
-def require(api):
+def require(api: int) -> None:
     """Check, in a notebook's first cell, that this package fits the notebook.
 
-    Raises RuntimeError when the notebook was written for another version of
-    the interface than the installed one.
+    Parameters:
+        api: the version of the interface that the notebook was written for.
+
+    Raises:
+        RuntimeError: the installed package has another one; says what to do.
+
+    Example:
+        >>> require(api=1)
     """
     if api != API:
         cure = (
@@ -28,4 +34,3 @@ def require(api):
             f"d2l_utils {__version__} offers version {API}. To go on, {cure}, then "
             "restart the kernel."
         )
-    return None

@@ -1,4 +1,4 @@
-"""The ground under every module: hyperparameters, seeds, timers, guards.
+"""What all other modules build on: hyperparameters, the seed, timers, whole files.
 
 Imports nothing but the standard library.
 """
@@ -8,7 +8,9 @@ import inspect
 import os
 import platform
 import time
+from collections.abc import Callable, Iterable
 from importlib import metadata
+from pathlib import Path
 
 from d2l_utils import __version__, host
 
@@ -16,23 +18,66 @@ _seed = 0
 _started = time.monotonic()
 
 
-def remember_seed(seed):
-    """Note the seed from which data orders are derived (see `set_seed`)."""
+def remember_seed(seed: int) -> None:
+    """Remember the seed that `current_seed` answers with. Readers call `set_seed`.
+
+    Parameters:
+        seed: any integer.
+
+    Example:
+        >>> remember_seed(7)
+        >>> current_seed()
+        7
+    """
     global _seed
     _seed = int(seed)
 
 
-def current_seed():
+def current_seed() -> int:
+    """The seed of the last `set_seed`; the order of the training images follows it.
+
+    Returns:
+        The seed, 0 where none was set.
+
+    Example:
+        >>> remember_seed(7)
+        >>> current_seed()
+        7
+    """
     return _seed
 
 
-def fast_mode():
-    """Whether D2L_UTILS_FAST=1 asks for a short run, as tests do."""
+def fast_mode() -> bool:
+    """Whether D2L_UTILS_FAST=1 asks for a short run, as tests do.
+
+    Returns:
+        True or False.
+
+    Example:
+        >>> os.environ["D2L_UTILS_FAST"] = "1"
+        >>> fast_mode()
+        True
+    """
     return os.environ.get("D2L_UTILS_FAST", "") not in ("", "0")
 
 
-def missing_framework(title, extra, error):
-    """The ImportError to raise where a framework is not installed."""
+def missing_framework(title: str, extra: str, error: Exception) -> ImportError:
+    """The error to raise where a framework is not installed.
+
+    Parameters:
+        title: the framework's name for readers.
+        extra: the extra of this package that installs it.
+        error: what importing it raised.
+
+    Returns:
+        An ImportError that says how to install the framework.
+
+    Example:
+        >>> error = missing_framework("JAX", "jax", ImportError("no jax"))
+        >>> str(error).split(":")[0]
+        'd2l_utils.jax needs JAX, which cannot be imported here (no jax). Install it, \
+in the folder of pyproject.toml'
+    """
     hint = f"pip install '.[{extra}]'"
     note = " MXNet has wheels for Linux only; elsewhere use another tab."
     return ImportError(
@@ -43,8 +88,23 @@ def missing_framework(title, extra, error):
     )
 
 
-def add_to_class(Class):
-    """Decorator: register a function as a method of Class (textbook, 3.2)."""
+def add_to_class(Class: type) -> Callable[[Callable], None]:
+    """Add a function to a class as a method; a decorator (textbook, section 3.2).
+
+    Parameters:
+        Class: the class. Its objects get the method, too, also those made before.
+
+    Returns:
+        The decorator.
+
+    Example:
+        >>> class Dog: pass
+        >>> @add_to_class(Dog)
+        ... def bark(self):
+        ...     return "woof"
+        >>> Dog().bark()
+        'woof'
+    """
 
     def wrapper(obj):
         setattr(Class, obj.__name__, obj)
@@ -53,10 +113,26 @@ def add_to_class(Class):
 
 
 class HyperParameters:
-    """Keeps constructor arguments as attributes (textbook, section 3.2)."""
+    """A class that keeps its constructor's arguments (textbook, section 3.2).
 
-    def save_hyperparameters(self, ignore=()):
-        """Save the caller's arguments in self and in the dict self.hparams."""
+    Example:
+        >>> class Net(HyperParameters):
+        ...     def __init__(self, lr, width=64):
+        ...         self.save_hyperparameters(ignore=["width"])
+        >>> Net(0.1).lr
+        0.1
+        >>> Net(0.1).hparams
+        {'lr': 0.1}
+    """
+
+    def save_hyperparameters(self, ignore: Iterable[str] = ()) -> None:
+        """Save the calling method's arguments as attributes and in `self.hparams`.
+
+        Arguments whose names begin with an underscore are not saved.
+
+        Parameters:
+            ignore: names of further arguments that are not saved.
+        """
         frame = inspect.currentframe().f_back
         names = inspect.getargvalues(frame).locals
         skip = {*ignore, "self"}
@@ -66,34 +142,78 @@ class HyperParameters:
 
 
 class Timer:
-    """Record several running times, in seconds (textbook, section 12.1)."""
+    """A stop watch that records several times, in seconds (textbook, section 12.1).
 
-    def __init__(self):
-        self.times = []
+    It starts when it is made. `times` is the list of what was recorded.
+
+    Example:
+        >>> timer = Timer()
+        >>> seconds = timer.stop()
+        >>> timer.start()
+        >>> seconds = timer.stop()
+        >>> len(timer.times), timer.sum() == sum(timer.times)
+        (2, True)
+    """
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
         self.start()
 
-    def start(self):
+    def start(self) -> None:
+        """Start anew."""
         self.tik = time.perf_counter()
 
-    def stop(self):
-        """Stop, record and return the time since `start`."""
+    def stop(self) -> float:
+        """Stop, and record the time.
+
+        Returns:
+            The seconds since `start`.
+        """
         self.times.append(time.perf_counter() - self.tik)
         return self.times[-1]
 
-    def avg(self):
+    def avg(self) -> float:
+        """The mean of the recorded times.
+
+        Returns:
+            Seconds.
+        """
         return sum(self.times) / len(self.times)
 
-    def sum(self):
+    def sum(self) -> float:
+        """The sum of the recorded times.
+
+        Returns:
+            Seconds.
+        """
         return sum(self.times)
 
-    def cumsum(self):
-        """The running sums of the recorded times."""
+    def cumsum(self) -> list[float]:
+        """The running sums of the recorded times.
+
+        Returns:
+            Seconds, as many numbers as there are recorded times.
+        """
         total = 0.0
         return [total := total + t for t in self.times]
 
 
-def replace_file(path, content, part):
-    """Write bytes to `path`, all or nothing, by way of `part` in the same folder."""
+def replace_file(path: str | Path, content: bytes, part: str | Path) -> None:
+    """Write a file as a whole or, if something goes wrong, not at all.
+
+    Parameters:
+        path: the file, which may exist.
+        content: what it shall hold.
+        part: a file in the same folder to write to first; it is gone afterwards.
+
+    Raises:
+        OSError: it cannot be written; then `path` is as it was before.
+
+    Example:
+        >>> replace_file("weights", b"123", "weights.part")
+        >>> Path("weights").read_bytes()
+        b'123'
+    """
     try:
         with open(part, "wb") as file:
             file.write(content)
@@ -105,14 +225,36 @@ def replace_file(path, content, part):
             os.unlink(part)
 
 
-def installed(*packages):
-    """Those of the distributions that are installed here."""
+def installed(*packages: str) -> list[str]:
+    """Which of some packages are installed.
+
+    Parameters:
+        packages: their names, as pip knows them.
+
+    Returns:
+        The names of those that are installed.
+
+    Example:
+        >>> installed("numpy", "no-such-package")
+        ['numpy']
+    """
     there = {d.name.lower().replace("_", "-") for d in metadata.distributions()}
     return [p for p in packages if p in there]
 
 
-def print_facts(packages, device):
-    """Print versions, processor, device, date and time since the import."""
+def print_facts(packages: Iterable[str], device: str) -> None:
+    """Print versions, processor, device, date and time since the import.
+
+    Parameters:
+        packages: names of installed packages whose versions are printed.
+        device: what was computed on, in words.
+
+    Example:
+        >>> print_facts(["safetensors"], "cpu")  # doctest: +ELLIPSIS
+        d2l_utils ..., safetensors ..., NumPy ..., Python ...
+        ...; device cpu
+        ... min ... s
+    """
     versions = [f"d2l_utils {__version__}"]
     versions += [f"{name} {metadata.version(name)}" for name in packages]
     versions += [

@@ -6,24 +6,45 @@ training still runs and shows a progress bar.
 
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from d2l_utils.base import HyperParameters
 
-REDRAW_SECONDS = 0.5  # at most two redraws a second,
-REDRAW_SHARE = 0.01  # and at most this share of the time spent on them
+REDRAW_SECONDS = 0.5  # at least so long between two redraws,
+REDRAW_SHARE = 0.01  # and longer where they would take more than this share of the time
 
 
-def in_notebook():
-    """Whether figures can be shown, that is, whether a Jupyter kernel runs us."""
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter notebook, where figures can be shown.
+
+    Returns:
+        True or False; IPython in a terminal is no notebook.
+
+    Example:
+        >>> in_notebook()
+        False
+    """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and hasattr(shell, "kernel")
 
 
-def numpy_image(image):
-    """An image of any framework as an array (h, w) or (h, w, 3) for imshow."""
+def numpy_image(image: Any) -> np.ndarray:
+    """An image of any framework as matplotlib's `imshow` takes it.
+
+    Parameters:
+        image: (h, w), (c, h, w) or (h, w, c) with 1 or 3 channels.
+
+    Returns:
+        An array (h, w) or (h, w, 3).
+
+    Example:
+        >>> numpy_image(np.zeros((3, 28, 20))).shape
+        (28, 20, 3)
+    """
     image = to_numpy(image)
     if image.ndim == 3:
         if image.shape[0] in (1, 3) and image.shape[-1] not in (1, 3):
@@ -35,15 +56,73 @@ def numpy_image(image):
     return image
 
 
-def to_numpy(x):
-    """A tensor of any framework, or anything array-like, as a NumPy array."""
+def to_numpy(x: Any) -> np.ndarray:
+    """A tensor of any framework, or anything array-like, as a NumPy array.
+
+    Parameters:
+        x: on any device, with gradients or without.
+
+    Returns:
+        An array of the same shape and type.
+
+    Example:
+        >>> to_numpy([1, 2])
+        array([1, 2])
+    """
     if hasattr(x, "asnumpy"):
         return x.asnumpy()
     return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
 
 
-def set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend):
-    """Set the labels, limits, scales and legend of matplotlib axes."""
+def use_svg_display() -> None:
+    """Show figures of a notebook as SVG; elsewhere this does nothing.
+
+    Example:
+        >>> use_svg_display()
+    """
+    try:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:
+        return
+    set_matplotlib_formats("svg")
+
+
+def set_figsize(figsize: tuple[float, float] = (3.5, 2.5)) -> None:
+    """Set the size of all figures from now on; a notebook shows them as SVG.
+
+    Parameters:
+        figsize: width and height in inches.
+
+    Example:
+        >>> set_figsize((7, 4))
+    """
+    from matplotlib import pyplot as plt
+
+    use_svg_display()
+    plt.rcParams["figure.figsize"] = figsize
+
+
+def set_axes(
+    axes: Any, xlabel: str | None, ylabel: str | None,
+    xlim: Sequence[float] | None, ylim: Sequence[float] | None,
+    xscale: str, yscale: str, legend: Sequence[str] | None,
+) -> None:  # fmt: skip
+    """Set the labels, limits, scales and legend of matplotlib axes.
+
+    Parameters:
+        axes: of matplotlib.
+        xlabel, ylabel: what stands at the axes; None for nothing.
+        xlim, ylim: lowest and highest value; None for what fits the data.
+        xscale, yscale: "linear" or "log".
+        legend: a label for each curve; None or empty for no legend.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> axes = plt.figure().add_subplot()
+        >>> set_axes(axes, "epoch", "loss", [1, 10], None, "linear", "log", None)
+        >>> axes.get_xlabel(), axes.get_yscale()
+        ('epoch', 'log')
+    """
     axes.set_xlabel(xlabel), axes.set_ylabel(ylabel)
     axes.set_xscale(xscale), axes.set_yscale(yscale)
     if xlim:
@@ -56,14 +135,25 @@ def set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend):
 
 
 def plot(
-    X, Y=None, xlabel=None, ylabel=None, legend=(), xlim=None, ylim=None,
-    xscale="linear", yscale="linear", fmts=("-", "m--", "g-.", "r:"),
-    figsize=(3.5, 2.5), axes=None,
-):  # fmt: skip
-    """Plot curves, as the textbook's `plot` (section 2.4).
+    X: Any, Y: Any = None, xlabel: str | None = None, ylabel: str | None = None,
+    legend: Sequence[str] = (), xlim: Sequence[float] | None = None,
+    ylim: Sequence[float] | None = None, xscale: str = "linear",
+    yscale: str = "linear", fmts: Sequence[str] = ("-", "m--", "g-.", "r:"),
+    figsize: tuple[float, float] = (3.5, 2.5), axes: Any = None,
+) -> None:  # fmt: skip
+    """Plot one or several curves (textbook, section 2.4).
 
-    X and Y are one sequence of numbers or a list of several; with Y missing, X
-    holds the values and their positions are counted.
+    Parameters:
+        X: the x of the points, for all curves or for each. Without Y: the y.
+        Y: the y of the points, one sequence of numbers or a list of several.
+        xlabel, ylabel, legend, xlim, ylim, xscale, yscale: see `set_axes`.
+        fmts: matplotlib's format of each curve, used again when they run out.
+        figsize: width and height of a new figure in inches.
+        axes: axes of matplotlib to draw in, instead of a new figure.
+
+    Example:
+        >>> x = np.arange(0, 3, 0.1)
+        >>> plot(x, [x, x**2], "x", "y", legend=["line", "parabola"])
     """
     from matplotlib import pyplot as plt
 
@@ -84,8 +174,26 @@ def plot(
     set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
 
 
-def show_images(imgs, num_rows, num_cols, titles=None, scale=1.5):
-    """Show images (any framework, any layout) in a grid; returns the axes."""
+def show_images(
+    imgs: Sequence[Any], num_rows: int, num_cols: int,
+    titles: Sequence[str] | None = None, scale: float = 1.5,
+) -> np.ndarray:  # fmt: skip
+    """Show images in a grid (textbook, section 4.2).
+
+    Parameters:
+        imgs: images of any framework: (h, w), (c, h, w) or (h, w, c).
+        num_rows, num_cols: size of the grid.
+        titles: a title for each image, or for the first ones.
+        scale: width and height of an image in inches.
+
+    Returns:
+        The axes of matplotlib, num_rows * num_cols of them.
+
+    Example:
+        >>> axes = show_images(np.zeros((2, 28, 28)), 1, 2, titles=["a", "b"])
+        >>> axes.shape
+        (2,)
+    """
     from matplotlib import pyplot as plt
 
     figsize = (num_cols * scale, num_rows * scale)
@@ -103,23 +211,48 @@ def show_images(imgs, num_rows, num_cols, titles=None, scale=1.5):
 class ProgressBoard(HyperParameters):
     """Curves that grow while they are computed (textbook, section 3.2).
 
-    `draw` takes one point; every `every_n` points of a curve become one, their
-    mean. In a notebook the figure is redrawn in place, seldom enough not to cost
-    training time; elsewhere points are only collected, in `data`.
+    In a notebook the figure is redrawn in place, seldom enough not to cost training
+    time. Elsewhere nothing is drawn; the points are collected all the same, in
+    `data`: {label: [(x, y), ...]}.
+
+    Parameters:
+        xlabel, ylabel, xlim, ylim, xscale, yscale: see `set_axes`.
+        ls, colors: style and colour of each curve.
+        fig, axes: a figure and axes of matplotlib to draw in, instead of new ones.
+        figsize: width and height of a new figure in inches.
+        display: False draws nothing in a notebook, either.
+
+    Example:
+        >>> board = ProgressBoard(xlabel="x")
+        >>> for x in range(4):
+        ...     board.draw(x, x**2, "square", every_n=2)
+        >>> board.data
+        {'square': [(0.5, 0.5), (2.5, 6.5)]}
     """
 
     def __init__(
-        self, xlabel=None, ylabel=None, xlim=None, ylim=None,
-        xscale="linear", yscale="linear", ls=("-", "--", "-.", ":"),
-        colors=("C0", "C1", "C2", "C3"), fig=None, axes=None,
-        figsize=(3.5, 2.5), display=True,
-    ):  # fmt: skip
+        self, xlabel: str | None = None, ylabel: str | None = None,
+        xlim: Sequence[float] | None = None, ylim: Sequence[float] | None = None,
+        xscale: str = "linear", yscale: str = "linear",
+        ls: Sequence[str] = ("-", "--", "-.", ":"),
+        colors: Sequence[str] = ("C0", "C1", "C2", "C3"),
+        fig: Any = None, axes: Any = None,
+        figsize: tuple[float, float] = (3.5, 2.5), display: bool = True,
+    ) -> None:  # fmt: skip
         self.save_hyperparameters()
-        self.raw_points, self.data = {}, {}
+        self.data: dict[str, list[tuple[float, float]]] = {}
+        self.raw_points: dict[str, list[tuple[Any, Any]]] = {}  # not yet averaged
         self._handle, self._drawn_at, self._wait = None, 0.0, 0.0
 
-    def draw(self, x, y, label, every_n=1):
-        """Add the point (x, y) to the curve `label`; y may be on the device."""
+    def draw(self, x: Any, y: Any, label: str, every_n: int = 1) -> None:
+        """Add a point to a curve.
+
+        Parameters:
+            x, y: a number each, or a tensor of any framework that holds one. Tensors
+                are read only when `every_n` points are there.
+            label: name of the curve.
+            every_n: so many points become one, their mean.
+        """
         raw = self.raw_points.setdefault(label, [])
         raw.append((x, y))
         if len(raw) < every_n:
@@ -130,8 +263,12 @@ class ProgressBoard(HyperParameters):
         if time.monotonic() - self._drawn_at >= self._wait:
             self.redraw()
 
-    def redraw(self, final=False):
-        """Show the figure as it stands; with `final`, for the last time."""
+    def redraw(self, final: bool = False) -> None:
+        """Draw the figure now, in a notebook.
+
+        Parameters:
+            final: this is the last time; later points begin a new figure.
+        """
         if not (self.display and self.data and in_notebook()):
             return
         start = time.monotonic()
@@ -166,9 +303,21 @@ class ProgressBoard(HyperParameters):
 
 
 class ProgressBar:
-    """Images done and images/s, on stderr, where no notebook shows curves."""
+    """A line with the images done and images/s on stderr, outside notebooks.
 
-    def __init__(self, num_images, active=True):
+    Without the package tqdm it shows nothing.
+
+    Parameters:
+        num_images: of the whole training.
+        active: False shows nothing.
+
+    Example:
+        >>> bar = ProgressBar(60_000, active=False)
+        >>> bar.update(128, epoch=0)
+        >>> bar.close()
+    """
+
+    def __init__(self, num_images: int, active: bool = True) -> None:
         self.bar = None
         if active and not in_notebook():
             try:
@@ -179,11 +328,18 @@ class ProgressBar:
                 total=num_images, unit=" images", unit_scale=True, mininterval=0.5
             )
 
-    def update(self, n, epoch):
+    def update(self, n: int, epoch: int) -> None:
+        """Count images that were trained on.
+
+        Parameters:
+            n: their number.
+            epoch: the epoch they belong to, counted from 0.
+        """
         if self.bar is not None:
             self.bar.set_description(f"epoch {epoch + 1}", refresh=False)
             self.bar.update(n)
 
-    def close(self):
+    def close(self) -> None:
+        """Leave the line as it is."""
         if self.bar is not None:
             self.bar.close()

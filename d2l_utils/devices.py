@@ -16,73 +16,63 @@ class Devices:
     def cpu(self):
         """The processor as a device of this framework.
 
-        Example
-        -------
-        >>> d2l.cpu()
+        Example:
+            >>> d2l.cpu()
         """
         raise NotImplementedError
 
     def num_gpus(self) -> int:
         """Number of GPUs that this framework can use here.
 
-        Example
-        -------
-        >>> d2l.num_gpus()
+        Example:
+            >>> d2l.num_gpus()
         """
         raise NotImplementedError
 
     def gpu(self, i: int = 0):
         """GPU number i as a device.
 
-        Parameters
-        ----------
-        i : from 0.
+        Parameters:
+            i: from 0.
 
-        Raises
-        ------
-        IndexError : in JAX, where it is not there. The other frameworks complain when
-            it is first used.
+        Raises:
+            IndexError: in JAX, where it is not there. The other frameworks complain
+                when it is first used.
 
-        Example
-        -------
-        >>> d2l.gpu()
+        Example:
+            >>> d2l.gpu()
         """
         raise NotImplementedError
 
     def try_gpu(self, i: int = 0):
         """GPU number i if it is there, else the processor.
 
-        Parameters
-        ----------
-        i : from 0.
+        Parameters:
+            i: from 0.
 
-        Example
-        -------
-        >>> X = X.to(d2l.try_gpu())  # in PyTorch
+        Example:
+            >>> X = X.to(d2l.try_gpu())  # in PyTorch
         """
         return self.gpu(i) if self.num_gpus() > i else self.cpu()
 
     def try_all_gpus(self) -> list:
         """All GPUs in a list, or the processor alone where there are none.
 
-        Example
-        -------
-        >>> len(d2l.try_all_gpus())
+        Example:
+            >>> len(d2l.try_all_gpus())
         """
         return [self.gpu(i) for i in range(self.num_gpus())] or [self.cpu()]
 
     def memory_stats(self) -> dict:
         """Memory in use: that of the first GPU, or without one, of this process.
 
-        Returns
-        -------
-        {'peak_bytes': the most since the peak was last reset, 'current_bytes': now,
-        'of': what was measured, in words}. MXNet keeps what it has of a GPU's memory,
-        so that there both are the same.
+        Returns:
+            {'peak_bytes': the most since the peak was last reset, 'current_bytes': now,
+            'of': what was measured, in words}. MXNet keeps what it has of a GPU's
+            memory, so that there both are the same.
 
-        Example
-        -------
-        >>> d2l.memory_stats()["peak_bytes"]
+        Example:
+            >>> d2l.memory_stats()["peak_bytes"]
         """
         found = self._known()
         if found is None:
@@ -94,9 +84,8 @@ class Devices:
 
         It cannot for a GPU in JAX, nor for a process on macOS and Windows.
 
-        Example
-        -------
-        >>> d2l.reset_peak_memory()
+        Example:
+            >>> d2l.reset_peak_memory()
         """
         if self._known() is None:
             host.reset_process_peak()

@@ -1,50 +1,111 @@
-"""Repeated experiments: what several trainings gave, as a table and a plot.
+"""Results of several trainings, compared in a table and a plot.
 
-Nothing is trained here. What comes in is a trained model, the `history` of its
-Trainer and its counted resources, whatever the framework.
+Nothing is trained here. One enters trained models of any framework, each with the
+`history` of its Trainer and its `resources`.
 """
 
+from collections.abc import Iterable
 from statistics import mean, median
+from typing import Any
 
 from d2l_utils.base import fast_mode
 
 
 class Experiments:
-    """Results of networks that are compared, each trained from several seeds.
+    """Results of networks to compare, each trained from several seeds.
 
-    seeds: of the repetitions; in fast mode only the first is kept.
+    Parameters:
+        seeds: one for each repetition. In fast mode only the first is kept.
+
+    Raises:
+        ValueError: there are no seeds.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> experiments = Experiments(seeds=[1, 2])
+        >>> for seed in experiments.seeds:  # here one would train
+        ...     history = {"val_acc": [0.5, 0.7], "seconds": [9.0, 8.0]}
+        ...     counted = SimpleNamespace(params=149_542, macs=9_477_760)
+        ...     experiments.add("NiN28", None, history, counted)
+        >>> experiments.accuracies("NiN28")
+        [0.7, 0.7]
     """
 
-    def __init__(self, seeds=(1, 2, 3)):
+    def __init__(self, seeds: Iterable[int] = (1, 2, 3)) -> None:
         self.seeds = tuple(seeds)
         if not self.seeds:
             raise ValueError("There must be at least one seed.")
         if fast_mode() and len(self.seeds) > 1:
             print(f"D2L_UTILS_FAST: 1 seed instead of {len(self.seeds)}.")
             self.seeds = self.seeds[:1]
-        self.results = {}  # {name: [(model, history, resources)]}
+        # {name: [(model, history, resources)]}
+        self.results: dict[str, list[tuple[Any, dict, Any]]] = {}
 
-    def add(self, name, model, history, resources):
-        """Enter one training; those of the same name are repetitions.
+    def add(self, name: str, model: Any, history: dict, resources: Any) -> None:
+        """Enter one training.
 
-        history: of the Trainer; resources: of the model, for one image.
+        Parameters:
+            name: of the network; trainings with the same name are its repetitions.
+            model: the trained model.
+            history: `trainer.history`.
+            resources: what `resources(model, X_shape)` returned, for one image.
         """
         self.results.setdefault(name, []).append((model, history, resources))
 
-    def models(self, name):
-        """The trained models of that name, one for each seed."""
+    def models(self, name: str) -> list:
+        """The trained models of one name.
+
+        Parameters:
+            name: of the network.
+
+        Returns:
+            One model for each seed.
+
+        Raises:
+            ValueError: there are no results of that name.
+        """
         return [model for model, _, _ in self._named(name)]
 
-    def accuracies(self, name):
-        """Their validation accuracies after the last epoch."""
+    def accuracies(self, name: str) -> list[float]:
+        """The validation accuracies of one name after the last epoch.
+
+        Parameters:
+            name: of the network.
+
+        Returns:
+            One accuracy for each seed.
+
+        Raises:
+            ValueError: there are no results of that name.
+        """
         return [history["val_acc"][-1] for _, history, _ in self._named(name)]
 
-    def seconds(self, name):
-        """Seconds of one epoch of training: the median of the last epochs."""
+    def seconds(self, name: str) -> float:
+        """How long an epoch takes.
+
+        Parameters:
+            name: of the network.
+
+        Returns:
+            Seconds of the last epoch, the median over the seeds.
+
+        Raises:
+            ValueError: there are no results of that name.
+        """
         return median(history["seconds"][-1] for _, history, _ in self._named(name))
 
-    def table(self, *names):
-        """The results of these names (default: all) as text, a line for each."""
+    def table(self, *names: str) -> str:
+        """A table of the results.
+
+        Parameters:
+            names: of networks; without any, all of them.
+
+        Returns:
+            Text with a line for each name.
+
+        Raises:
+            ValueError: there are no results of one of these names.
+        """
         names = names or tuple(self.results)
         width = max(map(len, names))
         head = f"{'':{width}}{'parameters':>12}{'MACs':>14}{'s/epoch':>9}"
@@ -59,8 +120,15 @@ class Experiments:
             )
         return "\n".join(lines)
 
-    def plot(self, *names):
-        """Draw the accuracy of every training of these names (default: all)."""
+    def plot(self, *names: str) -> None:
+        """Draw the accuracy of every training, and the means.
+
+        Parameters:
+            names: of networks; without any, all of them.
+
+        Raises:
+            ValueError: there are no results of one of these names.
+        """
         from matplotlib import pyplot as plt
 
         names = names or tuple(self.results)

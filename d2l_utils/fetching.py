@@ -12,7 +12,13 @@ LARGEST = 32 * 2**20  # bytes; the largest of the real files has 26,421,880
 
 
 class FetchError(Exception):
-    """A server did not send a file, or not as a server should."""
+    """A server did not send a file, or not as a server should.
+
+    Example:
+        >>> raise FetchError("it sends too much")
+        Traceback (most recent call last):
+        d2l_utils.fetching.FetchError: it sends too much
+    """
 
 
 class _Received(io.BytesIO):
@@ -24,13 +30,25 @@ class _Received(io.BytesIO):
         return super().write(chunk)
 
 
-def fetch(url):
-    """The bytes at `url`. Nothing is written to the disk.
+def fetch(url: str) -> bytes:
+    """Download a file into memory; nothing is written to the disk.
 
-    Raises FetchError for whatever a server does wrong: no answer, an error
-    page, less than was announced, more than LARGEST bytes, and less than SLOWEST
-    bytes a second. So it ends within LARGEST / SLOWEST seconds (28 minutes), and
-    within TIMEOUT where nothing comes.
+    It ends after TIMEOUT seconds if nothing comes, and in any case after LARGEST /
+    SLOWEST seconds (28 minutes).
+
+    Parameters:
+        url: the address, http or https.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        FetchError: no answer, an error page, less than the server announced, more
+            than LARGEST bytes, or less than SLOWEST bytes a second.
+
+    Example:
+        >>> len(fetch("https://d2l.ai/index.html"))  # doctest: +SKIP
+        51282
     """
     import pooch
 
@@ -40,11 +58,11 @@ def fetch(url):
         try:
             get = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
             get(url, received, None)
-        except Exception as error:  # the caller is told, below
+        except Exception as error:  # raised below, in the caller's thread
             errors.append(error)
 
-    # In a thread, because a read from a server that sends a byte now and then,
-    # or a slow name server, cannot be given up otherwise.
+    # In a thread, because there is no other way to give up on a server that sends a
+    # byte now and then, or on a slow name server.
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
@@ -58,4 +76,4 @@ def fetch(url):
             raise FetchError(str(errors[0])) from errors[0]
         return received.getvalue()
     finally:
-        received.close()  # which ends the thread at the next bytes that it gets
+        received.close()  # the thread ends when it tries to write the next bytes

@@ -1,15 +1,23 @@
-"""The four frameworks: names, titles, modules. No framework is imported here."""
+"""The table of the four frameworks. None of them is imported here."""
 
 from importlib import util
 from typing import NamedTuple
 
 
 class Framework(NamedTuple):
-    """What there is to know of a framework without importing it.
+    """What can be said about a framework without importing it.
 
-    name: of its tab; title: for readers; module: its folder in d2l_utils, and extra
-    to install; package: its Python package; base: the package that its classes of
-    models come from; channels_last: whether its images are (n, h, w, c).
+    Parameters:
+        name: of its tab, such as "pytorch".
+        title: its name for readers, such as "PyTorch".
+        module: its folder in d2l_utils, and the extra of pip that installs it.
+        package: the Python package to import.
+        base: the package that its model classes derive from.
+        channels_last: whether its images are (n, h, w, c) rather than (n, c, h, w).
+
+    Example:
+        >>> FRAMEWORKS["pytorch"].here
+        'd2l_utils.torch'
     """
 
     name: str
@@ -20,11 +28,16 @@ class Framework(NamedTuple):
     channels_last: bool
 
     @property
-    def here(self):
+    def here(self) -> str:
         """The full name of its module in this package."""
         return f"d2l_utils.{self.module}"
 
-    def is_installed(self):
+    def is_installed(self) -> bool:
+        """Whether its package is installed; it is not imported.
+
+        Returns:
+            True or False.
+        """
         return util.find_spec(self.package) is not None
 
 

@@ -1,7 +1,7 @@
 """The machine and this process: malloc, threads, GPU memory, processor, memory used.
 
 Everything that the package sets for the whole process stands here, with its reason.
-`D2L_UTILS_SET_HOST=0` in the environment declines all of it.
+`D2L_UTILS_SET_HOST=0` in the environment turns all of it off.
 """
 
 import contextlib
@@ -15,8 +15,17 @@ from pathlib import Path
 MALLOPT = {"TRIM_THRESHOLD": -1, "MMAP_MAX": -4, "ARENA_MAX": -8}  # of malloc.h
 
 
-def may_set():
-    """Whether this package may set anything for the whole process."""
+def may_set() -> bool:
+    """Whether this package may set anything for the whole process.
+
+    Returns:
+        False where D2L_UTILS_SET_HOST is 0.
+
+    Example:
+        >>> os.environ["D2L_UTILS_SET_HOST"] = "0"
+        >>> may_set()
+        False
+    """
     return os.environ.get("D2L_UTILS_SET_HOST", "1") != "0"
 
 
@@ -28,27 +37,45 @@ def _mallopt(**settings):
             libc.mallopt(MALLOPT[name], value)
 
 
-def share_memory():
-    """Let all threads allocate from one place.
+def share_memory() -> None:
+    """Let all threads allocate from one pool of memory (Linux with glibc).
 
-    By default what a thread freed is kept for that thread, where the large batches
-    that several threads make find no room: JAX takes twice the memory, MXNet resizes
-    at a third of its speed.
+    By default malloc gives threads pools of their own, and what one thread frees
+    cannot be used by another. Batches are large and made by several threads, so that
+    JAX takes twice the memory, and MXNet resizes at a third of its speed.
+
+    Example:
+        >>> share_memory()
     """
     _mallopt(ARENA_MAX=1)
 
 
-def keep_memory():
-    """Let freed memory stay with the process, too.
+def keep_memory() -> None:
+    """Do what `share_memory` does, and keep freed memory for the next step.
 
-    By default every large block goes back to the system at once, and the next step
-    pays page faults for the same memory: a fifth of a PyTorch step.
+    By default malloc returns each large block to the system as soon as it is freed.
+    The next step needs the same memory again, and the system takes time to hand it
+    out page by page: a fifth of a PyTorch step.
+
+    Example:
+        >>> keep_memory()
     """
     _mallopt(ARENA_MAX=1, MMAP_MAX=0, TRIM_THRESHOLD=2**31 - 1)
 
 
-def cpu_text(threads=None):
-    """How results name the processor."""
+def cpu_text(threads: int | None = None) -> str:
+    """How results name the processor as a device.
+
+    Parameters:
+        threads: that compute; by default as many as this process may use.
+
+    Returns:
+        Text.
+
+    Example:
+        >>> cpu_text(2)
+        'cpu (2 threads)'
+    """
     if threads is None:  # os.sched_getaffinity is missing on macOS and Windows
         count = getattr(os, "sched_getaffinity", None)
         threads = len(count(0)) if count else os.cpu_count()
@@ -56,8 +83,16 @@ def cpu_text(threads=None):
 
 
 @functools.cache
-def cpu_flags():
-    """What the processor can do, in Linux's words; an empty set elsewhere."""
+def cpu_flags() -> set[str]:
+    """The features of the processor, as Linux names them.
+
+    Returns:
+        The names, on Linux on x86; elsewhere an empty set.
+
+    Example:
+        >>> "avx2" in cpu_flags()  # doctest: +SKIP
+        True
+    """
     try:
         with open("/proc/cpuinfo") as file:
             return set(next(line for line in file if line.startswith("flags")).split())
@@ -65,13 +100,29 @@ def cpu_flags():
         return set()
 
 
-def cpu_has_bfloat16():
-    """Whether the processor multiplies bfloat16 natively (x86 on Linux is asked)."""
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor has units that multiply bfloat16.
+
+    Returns:
+        True or False; where `cpu_flags` knows nothing, False.
+
+    Example:
+        >>> cpu_has_bfloat16()  # doctest: +SKIP
+        True
+    """
     return not cpu_flags().isdisjoint(("avx512_bf16", "amx_bf16"))
 
 
-def processor_name():
-    """What the processor calls itself."""
+def processor_name() -> str:
+    """The name of the processor.
+
+    Returns:
+        Its model on Linux on x86; elsewhere what Python knows, at least its kind.
+
+    Example:
+        >>> processor_name()  # doctest: +SKIP
+        'AMD EPYC 7763 64-Core Processor'
+    """
     try:
         with open("/proc/cpuinfo") as file:
             names = [x.split(":", 1)[1] for x in file if x.startswith("model name")]
@@ -80,8 +131,16 @@ def processor_name():
         return platform.processor() or platform.machine()
 
 
-def physical_cores():
-    """Cores this process may use, hyperthreads of one counted once; None if unknown."""
+def physical_cores() -> int | None:
+    """How many cores this process may use, without their hyperthreads.
+
+    Returns:
+        Their number; None where the system (not Linux) does not say.
+
+    Example:
+        >>> physical_cores()  # doctest: +SKIP
+        2
+    """
     with contextlib.suppress(OSError, AttributeError):  # not Linux, or no /sys
         cpus = (f"/sys/devices/system/cpu/cpu{i}" for i in os.sched_getaffinity(0))
         siblings = (Path(cpu, "topology", "thread_siblings_list") for cpu in cpus)
@@ -89,31 +148,50 @@ def physical_cores():
     return None
 
 
-def use_all_cores():
-    """Let MXNet, once it is loaded, compute on every core; the user's choice stands.
+def use_all_cores() -> None:
+    """Make MXNet, when it is loaded next, compute on every core.
 
-    MXNet takes every x86 processor for one with hyperthreads, and by default half of
-    what it finds: without hyperthreads, as on many virtual machines, half the cores
-    (src/engine/openmp.cc in its source).
+    MXNet assumes that every x86 processor has hyperthreads, and starts half as many
+    threads as it finds processors (src/engine/openmp.cc in its source). Many virtual
+    machines have no hyperthreads; half of their cores would be idle. What the user
+    has set, in OMP_NUM_THREADS or MXNET_OMP_MAX_THREADS, is left as it is.
+
+    Example:
+        >>> use_all_cores()
     """
     cores = physical_cores()
     if may_set() and cores and "OMP_NUM_THREADS" not in os.environ:
         os.environ.setdefault("MXNET_OMP_MAX_THREADS", str(cores))
 
 
-def share_gpu_memory_in_jax():
+def share_gpu_memory_in_jax() -> None:
     """Let JAX take GPU memory as it needs it, so that other notebooks can use the GPU.
 
-    By default it takes three quarters of it at once. JAX reads the variable when it
-    first computes, which may be in the reader's next line, so this runs at import. A
-    value that is there already stays.
+    By default JAX takes three quarters of the memory at once. It reads the variable
+    that this sets when it first computes, which may be in the reader's next line, so
+    this is called at import. What the user has set is left as it is.
+
+    Example:
+        >>> share_gpu_memory_in_jax()
     """
     if may_set():
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
-def process_memory():
-    """{'peak_bytes', 'current_bytes', 'of'} of this process."""
+def process_memory() -> dict:
+    """How much memory this process uses.
+
+    Returns:
+        A dict with "peak_bytes", "current_bytes" (on macOS the peak, too) and "of",
+        which says in words that it is the memory of the process.
+
+    Raises:
+        ImportError: on Windows, where psutil is not installed.
+
+    Example:
+        >>> process_memory()  # doctest: +SKIP
+        {'peak_bytes': 254000000, 'current_bytes': 198000000, 'of': 'process memory'}
+    """
     if sys.platform == "win32":
         try:
             import psutil
@@ -142,8 +220,12 @@ def process_memory():
     return {"peak_bytes": peak, "current_bytes": peak, "of": "process memory"}
 
 
-def reset_process_peak():
-    """Start the peak of `process_memory` anew, where the system can (Linux)."""
+def reset_process_peak() -> None:
+    """Start the peak of `process_memory` anew (Linux; elsewhere it does nothing).
+
+    Example:
+        >>> reset_process_peak()
+    """
     if sys.platform == "linux":
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")

@@ -48,21 +48,18 @@ def hooks_of(model):
 def evaluate(model, data) -> dict[str, float]:
     """Loss and accuracy on the validation data, in evaluation mode.
 
-    Parameters
-    ----------
-    model : a `Classifier`; data : a `DataModule`, or whatever has a val_dataloader().
+    Parameters:
+        model: a `Classifier`.
+        data: a `DataModule`, or whatever has a `val_dataloader()`.
 
-    Returns
-    -------
-    {'loss', 'acc'}: the means over all examples, numbers.
+    Returns:
+        {'loss', 'acc'}: the means over all examples, numbers.
 
-    Raises
-    ------
-    ValueError : in JAX, for a model neither trained nor bound to variables.
+    Raises:
+        ValueError: in JAX, for a model neither trained nor bound to variables.
 
-    Example
-    -------
-    >>> d2l.evaluate(model, data)["acc"]
+    Example:
+        >>> d2l.evaluate(model, data)["acc"]
     """
     hooks, records = hooks_of(model), Records()
     with hooks.evaluating(model):
@@ -74,22 +71,19 @@ def evaluate(model, data) -> dict[str, float]:
 def predict(model, X: np.ndarray) -> np.ndarray:
     """What the network says of images, in evaluation mode and float32.
 
-    Parameters
-    ----------
-    model : a network; X : NumPy images (n, C, H, W), uint8, or float in [0, 1].
+    Parameters:
+        model: a network.
+        X: NumPy images (n, C, H, W), uint8, or float in [0, 1].
 
-    Returns
-    -------
-    Logits (n, classes), a NumPy array.
+    Returns:
+        Logits (n, classes), a NumPy array.
 
-    Raises
-    ------
-    ValueError : for another layout, images too small for the model, or, in JAX, a
-        model neither trained nor bound to variables.
+    Raises:
+        ValueError: for another layout, images too small for the model, or, in JAX, a
+            model neither trained nor bound to variables.
 
-    Example
-    -------
-    >>> d2l.predict(model, data.val.images[:8, None]).argmax(axis=1)
+    Example:
+        >>> d2l.predict(model, data.val.images[:8, None]).argmax(axis=1)
     """
     hooks = hooks_of(model)
     parts = [hooks.logits(model, x) for x in _batches(hooks, model, X)]
@@ -99,22 +93,19 @@ def predict(model, X: np.ndarray) -> np.ndarray:
 def activations(model, X: np.ndarray) -> list[np.ndarray]:
     """The outputs of every layer of `model.net` for images, in evaluation mode.
 
-    Parameters
-    ----------
-    model : a network with an attribute `net`, a chain of layers; X : NumPy images
-        (n, C, H, W), uint8, or float in [0, 1].
+    Parameters:
+        model: a network with an attribute `net`, a chain of layers.
+        X: NumPy images
+            (n, C, H, W), uint8, or float in [0, 1].
 
-    Returns
-    -------
-    A list of NumPy arrays, one a layer, channels first.
+    Returns:
+        A list of NumPy arrays, one a layer, channels first.
 
-    Raises
-    ------
-    ValueError : as `predict`.
+    Raises:
+        ValueError: as `predict`.
 
-    Example
-    -------
-    >>> d2l.activations(model, X)[-3].shape
+    Example:
+        >>> d2l.activations(model, X)[-3].shape
     """
     hooks = hooks_of(model)
     parts = [hooks.outputs(model, x) for x in _batches(hooks, model, X)]
@@ -141,22 +132,19 @@ def _build(hooks, model, shape):
 def resources(model, X_shape: tuple) -> summary.Resources:
     """Parameters, multiply-accumulates (MACs) and memory of a network on a batch.
 
-    Parameters
-    ----------
-    model : a network; X_shape : of the batch, in the framework's layout.
+    Parameters:
+        model: a network.
+        X_shape: of the batch, in the framework's layout.
 
-    Returns
-    -------
-    `summary.Resources`, with `.params`, `.macs`, `.train_bytes`, `.predict_bytes` and
-    `.rows`; see `summary.count` for what is counted. Printed, it is a table.
+    Returns:
+        `summary.Resources`, with `.params`, `.macs`, `.train_bytes`, `.predict_bytes`
+        and `.rows`; see `summary.count` for what is counted. Printed, it is a table.
 
-    Raises
-    ------
-    ValueError : for images of another layout, or too small for the model.
+    Raises:
+        ValueError: for images of another layout, or too small for the model.
 
-    Example
-    -------
-    >>> d2l.resources(model, (1, 1, 224, 224)).macs
+    Example:
+        >>> d2l.resources(model, (1, 1, 224, 224)).macs
     """
     hooks = hooks_of(model)
     hooks.build(model, X_shape)
@@ -167,20 +155,18 @@ def resources(model, X_shape: tuple) -> summary.Resources:
 def save_weights(model, path: str | PathLike, variables=None) -> None:
     """Save the weights in a file that all four frameworks load (see d2l_utils.weights).
 
-    Parameters
-    ----------
-    model : a network that has seen an image; path : of the file.
-    variables : in JAX, what to save; by default the variables of the model's training,
-        or those it is bound to.
+    Parameters:
+        model: a network that has seen an image.
+        path: of the file.
+        variables: in JAX, what to save; by default the variables of the model's
+            training, or those it is bound to.
 
-    Raises
-    ------
-    ValueError : where the model has no weights yet. TypeError : for `variables` in a
-    framework whose models hold their weights.
+    Raises:
+        ValueError: where the model has no weights yet. TypeError : for `variables` in a
+        framework whose models hold their weights.
 
-    Example
-    -------
-    >>> d2l.save_weights(model, "nin.safetensors")
+    Example:
+        >>> d2l.save_weights(model, "nin.safetensors")
     """
     hooks = _hooks_for_weights(model, variables)
     shape = weights.known_shape(model)
@@ -196,23 +182,20 @@ def save_weights(model, path: str | PathLike, variables=None) -> None:
 def load_weights(model, path: str | PathLike, variables=None):
     """Load weights that `save_weights` of any of the four frameworks wrote.
 
-    Parameters
-    ----------
-    model : a network, which is built if it is not yet; path : of the file.
-    variables : in JAX, where to take what the file format has no name for.
+    Parameters:
+        model: a network, which is built if it is not yet.
+        path: of the file.
+        variables: in JAX, where to take what the file format has no name for.
 
-    Returns
-    -------
-    The model; in JAX, where a model holds no weights, the variables, as in
-    `model.bind(d2l.load_weights(model, path))`.
+    Returns:
+        The model; in JAX, where a model holds no weights, the variables, as in
+        `model.bind(d2l.load_weights(model, path))`.
 
-    Raises
-    ------
-    weights.WeightsError : where the file does not fit; the model is unchanged.
+    Raises:
+        weights.WeightsError: where the file does not fit; the model is unchanged.
 
-    Example
-    -------
-    >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56"))
+    Example:
+        >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56"))
     """
     hooks = _hooks_for_weights(model, variables)
     tensors, metadata = weights.read(path)

@@ -1,11 +1,12 @@
-"""What to say of a name that a framework module does not have.
+"""What happens when a reader asks a framework module for a name it does not have.
 
-Names of other sections of the textbook are found in its `textbook`; names of its
-older editions are answered with what to use now, others with the public ones that are
-spelled alike. No framework is imported here.
+A name from another section of the textbook is taken from the module's `textbook`. For a
+name from an older edition the error says what to use now; for a misspelt one, which
+names are similar. No framework is imported here.
 """
 
 import difflib
+from collections.abc import Callable, Iterable
 from importlib import import_module
 
 _TRAIN = "d2l.Trainer(max_epochs=10, num_gpus=1).fit(model, data)"
@@ -45,8 +46,22 @@ OLDER = {
 """Names of older editions, each with what to use now."""
 
 
-def advice(name, public):
-    """What to say of a name that is not one of `public`; '' if nothing is known."""
+def advice(name: str, public: Iterable[str]) -> str:
+    """What to use instead of a name that is not there.
+
+    Parameters:
+        name: what was asked for.
+        public: the names that are there.
+
+    Returns:
+        A sentence, or '' where nothing helps.
+
+    Example:
+        >>> advice("Trianer", ["Trainer", "Timer"])
+        'Did you mean Trainer?'
+        >>> advice("Benchmark", [])
+        'That is of an older edition of the textbook; use d2l.Timer.'
+    """
     if name in OLDER:
         return f"That is of an older edition of the textbook; use {OLDER[name]}."
     folded = {known.lower(): known for known in public}
@@ -54,17 +69,25 @@ def advice(name, public):
     return f"Did you mean {' or '.join(folded[a] for a in alike)}?" if alike else ""
 
 
-def unknown_names(module, public):
-    """The `__getattr__` and the `__dir__` of a framework's module.
+def unknown_names(module: str, public: Iterable[str]) -> tuple[Callable, Callable]:
+    """Make the `__getattr__` and the `__dir__` of a framework module.
 
-    Names that only other sections of the textbook use come from its `textbook`,
-    loaded when the first of them is asked for. For any other, AttributeError that
-    says what to use.
+    Parameters:
+        module: its full name, such as "d2l_utils.jax".
+        public: its public names.
+
+    Returns:
+        A function of a name, which returns what `textbook` of the module has under
+        that name (imported at the first call), or raises AttributeError with `advice`;
+        and one that lists all names.
+
+    Example:
+        >>> __getattr__, __dir__ = unknown_names(__name__, __all__)  # doctest: +SKIP
     """
 
     def __getattr__(name):
         text = f"module {module!r} has no attribute {name!r}"
-        if name.startswith("_"):  # asked for by tools, and often
+        if name.startswith("_"):  # Python and its tools often ask for such names
             raise AttributeError(text)
         if name == "plt":
             return import_module("matplotlib.pyplot")

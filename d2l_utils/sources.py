@@ -1,9 +1,8 @@
-"""Where Fashion-MNIST comes from: files found, fetched, verified and decoded.
+"""Where Fashion-MNIST comes from: its files are found or downloaded, and decoded.
 
-NumPy only. What is done with the arrays is in `d2l_utils.data`. Nothing that a
-file or a server sends is taken unverified, and no fault of theirs costs more
-than the download: a fetched file is verified in memory and then put into the
-cache whole, and where it cannot be kept, it is used from memory.
+What is done with the arrays is in `d2l_utils.data`. Every file is verified before it is
+used. A downloaded file is verified in memory and then put into the cache as a whole;
+where it cannot be kept there, it is used from memory.
 """
 
 import contextlib
@@ -59,18 +58,44 @@ WAIT = 600  # seconds to wait for another process that downloads
 
 
 class DataError(Exception):
-    """A data file is missing, damaged, or not what it should be."""
+    """A data file is missing, damaged, or not what it should be.
+
+    Example:
+        >>> decode_idx(b"no images")
+        Traceback (most recent call last):
+        d2l_utils.sources.DataError: data is not an IDX file of unsigned bytes: it \
+starts with b'no i'.
+    """
 
 
 class Split(NamedTuple):
-    """One part of the data set: images (n, 28, 28) uint8, labels (n,) uint8."""
+    """One part of the data set.
+
+    Parameters:
+        images: (n, 28, 28), uint8.
+        labels: (n,), uint8 from 0 to 9.
+
+    Example:
+        >>> load_sample().val.images.shape
+        (500, 28, 28)
+    """
 
     images: np.ndarray
     labels: np.ndarray
 
 
 class Arrays(NamedTuple):
-    """The whole data set, and where it came from."""
+    """The whole data set, and where it came from.
+
+    Parameters:
+        train, val: a `Split` each; val is what the data set calls its test images.
+        source: where the files were found, in words.
+        is_sample: whether this is only the small sample in this package.
+
+    Example:
+        >>> load_sample().source
+        'sample'
+    """
 
     train: Split
     val: Split
@@ -78,12 +103,25 @@ class Arrays(NamedTuple):
     is_sample: bool
 
 
-def decode_idx(raw, name="data"):
-    """Decode the bytes of an IDX file of unsigned bytes into an array.
+def decode_idx(raw: bytes, name: str | Path = "data") -> np.ndarray:
+    """Decode the bytes of an IDX file, the format of MNIST (LeCun et al., 1998).
 
-    The format is that of MNIST (LeCun et al., 1998): two zero bytes, a type
-    code (8 = uint8), the number of axes, one big-endian uint32 per axis, data.
-    Raises DataError for anything else.
+    It has two zero bytes, a type code (8 = uint8), the number of axes, a big-endian
+    uint32 for each axis, and the numbers.
+
+    Parameters:
+        raw: the bytes of the file.
+        name: what errors call the file.
+
+    Returns:
+        An array of uint8.
+
+    Raises:
+        DataError: this is no such file, or it is cut off.
+
+    Example:
+        >>> decode_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
+        array([7, 9], dtype=uint8)
     """
     if len(raw) < 4 or raw[0] or raw[1] or raw[2] != 8 or not 1 <= raw[3] <= 4:
         raise DataError(
@@ -105,10 +143,22 @@ def decode_idx(raw, name="data"):
         raise DataError(f"{name} claims the shape {shape}: {error}") from error
 
 
-def unpack(packed, name="data"):
-    """The bytes, unpacked if they are gzipped; never more than LARGEST.
+def unpack(packed: bytes, name: str | Path = "data") -> bytes:
+    """Unpack bytes if they are gzipped.
 
-    Raises DataError where they cannot be unpacked, or would be more.
+    Parameters:
+        packed: the bytes of a file.
+        name: what errors call the file.
+
+    Returns:
+        The unpacked bytes, or the same where they are not gzipped.
+
+    Raises:
+        DataError: they cannot be unpacked, or would be more than LARGEST.
+
+    Example:
+        >>> unpack(gzip.compress(b"123"))
+        b'123'
     """
     if len(packed) > LARGEST:
         raise DataError(f"{name} has more than {LARGEST:,} bytes.")
@@ -155,7 +205,7 @@ def _find(folder):
     """Paths of the four files in a folder (with or without .gz), or None."""
     paths = {}
     for key, name in FILES.items():
-        # os.path: where pathlib raises PermissionError, this says no.
+        # In a folder that may not be read, Path.is_file raises PermissionError.
         there = [p for p in _places(folder, name) if os.path.isfile(p)]
         paths[key] = there[0] if there else None
     return paths if all(paths.values()) else None
@@ -189,13 +239,29 @@ def _arrays(raw, folder, source, verified=True):
     )
 
 
-def load_sample():
-    """The class-balanced sample: 2,000 training and 500 validation images."""
+def load_sample() -> Arrays:
+    """Load the sample in this package, with as many images of each class.
+
+    Returns:
+        2,000 training and 500 validation images.
+
+    Example:
+        >>> len(load_sample().train.labels)
+        2000
+    """
     return _load_folder(SAMPLE, "sample", verified=False)
 
 
-def cache_folder():
-    """Where downloaded data is kept (the user's cache, see platformdirs)."""
+def cache_folder() -> Path:
+    """The folder in which downloaded data is kept.
+
+    Returns:
+        A folder in the user's cache, which platformdirs knows for each system.
+
+    Example:
+        >>> cache_folder().name
+        'fashion-mnist'
+    """
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("d2l_utils", appauthor=False)) / "fashion-mnist"
@@ -203,11 +269,11 @@ def cache_folder():
 
 @contextlib.contextmanager
 def _locked(folder):
-    """Let one process at a time in, if `folder` can have a lock at all.
+    """Let only one process at a time use the folder.
 
-    Where it cannot (a read-only file system), or another process holds it for
-    longer than WAIT, go on without: files are put in place whole, so that the
-    worst is a second download.
+    Where no lock can be made (a read-only file system), or another process has had
+    it for WAIT seconds, go on without: files are put in place as a whole, so the
+    worst that can happen is a second download.
     """
     from filelock import FileLock, Timeout
 
@@ -219,9 +285,9 @@ def _locked(folder):
         except Timeout:
             print("Another process is downloading Fashion-MNIST; waiting for it.")
             lock.acquire(timeout=WAIT)
-        for path in folder.glob("*.part*"):  # of a process that was killed
+        for path in folder.glob("*.part*"):  # left by a process that was killed
             path.unlink(missing_ok=True)
-    except (OSError, NotImplementedError):  # filelock's, where a disk has no locks
+    except (OSError, NotImplementedError):  # filelock raises it on disks without locks
         pass
     try:
         yield
@@ -230,7 +296,7 @@ def _locked(folder):
 
 
 def _from_cache(folder, name):
-    """The verified bytes of a file in the cache, or None; a damaged one goes."""
+    """The verified bytes of a file in the cache, or None. Deletes a damaged file."""
     for path in _places(folder, name):
         try:
             return _read_verified(path)
@@ -241,10 +307,10 @@ def _from_cache(folder, name):
 
 
 def _from_mirrors(name, mirrors):
-    """(as sent, unpacked): the verified bytes of a file.
+    """Download a file and verify it: (the bytes as sent, the same unpacked).
 
-    A mirror that fails goes to the end of the list `mirrors`, so that the next
-    file need not wait for it.
+    A mirror that fails is moved to the end of the list `mirrors`, so that the next
+    file is not tried there first.
     """
     failures = []
     for mirror in tuple(mirrors):
@@ -277,8 +343,8 @@ def _keep(path, packed):
 def _download(folder):
     """The data set from the mirrors, kept in `folder` where that is possible.
 
-    What is already there and right is not fetched again: an earlier run may have
-    got so far, or another process was faster.
+    Files that are there already are not fetched again: an earlier run may have been
+    interrupted, or another process was faster.
     """
     for package in ("pooch", "filelock"):
         try:
@@ -309,20 +375,28 @@ def _download(folder):
 
 
 @lru_cache(maxsize=2)
-def load_fashion_mnist(root=None):
-    """Load Fashion-MNIST: 60,000 training and 10,000 validation images, 28x28.
+def load_fashion_mnist(root: str | Path | None = None) -> Arrays:
+    """Load Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017), 28x28 pixels.
 
-    Looked for in this order: `root`, or else the folder that the environment
-    variable D2L_UTILS_DATA names; the cache; Debian's package
-    dataset-fashion-mnist; the mirrors. Files may be gzipped or not; the SHA-256
-    of the decompressed bytes decides. Several processes download once. A mirror
-    is left for the next within the limits of `d2l_utils.fetching`, and where
-    downloaded files cannot be kept they are used from memory, with a warning.
-    When nothing is to be had, the small sample in this package is used, with a
-    warning.
+    It is looked for in this order: in `root`, or else in the folder that the
+    environment variable D2L_UTILS_DATA names; in the cache; in Debian's package
+    dataset-fashion-mnist; on the mirrors. Files may be gzipped or not; each is
+    verified by the SHA-256 of its decompressed bytes. Where downloaded files cannot
+    be kept they are used from memory; where nothing can be downloaded, the small
+    sample in this package is used. Both give a warning.
 
-    Raises DataError when a file in `root` is damaged or another file.
-    Source: Xiao, Rasul, Vollgraf (2017).
+    Parameters:
+        root: a folder with the four files.
+
+    Returns:
+        60,000 training and 10,000 validation images.
+
+    Raises:
+        DataError: a file in `root` is damaged or not the one it should be.
+
+    Example:
+        >>> load_fashion_mnist().train.images.shape  # doctest: +SKIP
+        (60000, 28, 28)
     """
     given = root or os.environ.get("D2L_UTILS_DATA")
     if given:
@@ -340,7 +414,7 @@ def load_fashion_mnist(root=None):
     if _find(cache):
         try:
             return _load_folder(cache, "cache")
-        except DataError as error:  # mended below
+        except DataError as error:  # _download replaces the damaged file
             reasons.append(str(error))
     if _find(DEBIAN):
         try:

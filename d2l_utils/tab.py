@@ -11,6 +11,8 @@ not a cell magic, so that an error in the cell is an error of the cell.
 import os
 import re
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from d2l_utils.frameworks import FRAMEWORKS
 
@@ -19,10 +21,23 @@ DEFAULT = "pytorch"
 _selected = None
 
 
-def parse(line):
-    """The tabs that a cell's first line names, or None if it is no %%tab line.
+def parse(line: str) -> tuple[str, ...] | None:
+    """The tabs that the first line of a cell names.
 
-    Raises ValueError for an unknown tab.
+    Parameters:
+        line: such as "%%tab mxnet, jax".
+
+    Returns:
+        Their names, in the order given; None where the line is no %%tab line.
+
+    Raises:
+        ValueError: there is no such tab.
+
+    Example:
+        >>> parse("%%tab mxnet, jax")
+        ('mxnet', 'jax')
+        >>> parse("import jax") is None
+        True
     """
     if not line.startswith("%%tab"):
         return None
@@ -36,20 +51,59 @@ def parse(line):
     return tuple(FRAMEWORKS) if "all" in names else tuple(dict.fromkeys(names))
 
 
-def current():
-    """The selected tab: the one chosen, else D2L_UTILS_TAB, else pytorch."""
+def current() -> str:
+    """The selected tab.
+
+    Returns:
+        The one that was chosen, or else that of the environment variable
+        D2L_UTILS_TAB, or else "pytorch".
+
+    Raises:
+        ValueError: D2L_UTILS_TAB is no tab.
+
+    Example:
+        >>> select("jax")
+        >>> current()
+        'jax'
+    """
     if _selected is not None:
         return _selected
     return _known(os.environ.get("D2L_UTILS_TAB") or DEFAULT)
 
 
-def selected(*names):
-    """Whether one of these tabs is selected, for material that asks."""
+def selected(*names: str) -> bool:
+    """Whether one of some tabs is selected; older notebooks ask for it.
+
+    Parameters:
+        names: of tabs.
+
+    Returns:
+        True or False.
+
+    Raises:
+        ValueError: there is no such tab.
+
+    Example:
+        >>> select("jax")
+        >>> selected("mxnet", "jax")
+        True
+    """
     return current() in {_known(n) for n in names}
 
 
-def select(name):
-    """Select a tab. Raises RuntimeError once another framework was imported."""
+def select(name: str) -> None:
+    """Select a tab.
+
+    Parameters:
+        name: of the tab.
+
+    Raises:
+        ValueError: there is no such tab.
+        RuntimeError: another framework was imported; the kernel has to be restarted.
+
+    Example:
+        >>> select("jax")
+    """
     global _selected
     loaded = [f.name for f in FRAMEWORKS.values() if f.here in sys.modules]
     if loaded and _known(name) not in loaded:
@@ -60,10 +114,24 @@ def select(name):
     _selected = _known(name)
 
 
-def interact_select(tabs=tuple(FRAMEWORKS)):
-    """Show a chooser for the tabs; without widgets, say which tab is selected.
+def interact_select(tabs: str | Sequence[str] = tuple(FRAMEWORKS)) -> Any:
+    """Let the reader of a notebook choose a tab.
 
-    Where D2L_UTILS_TAB is set, that choice stands and no chooser is shown.
+    Where the environment variable D2L_UTILS_TAB is set, or there are no widgets, it
+    prints the selected tab instead.
+
+    Parameters:
+        tabs: the names to choose from. The first is selected where no other is.
+
+    Returns:
+        A drop-down list of ipywidgets, or None where there is nothing to choose.
+
+    Raises:
+        ValueError: there is no such tab.
+
+    Example:
+        >>> interact_select(["jax"])  # doctest: +SKIP
+        Selected tab: jax
     """
     names = [_known(t) for t in ([tabs] if isinstance(tabs, str) else tabs)]
     load_ipython_extension(_ipython())
@@ -89,8 +157,25 @@ def interact_select(tabs=tuple(FRAMEWORKS)):
     return chooser
 
 
-def transform(lines):
-    """Input transformer: drop the %%tab line, or the cell if it is not selected."""
+def transform(lines: list[str]) -> list[str]:
+    """What IPython runs of a cell: all of it, all but its %%tab line, or nothing.
+
+    Parameters:
+        lines: of the cell, with their line ends.
+
+    Returns:
+        The lines to run; none if the cell belongs to tabs that are not selected.
+
+    Raises:
+        ValueError: the cell names a tab that does not exist.
+
+    Example:
+        >>> select("jax")
+        >>> transform(["%%tab jax\\n", "print(1)\\n"])
+        ['print(1)\\n']
+        >>> transform(["%%tab mxnet\\n", "print(1)\\n"])
+        []
+    """
     first = next((i for i, line in enumerate(lines) if line.strip()), None)
     tabs = None if first is None else parse(lines[first].strip())
     if tabs is None:
@@ -98,8 +183,15 @@ def transform(lines):
     return lines[first + 1 :] if current() in tabs else []
 
 
-def load_ipython_extension(ipython):
-    """Called by %load_ext: cells may begin with %%tab from now on."""
+def load_ipython_extension(ipython: Any) -> None:
+    """Let cells begin with %%tab from now on; `%load_ext d2l_utils.tab` calls it.
+
+    Parameters:
+        ipython: the running shell; with None nothing happens.
+
+    Example:
+        >>> load_ipython_extension(None)
+    """
     if ipython is None:
         return
     if transform not in ipython.input_transformers_cleanup:
@@ -107,8 +199,15 @@ def load_ipython_extension(ipython):
     ipython.user_ns.setdefault("tab", sys.modules[__name__])
 
 
-def unload_ipython_extension(ipython):
-    """Called by %unload_ext."""
+def unload_ipython_extension(ipython: Any) -> None:
+    """Undo `load_ipython_extension`; `%unload_ext d2l_utils.tab` calls it.
+
+    Parameters:
+        ipython: the running shell.
+
+    Example:
+        >>> unload_ipython_extension(get_ipython())  # doctest: +SKIP
+    """
     if transform in ipython.input_transformers_cleanup:
         ipython.input_transformers_cleanup.remove(transform)
 

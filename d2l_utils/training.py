@@ -76,19 +76,18 @@ def _of_progress(name, what):
 class Trainer(HyperParameters):
     """Minibatch training, as the textbook's Trainer (section 3.2).
 
-    Parameters
-    ----------
-    max_epochs : passes over the training data.
-    num_gpus : 0, or 1 for a GPU where there is one.
-    gradient_clip_val : largest norm of the gradient; 0 for no bound.
-    precision : 'auto' computes training steps in bfloat16 where the hardware has it
-        and this framework is faster with it; weights, validation and prediction stay
-        in float32. 'float32' computes everything in float32.
-    checkpoint : None, or the path of a file that keeps the state of the training. It
-        is written after every `every` steps and every epoch. Where it exists, `fit`
-        goes on from there, to the same result, bit by bit in float32 on a CPU, as if
-        it had never been interrupted.
-    every : steps between two checkpoints.
+    Parameters:
+        max_epochs: passes over the training data.
+        num_gpus: 0, or 1 for a GPU where there is one.
+        gradient_clip_val: largest norm of the gradient; 0 for no bound.
+        precision: 'auto' computes training steps in bfloat16 where the hardware has it
+            and this framework is faster with it; weights, validation and prediction
+            stay in float32. 'float32' computes everything in float32.
+        checkpoint: None, or the path of a file that keeps the state of the training. It
+            is written after every `every` steps and every epoch. Where it exists, `fit`
+            goes on from there, to the same result, bit by bit in float32 on a CPU, as
+            if it had never been interrupted.
+        every: steps between two checkpoints.
 
     `fit(model, data)` draws loss and accuracy while it trains and ends with one line
     of results; where `model.board.display` is False it is silent. Afterwards `history`
@@ -97,19 +96,17 @@ class Trainer(HyperParameters):
     says how it trained. Fitted again, a model goes on from its weights with a new
     optimizer.
 
-    Raises
-    ------
-    ValueError : in `Trainer(...)` for an impossible setting, in `fit` for empty data.
-    FloatingPointError : in `fit`, where the loss is not finite.
-    MemoryError : in `fit`, where memory runs out.
-    checkpoints.CheckpointError : in `fit`, for a file of another training.
-    KeyboardInterrupt : between two steps, never within one.
+    Raises:
+        ValueError: in `Trainer(...)` for an impossible setting, in `fit` for no data.
+        FloatingPointError: in `fit`, where the loss is not finite.
+        MemoryError: in `fit`, where memory runs out.
+        checkpoints.CheckpointError: in `fit`, for a file of another training.
+        KeyboardInterrupt: between two steps, never within one.
 
-    Example
-    -------
-    >>> trainer = d2l.Trainer(max_epochs=10, num_gpus=1)
-    >>> trainer.fit(model, d2l.FashionMNIST(batch_size=128))
-    >>> trainer.history["val_acc"][-1]
+    Example:
+        >>> trainer = d2l.Trainer(max_epochs=10, num_gpus=1)
+        >>> trainer.fit(model, d2l.FashionMNIST(batch_size=128))
+        >>> trainer.history["val_acc"][-1]
     """
 
     compiles_steps, why_eager = True, ""
@@ -211,9 +208,9 @@ class Trainer(HyperParameters):
     def fit(self, model, data) -> None:
         """Train the model on the data.
 
-        Parameters
-        ----------
-        model : a `Module`; data : a `DataModule`, or whatever has its two loaders.
+        Parameters:
+            model: a `Module`.
+            data: a `DataModule`, or whatever has its two loaders.
         """
         self.prepare(model, data)
         self.run_epochs()

@@ -26,17 +26,14 @@ class WeightsError(ValueError):
 def stored_path(name: str) -> Path:
     """Path of a trained network that travels with the package.
 
-    Parameters
-    ----------
-    name : of the network, such as 'nin28_56'.
+    Parameters:
+        name: of the network, such as 'nin28_56'.
 
-    Raises
-    ------
-    WeightsError : for a name that is not there; it lists those that are.
+    Raises:
+        WeightsError: for a name that is not there; it lists those that are.
 
-    Example
-    -------
-    >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56"))
+    Example:
+        >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56"))
     """
     path = STORED / f"{name}.safetensors"
     if not path.exists():

@@ -1,12 +1,24 @@
 """The benchmarks' own logic: ratios, floors, the report. Nothing is measured."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from bench import cases, contender, floors, report
+from bench import cases, contender, floors, report, run
 from bench.environments import PACKAGES
 from book.notebooks.editions import FRAMEWORKS, ROOT
+from d2l_utils import host
+
+WITHOUT, WITH = {"avx2", "fma"}, {"avx2", "fma", "avx512_bf16"}  # units for bfloat16
+
+
+@pytest.fixture(autouse=True)
+def flags(monkeypatch):
+    """The processor's flags, as a test needs them; at first one with the units."""
+    had = set(WITH)
+    monkeypatch.setattr(host, "cpu_flags", lambda: had)
+    return had
 
 
 def training(framework="pytorch", **kwargs):
@@ -67,6 +79,29 @@ def test_floors(record, words):
     lines = floors.missed([{"what": "matrix product"}, record])
     assert len(lines) == (words is not None)
     assert words is None or words in lines[0]
+
+
+def test_floors_that_only_bfloat16_reaches(flags, monkeypatch, capsys, tmp_path):
+    """Without the units only JAX's and MXNet's, and it is said which are left out."""
+    slow = [training(f, ratio_d2l=0.9, ratio_native=0.9) for f in FRAMEWORKS]
+    monkeypatch.setattr(run, "chosen", lambda framework, quick: [(slow_case,)])
+    monkeypatch.setattr(cases, "matrix_product_rate", lambda: {"what": "none"})
+    monkeypatch.setattr(cases, "BUILD", tmp_path)
+    there = SimpleNamespace(is_sample=False)
+    monkeypatch.setattr(run, "load_fashion_mnist", lambda: there)
+
+    def slow_case(framework):
+        return next(r for r in slow if r["framework"] == framework)
+
+    assert run.main(["--quick"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("MISSED") == 8 and "not applied" not in printed
+    flags.intersection_update(WITHOUT)
+    assert run.main(["--quick"]) == 1
+    printed = capsys.readouterr().out
+    missed = [x.split()[1] for x in printed.splitlines() if x.startswith("MISSED")]
+    assert missed == ["mxnet:", "mxnet:", "jax:", "jax:"]
+    assert "not applied: pytorch ratio_d2l, tensorflow ratio_d2l, pytorch" in printed
 
 
 @pytest.mark.parametrize(
@@ -176,6 +211,23 @@ def test_the_share_of_the_machine():
     records = [training(), {"what": "matrix product", "float32": 500, "bfloat16": 915}]
     title, _, rows = report.tables(records)[-1]
     assert title.startswith("Share") and rows == [["PyTorch, NiN", "457", "91%", "50%"]]
+
+
+def test_bfloat16_is_multiplied_only_where_there_are_units(flags, monkeypatch):
+    """Without them one product takes half a minute."""
+
+    def products(command, **_):
+        rates = dict.fromkeys(command[3:], 100.0)
+        return SimpleNamespace(stdout=json.dumps(rates))
+
+    monkeypatch.setattr(cases.subprocess, "run", products)
+    record = {"what": "matrix product", "float32": 100.0}
+    assert cases.matrix_product_rate() == {**record, "bfloat16": 100.0}
+    flags.intersection_update(WITHOUT)
+    assert cases.matrix_product_rate() == record
+    _, head, rows = report.tables([training(), record])[-1]
+    assert head[2:] == ["of float32 (100)", "no bfloat16 units"]
+    assert rows == [["PyTorch, NiN", "457", "457%", ""]]
 
 
 def test_the_readme_shows_the_stored_results():

@@ -309,7 +309,9 @@ def test_a_cache_that_cannot_be_made(here, mirror):
 @pytest.fixture
 def not_root(here):
     """Files keep nobody out who is root: be another user for a while."""
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if not hasattr(os, "geteuid"):
+        pytest.skip("on Windows, chmod does not close a folder")
+    root = os.geteuid() == 0
     if root:
         for path in (here, *here.rglob("*")):
             os.chown(path, NOBODY, NOBODY)

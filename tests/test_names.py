@@ -75,4 +75,4 @@ def test_every_framework_module_answers(d2l):
     ):
         with pytest.raises(AttributeError, match=words):
             getattr(d2l, name)
-    assert not hasattr(d2l, "bicycle") and not hasattr(d2l, "__path__")
+    assert not hasattr(d2l, "bicycle") and not hasattr(d2l, "__wrapped__")

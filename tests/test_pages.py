@@ -209,6 +209,16 @@ def test_contents(built):
     assert later.th.text == "8.4 Later" and not later.find("a")
     assert [td.text for td in later("td")] == 4 * ["not run"]
     assert not (built / "later.html").exists()
+    assert soup.main.find("a", href="api.html")
+
+
+def test_the_page_of_functions_has_the_frame_of_the_others(built):
+    soup = BeautifulSoup((built / "api.html").read_text("utf-8"), "html.parser")
+    here = soup.select_one(".side [aria-current=page]")
+    assert here.text == soup.h1.text and soup.select_one(".side a[href='mini.html']")
+    links = [a["href"] for a in here.find_parent("li").select(".headings a")]
+    assert "#Trainer" in links and all(soup.find("h2", id=a[1:]) for a in links)
+    assert soup.select_one("header a")["href"] == "index.html"
 
 
 def test_the_frame_leads_through_the_page(soup):

@@ -18,7 +18,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pygments.formatters import HtmlFormatter
 
-from book.pages import launch
+from book.pages import api, launch
 from book.pages.bodies import in_language, read_sections
 from book.pages.exporter import TEMPLATES, render
 from book.pages.links import Links
@@ -142,6 +142,17 @@ def section_page(section, bodies, names, links, book, titles, t, index, others=(
     )
 
 
+def api_page(bodies, names, titles, t, index):
+    """The page of functions and classes, which is in English only."""
+    body, headings = api.body(tuple(titles), t["api"], t["permalink"])
+    sections = [*((s, names[s]) for s in bodies), ("api", t["api"])]
+    return page(
+        "page.html.j2", titles, t, section="api", title=t["api"], body=body,
+        written="en", sections=sections, headings=headings, before=None, after=None,
+        names=names, index=index, others=(),
+    )  # fmt: skip
+
+
 def pages_of(book, sections, bodies, names, titles, language, languages):
     """{name: page} of a book in one language; `index` is the name of its contents."""
     t, index = strings(language), search_index(bodies, names)
@@ -157,7 +168,10 @@ def pages_of(book, sections, bodies, names, titles, language, languages):
     made["index"] = page(
         "contents.html.j2", titles, t, title=t["book"], rows=rows, names=names,
         built=list(bodies), index=index, others=switch(language, languages, "index"),
+        api="../" * bool(folder_of(language)) + "api.html",
     )  # fmt: skip
+    if language == "en":
+        made["api"] = api_page(bodies, names, titles, t, index)
     return made
 
 
@@ -204,7 +218,8 @@ def build(book, out, only=None, framework=None):
         made = pages_of(book, sections, bodies, names, titles, language, languages)
         for name, text in made.items():
             path = out / folder_of(language) / f"{name}.html"
-            if only in (None, name) or (name == "index" and not path.exists()):
+            whole = name in ("index", "api")  # of the whole book
+            if only in (None, name) or (whole and not path.exists()):
                 pages[path] = text
     changed = []
     for path, text in pages.items():
@@ -238,7 +253,7 @@ def main(argv=None, book=None):
         for path in made:
             note = "" if path in changed else "  (as before)"
             print(f"{path}  {path.stat().st_size / 1000:.0f} kB{note}")
-    except (PageError, book.SourceError) as error:
+    except (PageError, api.ApiError, book.SourceError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

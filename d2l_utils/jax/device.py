@@ -28,6 +28,10 @@ class _Devices(Devices):
 
 
 _devices = _Devices()
-cpu, gpu, num_gpus = _devices.cpu, _devices.gpu, _devices.num_gpus
-try_gpu, try_all_gpus = _devices.try_gpu, _devices.try_all_gpus
-memory_stats, reset_peak_memory = _devices.memory_stats, _devices.reset_peak_memory
+cpu = _devices.cpu
+gpu = _devices.gpu
+num_gpus = _devices.num_gpus
+try_gpu = _devices.try_gpu
+try_all_gpus = _devices.try_all_gpus
+memory_stats = _devices.memory_stats
+reset_peak_memory = _devices.reset_peak_memory

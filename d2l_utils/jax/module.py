@@ -25,13 +25,11 @@ init_cnn = nn.initializers.glorot_uniform()
 def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
-    Parameters
-    ----------
-    seed : a whole number.
+    Parameters:
+        seed: a whole number.
 
-    Example
-    -------
-    >>> d2l.set_seed(1)
+    Example:
+        >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
     restart_keys()
@@ -46,15 +44,14 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
     `configure_optimizers` and more. With a field `training: bool = False`, the Trainer
     makes a copy of the model in which it is True.
 
-    Example
-    -------
-    >>> class Linear(d2l.Module):
-    ...     lr: float = 0.1
-    ...     def setup(self):
-    ...         self.net = nn.Dense(1)
-    ...     def loss(self, params, X, Y, state):
-    ...         y_hat = state.apply_fn({"params": params}, *X)
-    ...         return ((y_hat - Y) ** 2).mean()
+    Example:
+        >>> class Linear(d2l.Module):
+        ...     lr: float = 0.1
+        ...     def setup(self):
+        ...         self.net = nn.Dense(1)
+        ...     def loss(self, params, X, Y, state):
+        ...         y_hat = state.apply_fn({"params": params}, *X)
+        ...         return ((y_hat - Y) ** 2).mean()
     """
 
     plot_train_per_epoch: int = field(default=2, init=False)
@@ -136,15 +133,14 @@ class Classifier(Module):
 
     Its loss is the cross-entropy of logits; it records accuracy, too.
 
-    Example
-    -------
-    >>> class Softmax(d2l.Classifier):
-    ...     lr: float = 0.1
-    ...     num_classes: int = 10
-    ...     def setup(self):
-    ...         self.net = nn.Sequential(
-    ...             [lambda X: X.reshape((len(X), -1)), nn.Dense(self.num_classes)]
-    ...         )
+    Example:
+        >>> class Softmax(d2l.Classifier):
+        ...     lr: float = 0.1
+        ...     num_classes: int = 10
+        ...     def setup(self):
+        ...         self.net = nn.Sequential(
+        ...             [lambda X: X.reshape((len(X), -1)), nn.Dense(self.num_classes)]
+        ...         )
     """
 
     def loss(self, params, X, Y, state, averaged=True):

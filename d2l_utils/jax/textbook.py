@@ -8,7 +8,7 @@ import optax
 from flax import linen as nn
 from jax import numpy as jnp
 
-from d2l_utils.drawing import set_axes, set_figsize, use_svg_display
+from d2l_utils.board import set_axes, set_figsize, use_svg_display
 from d2l_utils.jax import Classifier, DataModule, HyperParameters, Module, get_key
 from d2l_utils.ownership import library
 

@@ -30,12 +30,11 @@ class Trainer(_Trainer):
     def fit(self, model, data, key=None):
         """Train the model on the data.
 
-        Parameters
-        ----------
-        model : a `Module`; data : a `DataModule`, or whatever has its two loaders.
-        key : where fresh weights come from. Without it training starts from a copy of
-            the weights that the model is bound to or was trained to; if there are
-            none, from fresh ones of `get_key()`.
+        Parameters:
+            model: a `Module`; data : a `DataModule`, or whatever has its two loaders.
+            key: where fresh weights come from. Without it training starts from a copy
+                of the weights that the model is bound to or was trained to; if there
+                are none, from fresh ones of `get_key()`.
         """
         self.key = key
         super().fit(model, data)
@@ -153,8 +152,7 @@ class Trainer(_Trainer):
 def run_facts() -> None:
     """Print versions, processor, device, date, and time since the import.
 
-    Example
-    -------
-    >>> d2l.run_facts()
+    Example:
+        >>> d2l.run_facts()
     """
     base.print_facts(["jax", "flax", "optax"], Trainer(1, num_gpus=1).device_text())

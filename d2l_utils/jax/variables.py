@@ -24,13 +24,11 @@ def restart_keys():
 def get_key() -> jax.Array:
     """A PRNG key made from the seed of `set_seed`; each call gives the next one.
 
-    Returns
-    -------
-    A key of `jax.random`.
+    Returns:
+        A key of `jax.random`.
 
-    Example
-    -------
-    >>> variables = model.apply_init((X,), d2l.get_key())
+    Example:
+        >>> variables = model.apply_init((X,), d2l.get_key())
     """
     key = jax.random.PRNGKey(base.current_seed())
     return jax.random.fold_in(key, next(_key_numbers))

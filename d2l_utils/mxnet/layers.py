@@ -45,13 +45,11 @@ def num_trained(model, X_shape=None):
 def init_cnn(module):
     """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
 
-    Parameters
-    ----------
-    module : a block, as `net.apply(d2l.init_cnn)` gives them.
+    Parameters:
+        module: a block, as `net.apply(d2l.init_cnn)` gives them.
 
-    Example
-    -------
-    >>> model.apply_init([X], d2l.init_cnn)
+    Example:
+        >>> model.apply_init([X], d2l.init_cnn)
     """
     for name, p in module.collect_params(".*(weight|bias)").items():
         init = mx.init.Zero() if name.endswith("bias") else mx.init.Xavier()

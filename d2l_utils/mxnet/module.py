@@ -22,13 +22,11 @@ from d2l_utils.ownership import library
 def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
-    Parameters
-    ----------
-    seed : a whole number.
+    Parameters:
+        seed: a whole number.
 
-    Example
-    -------
-    >>> d2l.set_seed(1)
+    Example:
+        >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
     mx.random.seed(seed)
@@ -38,22 +36,20 @@ def set_seed(seed: int) -> None:
 class Module(ModuleMixin, HyperParameters, nn.Block):
     """Base class of models (textbook, section 3.2).
 
-    Parameters
-    ----------
-    plot_train_per_epoch, plot_valid_per_epoch : points of the curves, an epoch.
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
 
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
     `forward`, `training_step`, `configure_optimizers` and more.
 
-    Example
-    -------
-    >>> class Linear(d2l.Module):
-    ...     def __init__(self, lr=0.1):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = nn.Dense(1)
-    ...     def loss(self, y_hat, y):
-    ...         return ((y_hat - y) ** 2).mean()
+    Example:
+        >>> class Linear(d2l.Module):
+        ...     def __init__(self, lr=0.1):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = nn.Dense(1)
+        ...     def loss(self, y_hat, y):
+        ...         return ((y_hat - y) ** 2).mean()
     """
 
     def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
@@ -70,7 +66,6 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
         return self.net(X)
 
     def configure_optimizers(self):
-        """SGD with `self.lr` and, where the model has it, `self.momentum`."""
         params, momentum = self.parameters(), getattr(self, "momentum", 0)
         if isinstance(params, list):  # arrays, which Gluon's Trainer does not take
             from d2l_utils.mxnet.textbook import SGD
@@ -89,7 +84,6 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
         return arrays + [a for model in inner for a in model.parameters()]
 
     def apply_init(self, inputs, init=None):
-        """Build deferred layers by a forward pass on `inputs`, then apply `init`."""
         if inputs[0].ndim == 4:
             build(self, tuple(inputs[0].shape))
         else:
@@ -104,32 +98,30 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
 class Classifier(ClassifierMixin, Module):
     """Base class of classifiers (textbook, section 4.3).
 
-    Its loss is the cross-entropy of logits; it records accuracy, too. Parameters as in
-    `Module`.
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: as in `Module`.
 
-    Example
-    -------
-    >>> class Softmax(d2l.Classifier):
-    ...     def __init__(self, lr=0.1, num_classes=10):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = nn.Dense(num_classes)
+    Its loss is the cross-entropy of logits; it records accuracy, too.
+
+    Example:
+        >>> class Softmax(d2l.Classifier):
+        ...     def __init__(self, lr=0.1, num_classes=10):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = nn.Dense(num_classes)
     """
 
     def accuracy(self, Y_hat, Y, averaged=True):
-        """Share of correct predictions, or one 0 or 1 per example."""
         Y_hat, Y = Y_hat.reshape((-1, Y_hat.shape[-1])), Y.reshape(-1)
         compare = (Y_hat.argmax(axis=1).astype(Y.dtype) == Y).astype("float32")
         return compare.mean() if averaged else compare
 
     def loss(self, Y_hat, Y, averaged=True):
-        """Cross-entropy of logits (n, classes) and labels (n,)."""
         Y_hat = Y_hat.reshape((-1, Y_hat.shape[-1]))
         l = gluon.loss.SoftmaxCrossEntropyLoss()(Y_hat, Y.reshape(-1))
         return l.mean() if averaged else l
 
     def layer_summary(self, X_shape):
-        """Print the output shape of every layer of `net` (textbook, 7.6)."""
         build(self, X_shape)
         X = np.zeros(X_shape, ctx=device_of(self))
         with autograd.pause():

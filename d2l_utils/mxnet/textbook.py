@@ -3,7 +3,7 @@
 from mxnet import gluon, init, np, npx
 from mxnet.gluon import nn
 
-from d2l_utils.drawing import set_axes, set_figsize, use_svg_display
+from d2l_utils.board import set_axes, set_figsize, use_svg_display
 from d2l_utils.mxnet import Classifier, DataModule, HyperParameters, Module
 from d2l_utils.ownership import library
 

@@ -135,8 +135,7 @@ class Trainer(_Trainer):
 def run_facts() -> None:
     """Print versions, processor, device, date, and time since the import.
 
-    Example
-    -------
-    >>> d2l.run_facts()
+    Example:
+        >>> d2l.run_facts()
     """
     base.print_facts(["mxnet"], Trainer(1, num_gpus=1).device_text())

@@ -36,13 +36,11 @@ STORED_NAMES |= {"moving_mean": "mean", "moving_variance": "var"}
 def init_cnn(module):
     """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
 
-    Parameters
-    ----------
-    module : a layer that has its weights, as `apply_init` gives them.
+    Parameters:
+        module: a layer that has its weights, as `apply_init` gives them.
 
-    Example
-    -------
-    >>> model.apply_init([X], d2l.init_cnn)
+    Example:
+        >>> model.apply_init([X], d2l.init_cnn)
     """
     if isinstance(module, nn.Dense | nn.Conv2D) and module.built:
         glorot = tf.keras.initializers.GlorotUniform()

@@ -19,13 +19,11 @@ def set_seed(seed: int) -> None:
 
     Keras draws from Python's and NumPy's global generators, so these are seeded.
 
-    Parameters
-    ----------
-    seed : a whole number.
+    Parameters:
+        seed: a whole number.
 
-    Example
-    -------
-    >>> d2l.set_seed(1)
+    Example:
+        >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
     tf.keras.utils.set_random_seed(int(seed))
@@ -35,9 +33,8 @@ def set_seed(seed: int) -> None:
 class Module(ModuleMixin, HyperParameters, tf.keras.Model):
     """Base class of models (textbook, section 3.2).
 
-    Parameters
-    ----------
-    plot_train_per_epoch, plot_valid_per_epoch : points of the curves, an epoch.
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
 
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
     `call`, `training_step`, `configure_optimizers` and more.
@@ -45,15 +42,14 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
     `training` is the mode of calls that do not name one; None, and they are in
     evaluation mode. The Trainer sets it, and Keras passes it on to all layers.
 
-    Example
-    -------
-    >>> class Linear(d2l.Module):
-    ...     def __init__(self, lr=0.1):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = tf.keras.layers.Dense(1)
-    ...     def loss(self, y_hat, y):
-    ...         return tf.reduce_mean((y_hat - y) ** 2)
+    Example:
+        >>> class Linear(d2l.Module):
+        ...     def __init__(self, lr=0.1):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = tf.keras.layers.Dense(1)
+        ...     def loss(self, y_hat, y):
+        ...         return tf.reduce_mean((y_hat - y) ** 2)
     """
 
     training = None
@@ -83,12 +79,10 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
         return self.net(X)
 
     def configure_optimizers(self):
-        """SGD with `self.lr` and, where the model has it, `self.momentum`."""
         momentum = float(getattr(self, "momentum", 0))
         return tf.keras.optimizers.SGD(self.lr, momentum=momentum)
 
     def apply_init(self, inputs, init=None):
-        """Build the layers for `inputs`, then apply `init` to each of them."""
         if len(inputs[0].shape) == 4:
             build(self, tuple(inputs[0].shape))
         else:
@@ -102,29 +96,28 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
 class Classifier(ClassifierMixin, Module):
     """Base class of classifiers (textbook, section 4.3).
 
-    Its loss is the cross-entropy of logits; it records accuracy, too. Parameters as in
-    `Module`.
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: as in `Module`.
 
-    Example
-    -------
-    >>> class Softmax(d2l.Classifier):
-    ...     def __init__(self, lr=0.1, num_classes=10):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = tf.keras.Sequential(
-    ...             [tf.keras.layers.Flatten(), tf.keras.layers.Dense(num_classes)]
-    ...         )
+    Its loss is the cross-entropy of logits; it records accuracy, too.
+
+    Example:
+        >>> class Softmax(d2l.Classifier):
+        ...     def __init__(self, lr=0.1, num_classes=10):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = tf.keras.Sequential(
+        ...             [tf.keras.layers.Flatten(), tf.keras.layers.Dense(num_classes)]
+        ...         )
     """
 
     def accuracy(self, Y_hat, Y, averaged=True):
-        """Share of correct predictions, or one 0 or 1 per example."""
         Y_hat = tf.reshape(Y_hat, (-1, Y_hat.shape[-1]))
         Y = tf.cast(tf.reshape(Y, (-1,)), tf.int64)
         compare = tf.cast(tf.argmax(Y_hat, axis=1) == Y, tf.float32)
         return tf.reduce_mean(compare) if averaged else compare
 
     def loss(self, Y_hat, Y, averaged=True):
-        """Cross-entropy of logits (n, classes) and labels (n,)."""
         Y_hat = tf.reshape(Y_hat, (-1, Y_hat.shape[-1]))
         if Y_hat.dtype.size < 4:  # half precision is too coarse for the sum
             Y_hat = tf.cast(Y_hat, tf.float32)
@@ -133,7 +126,6 @@ class Classifier(ClassifierMixin, Module):
         return tf.reduce_mean(l) if averaged else l
 
     def layer_summary(self, X_shape):
-        """Print the output shape of every layer of `net` (textbook, 7.6)."""
         build(self, X_shape)
         X = tf.zeros(X_shape)
         for layer in self.net.layers:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow.keras import layers as nn
 
-from d2l_utils.drawing import set_axes, set_figsize, use_svg_display
+from d2l_utils.board import set_axes, set_figsize, use_svg_display
 from d2l_utils.ownership import library
 from d2l_utils.tensorflow import Classifier, DataModule, HyperParameters, Module
 

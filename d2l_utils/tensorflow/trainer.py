@@ -134,9 +134,8 @@ class Trainer(_Trainer):
 def run_facts() -> None:
     """Print versions, processor, device, date, and time since the import.
 
-    Example
-    -------
-    >>> d2l.run_facts()
+    Example:
+        >>> d2l.run_facts()
     """
     packages = [*base.installed("tensorflow", "tensorflow-cpu"), "keras"]
     base.print_facts(packages, Trainer(1, num_gpus=1).device_text())

@@ -37,14 +37,12 @@ STORED_NAMES = {  # in a weights file: attribute of a layer
 def init_cnn(module):
     """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
 
-    Parameters
-    ----------
-    module : a layer, as `net.apply(d2l.init_cnn)` gives them. Lazy layers, which have
-        no weights yet, get theirs like this when they are built.
+    Parameters:
+        module: a layer, as `net.apply(d2l.init_cnn)` gives them. Lazy layers, which
+            have no weights yet, get theirs like this when they are built.
 
-    Example
-    -------
-    >>> model.apply_init([X], d2l.init_cnn)
+    Example:
+        >>> model.apply_init([X], d2l.init_cnn)
     """
     if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         return

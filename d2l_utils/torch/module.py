@@ -18,13 +18,11 @@ from d2l_utils.torch.layers import build, device_of, evaluating, materialize
 def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
-    Parameters
-    ----------
-    seed : a whole number.
+    Parameters:
+        seed: a whole number.
 
-    Example
-    -------
-    >>> d2l.set_seed(1)
+    Example:
+        >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
     torch.manual_seed(seed)
@@ -34,22 +32,20 @@ def set_seed(seed: int) -> None:
 class Module(ModuleMixin, HyperParameters, nn.Module):
     """Base class of models (textbook, section 3.2).
 
-    Parameters
-    ----------
-    plot_train_per_epoch, plot_valid_per_epoch : points of the curves, an epoch.
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
 
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
     `forward`, `training_step`, `configure_optimizers` and more.
 
-    Example
-    -------
-    >>> class Linear(d2l.Module):
-    ...     def __init__(self, lr=0.1):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = nn.LazyLinear(1)
-    ...     def loss(self, y_hat, y):
-    ...         return ((y_hat - y) ** 2).mean()
+    Example:
+        >>> class Linear(d2l.Module):
+        ...     def __init__(self, lr=0.1):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = nn.LazyLinear(1)
+        ...     def loss(self, y_hat, y):
+        ...         return ((y_hat - y) ** 2).mean()
     """
 
     def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
@@ -61,12 +57,10 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         return self.net(X)
 
     def configure_optimizers(self):
-        """SGD with `self.lr` and, where the model has it, `self.momentum`."""
         momentum = getattr(self, "momentum", 0)
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=momentum)
 
     def apply_init(self, inputs, init=None):
-        """Build lazy layers by a forward pass on `inputs`, then apply `init`."""
         if inputs[0].dim() == 4:
             build(self, tuple(inputs[0].shape))
         else:
@@ -81,26 +75,25 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
 class Classifier(ClassifierMixin, Module):
     """Base class of classifiers (textbook, section 4.3).
 
-    Its loss is the cross-entropy of logits; it records accuracy, too. Parameters as in
-    `Module`.
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: as in `Module`.
 
-    Example
-    -------
-    >>> class Softmax(d2l.Classifier):
-    ...     def __init__(self, lr=0.1, num_classes=10):
-    ...         super().__init__()
-    ...         self.save_hyperparameters()
-    ...         self.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+    Its loss is the cross-entropy of logits; it records accuracy, too.
+
+    Example:
+        >>> class Softmax(d2l.Classifier):
+        ...     def __init__(self, lr=0.1, num_classes=10):
+        ...         super().__init__()
+        ...         self.save_hyperparameters()
+        ...         self.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
     """
 
     def accuracy(self, Y_hat, Y, averaged=True):
-        """Share of correct predictions, or one 0 or 1 per example."""
         Y_hat = Y_hat.reshape((-1, Y_hat.shape[-1]))
         compare = (Y_hat.argmax(dim=1) == Y.reshape(-1)).float()
         return compare.mean() if averaged else compare
 
     def loss(self, Y_hat, Y, averaged=True):
-        """Cross-entropy of logits (n, classes) and labels (n,)."""
         Y_hat = Y_hat.reshape((-1, Y_hat.shape[-1]))
         if Y_hat.element_size() < 4:  # half precision is too coarse for the sum
             Y_hat = Y_hat.float()
@@ -108,7 +101,6 @@ class Classifier(ClassifierMixin, Module):
         return F.cross_entropy(Y_hat, Y.reshape(-1).long(), reduction=reduction)
 
     def layer_summary(self, X_shape):
-        """Print the output shape of every layer of `net` (textbook, 7.6)."""
         build(self, X_shape)
         X = torch.zeros(X_shape, device=device_of(self))
         with evaluating(self):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2l_utils.drawing import set_axes, set_figsize, use_svg_display
+from d2l_utils.board import set_axes, set_figsize, use_svg_display
 from d2l_utils.ownership import library
 from d2l_utils.torch import Classifier, DataModule, HyperParameters, Module
 
