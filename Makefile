@@ -6,6 +6,7 @@ SECTION     ?=
 ENVIRONMENT ?=
 FAULT       ?=
 QUICK       ?=
+SLOW        ?=
 
 VENV := .venv
 PY   := $(VENV)/bin/python
@@ -22,8 +23,16 @@ FRAMEWORKS := pytorch mxnet tensorflow jax
 CHOSEN     := $(or $(FRAMEWORK),$(FRAMEWORKS))
 ONLY       := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--section $(SECTION))
 
+# Tests run in parts, JOBS at a time, each on one thread, the longest first. All run, also
+# where one fails; what a part prints comes in one piece, where this make can do that.
+JOBS  ?= 2
+QUICK_PARTS := test-jax test-core test-mxnet test-tensorflow test-pytorch check
+PARTS := $(QUICK_PARTS) $(patsubst %,nbval-%,jax mxnet tensorflow pytorch) parity
+IN_PARTS = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 PJRT_NPROC=1 \
+  $(MAKE) --no-print-directory -k -j $(JOBS) $(if $(filter output-sync,$(.FEATURES)),-Otarget)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup lab html colab slides pdf exercises test test-quick test-matrix test-core \
+.PHONY: help setup lab html colab slides pdf exercises test test-quick test-all test-matrix test-core \
   mutants parity nbval notebooks execute bench check clean
 
 help:  ## list the targets
@@ -53,20 +62,25 @@ pdf: $(BOOK_DONE)  ## print the pages, a framework each, to build/pdf; needs Chr
 exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/exercises
 	$(BOOK_PY) -m book.notebooks.exercises
 
-test: check test-core $(FRAMEWORKS:%=test-%) parity nbval  ## run all tests
+test: $(DONE)  ## run the tests, the notebooks and parity, in 20 minutes
+	+$(IN_PARTS) $(PARTS)
 
-test-quick: check test-core $(FRAMEWORKS:%=test-%)  ## run all tests but notebooks and parity
+test-quick: $(DONE)  ## run the tests that need no notebook: some minutes
+	+$(IN_PARTS) $(QUICK_PARTS)
+
+test-all: $(DONE)  ## run also what is slow and rarely finds anything
+	+$(IN_PARTS) $(PARTS) SLOW=--slow
 
 test-matrix: $(DONE)  ## run tests and notebooks on other versions; takes hours
 	$(PY) -m book.checks.matrix --python312 $(PYTHON312) $(if $(ENVIRONMENT),--only $(ENVIRONMENT))
 
 test-core: $(DONE)
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q $(SLOW)
 
 # One framework per process.
 .PHONY: $(FRAMEWORKS:%=test-%)
 $(FRAMEWORKS:%=test-%): test-%: $(DONE)
-	$(PY) -m pytest -q --framework $*
+	$(PY) -m pytest -q --framework $* $(SLOW)
 
 mutants: $(DONE)  ## put faults into a copy of the code; tests must see each (FAULT=words)
 	$(PY) tests/mutants.py $(FAULT)
@@ -76,6 +90,10 @@ parity: $(DONE)  ## compare the four frameworks number by number
 
 nbval: $(DONE)  ## run the notebooks in fast mode and compare with stored outputs
 	$(PY) -m book.notebooks.nbval $(ONLY)
+
+.PHONY: $(FRAMEWORKS:%=nbval-%)
+$(FRAMEWORKS:%=nbval-%): nbval-%: $(DONE)
+	$(PY) -m book.notebooks.nbval --framework $* --jobs 1 $(if $(SLOW),--all)
 
 notebooks: $(DONE)  ## make notebooks and catalogues from the sources; take edits back
 	$(PY) -m book.notebooks.editions
@@ -106,9 +124,10 @@ python-version:
 	  echo "If you have it under another name: make PYTHON=python3.11 ..."; exit 1; }
 .PHONY: python-version
 
+# Python compiles what is imported when it is: a small part, so that pip need not do it.
 $(VENV)/.done: requirements.txt pyproject.toml book/pyproject.toml | python-version
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-compile -r requirements.txt
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./book
 	@$(PY) -c "import sys; sys.platform == 'linux' or print('mxnet: skipped, it has wheels for Linux only')"
 	@touch $@

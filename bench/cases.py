@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from bench import environments
-from book.notebooks.editions import MODULES, ROOT, read_source
+from book.source.book import BOOK, ROOT
 from book.source.cells import LOADED_TAGS
+from book.source.reading import read_source
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.host import cpu_flags, cpu_has_bfloat16
 from d2l_utils.sources import load_fashion_mnist
 
@@ -68,7 +70,7 @@ class Contender:
             "seed": 0,
             "bfloat16": in_bfloat16(framework),
             "package": "d2l" if theirs else "d2l_utils",
-            "module": MODULES[framework],
+            "module": FRAMEWORKS[framework].module,
             "arrays": [
                 stored_arrays(part, n)
                 for part, n in (("train", images), ("val", 10_000))
@@ -143,7 +145,7 @@ def stored_models(framework, theirs):
     cells = [
         cell.source
         for section in ("nin", "googlenet")
-        for cell in read_source(section)
+        for cell in read_source(BOOK, section)
         if framework in cell.tabs and set(LOADED_TAGS) & set(cell.tags)
     ]
     source = "\n\n".join(cells)
@@ -283,7 +285,8 @@ IMPORTS = {
 
 def import_case(framework, rounds):
     """Seconds to import the framework alone, and our module."""
-    codes = [f"import {IMPORTS[framework]}", f"import d2l_utils.{MODULES[framework]}"]
+    ours = FRAMEWORKS[framework].here
+    codes = [f"import {IMPORTS[framework]}", f"import {ours}"]
     seconds = [[], []]
     for _ in range(rounds + 1):
         for code, found in zip(codes, seconds):

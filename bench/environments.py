@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 
 FOLDER = ROOT / "build" / "bench"
 NOTHING_ELSE = ["d2l==1.0.3"]  # installed with --no-deps

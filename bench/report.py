@@ -16,9 +16,11 @@ from matplotlib import pyplot as plt
 from bench.cases import GOALS, NETWORKS
 from bench.floors import FLOORS
 from bench.run import RESULTS
-from book.notebooks.editions import FRAMEWORKS, ROOT, TITLES
+from book.source import readme
+from book.source.book import BOOK, ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 
-BEGIN, END = "<!-- bench: made by `make bench` -->", "<!-- end of bench -->"
+TITLES = BOOK.titles()
 MACS = {"NiN": 762_297_352, "GoogleNet": 276_066_304, "NiN28": 9_477_760}
 DTYPES = ("float32", "bfloat16")
 FLOP_PER_MAC = 3 * 2  # forward and the two gradients; a product and a sum
@@ -148,11 +150,6 @@ def tables(records):
     return [(title, head, rows) for title, head, rows in made if rows]
 
 
-def markdown(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def readme_table():
     """What stands between the marks in the README."""
     parts = []
@@ -164,16 +161,9 @@ def readme_table():
             f"{title}, batches of 128, on {results['processor']}, "
             f"{results['device']}, {date}. Ratios: the median of rounds in which "
             "all take turns, and their range. "
-            f"[More](bench/results/{path.stem}.html).\n\n{markdown(head, rows)}"
+            f"[More](bench/results/{path.stem}.html).\n\n{readme.table([head, *rows])}"
         )
     return "\n\n".join(parts)
-
-
-def with_table(readme):
-    """The README with the table of today's results."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{readme_table()}\n{END}{after}"
 
 
 LABELS = {"d2l": "d2l 1.0.3", "native": "plain loop", "ours": "d2l_utils"}
@@ -276,13 +266,11 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing")
     args = parser.parse_args(argv)
-    path = ROOT / "README.md"
-    readme = path.read_text(encoding="utf-8")
+    stale = readme.update(ROOT / "README.md", "bench", readme_table(), args.check)
+    if args.check and stale:
+        sys.exit("The table in README.md is stale: python -m bench.report")
     if args.check:
-        if with_table(readme) != readme:
-            sys.exit("The table in README.md is stale: python -m bench.report")
         return 0
-    path.write_text(with_table(readme), encoding="utf-8")
     for results_path, results in machines():
         results_path.with_suffix(".html").write_text(page(results), encoding="utf-8")
     return 0

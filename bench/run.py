@@ -14,7 +14,8 @@ import time
 
 from bench import cases
 from bench.floors import NEED_BFLOAT16, missed
-from book.notebooks.editions import FRAMEWORKS, ROOT
+from book.source.book import ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.host import cpu_has_bfloat16, cpu_text, processor_name
 from d2l_utils.sources import load_fashion_mnist
 

@@ -13,9 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from book.notebooks.editions import FRAMEWORKS, ROOT
 from book.source import cells
+from book.source.book import ROOT
 from d2l_utils import weights
+from d2l_utils.frameworks import FRAMEWORKS
 
 TAGS = ("imports", "model", "train")
 PATH = weights.STORED / "nin28_curves.json"

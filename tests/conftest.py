@@ -1,26 +1,48 @@
-"""`pytest` runs the framework-free tests, `pytest --framework jax` those of JAX."""
+"""`pytest` runs the framework-free tests, `pytest --framework jax` those of JAX.
 
+Tests marked `slow` are left out, with their reasons listed at the end, unless
+`--slow` asks for them.
+"""
+
+import json
 import os
 import signal
-from importlib import import_module, util
+import subprocess
+import sys
+from collections import Counter
+from importlib import import_module
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from made_sources import SMALL
 
-from book.notebooks import editions, nbval
-from book.notebooks.editions import FRAMEWORKS, MODULES
-from book.source import reading
+from book.notebooks import nbval
+from book.pages import pages
+from book.source.book import ROOT, Book
 from d2l_utils import sources
+from d2l_utils.frameworks import FRAMEWORKS
+
+LEFT_OUT = pytest.StashKey()
+
+# No example may hang; on a busy machine, an answer may take its time.
+settings.register_profile("patient", deadline=20_000)  # ms
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser):
     parser.addoption("--framework", choices=FRAMEWORKS)
+    parser.addoption("--slow", action="store_true", help="run slow tests, too")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "only(framework): a test of one framework")
-    os.environ.update(nbval.JAX_CACHE)  # before JAX is imported
+    config.addinivalue_line(
+        "markers",
+        "slow(reason): takes long and rarely finds anything, runs with --slow alone; "
+        "the reason says what sees the same fault sooner",
+    )
+    os.environ.update(nbval.JAX_SETTINGS)  # before JAX is imported
     # A shell starts what runs in the background with interrupts ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -36,15 +58,30 @@ def pytest_collection_modifyitems(config, items):
         return ("framework" in item.fixturenames) == (asked is not None)
 
     chosen = [i for i in items if belongs(i)]
+    slow = [i for i in chosen if i.get_closest_marker("slow")]
+    if config.getoption("--slow"):
+        slow = []
+    config.stash[LEFT_OUT] = slow
+    chosen = [i for i in chosen if i not in slow]
     config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
     items[:] = chosen
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say which tests were not run because they are slow, and why that is enough."""
+    slow = config.stash.get(LEFT_OUT, [])
+    if slow:
+        terminalreporter.section(f"{len(slow)} slow tests left out, --slow runs them")
+    reasons = Counter((i.path.name, i.get_closest_marker("slow").args[0]) for i in slow)
+    for (file, reason), number in reasons.items():
+        terminalreporter.line(f"{number} of {file}: {reason}")
 
 
 @pytest.fixture(scope="session")
 def framework(request):
     """The name of the framework under test."""
     name = request.config.getoption("--framework")
-    if util.find_spec(MODULES[name]) is None:
+    if not FRAMEWORKS[name].is_installed():
         pytest.skip(f"{name} is not installed (or has no wheels for this platform)")
     return name
 
@@ -53,7 +90,7 @@ def framework(request):
 def other(framework):
     """The first other framework that is installed, to compare with."""
     for name in FRAMEWORKS:
-        if name != framework and util.find_spec(MODULES[name]):
+        if name != framework and FRAMEWORKS[name].is_installed():
             return name
     pytest.skip("no second framework is installed")
 
@@ -61,7 +98,39 @@ def other(framework):
 @pytest.fixture(scope="session")
 def d2l(framework):
     """The framework module under test."""
-    return import_module(f"d2l_utils.{MODULES[framework]}")
+    return import_module(FRAMEWORKS[framework].here)
+
+
+OBSERVE = """
+import json, sys
+from d2l_utils import {module} as d2l
+
+seen = {{"loaded": sorted({packages} & set(sys.modules))}}
+if "jax" in sys.modules:
+    from jax._src import xla_bridge
+    seen["jax is started"] = xla_bridge.backends_are_initialized()
+d2l.Trainer
+seen["textbook before"] = "d2l_utils.{module}.textbook" in sys.modules
+d2l.LeNet
+seen["textbook after"] = "d2l_utils.{module}.textbook" in sys.modules
+seen["plt"] = d2l.plt is sys.modules["matplotlib.pyplot"]
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="session")
+def observed(framework):
+    """What a new process sees that imports this framework's module; one for all."""
+    module, packages = (
+        FRAMEWORKS[framework].module,
+        {f.module for f in FRAMEWORKS.values()},
+    )
+    code = OBSERVE.format(module=module, packages=packages)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture
@@ -80,19 +149,25 @@ def nin(framework):
     return cells.load("nin", framework)
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A small project with one section, 's'."""
-    folder = tmp_path / "notebooks"
-    (folder / "img").mkdir(parents=True)
-    (folder / "img" / "f.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    (folder / "s.md").write_text(SMALL)
-    (tmp_path / "pyproject.toml").write_text("[tool.d2l_utils]\nrepository = ''\n")
-    monkeypatch.setattr(editions, "ROOT", tmp_path)
-    monkeypatch.setattr(reading, "ROOT", tmp_path)
-    monkeypatch.setattr(reading, "NOTEBOOKS", folder)
-    monkeypatch.setattr(editions, "SECTIONS", ("s",))
+@pytest.fixture(scope="session")
+def real_book(tmp_path_factory):
+    """Folder with the pages of the real book, made from stored outputs."""
+    folder = tmp_path_factory.mktemp("real") / "html"
+    assert pages.main(["--out", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A small book with one section, 's'."""
+    book = Book(tmp_path, sections=("s",))
+    (book.notebooks / "img").mkdir(parents=True)
+    (book.notebooks / "img/f.svg").write_text(
+        "<svg xmlns='http://www.w3.org/2000/svg'/>"
+    )
+    book.source_path("s").write_text(SMALL)
+    (tmp_path / "pyproject.toml").write_text("[tool.d2l_utils]\nrepository = ''\n")
+    return book
 
 
 def use_data(monkeypatch, arrays):

@@ -1,18 +1,18 @@
-"""A made-up book, as book.notebooks.editions would read it, for the tests of pages."""
+"""A made-up book in a folder, with sources and executed editions, to make pages of."""
 
 import base64
 import struct
 import zlib
-from types import SimpleNamespace
 
+import jupytext
 from nbformat import v4
 
-TITLES = {
-    "pytorch": "PyTorch",
-    "mxnet": "MXNet",
-    "tensorflow": "TensorFlow",
-    "jax": "JAX",
-}
+from book.notebooks import editions
+from book.source.book import Book
+from book.source.reading import SourceCell
+from d2l_utils.frameworks import FRAMEWORKS
+
+TITLES = Book.titles()
 ALL = tuple(TITLES)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="80" height="40"/>'
 INTRO = r"""# 8.3 A *Made-up* Section
@@ -59,15 +59,30 @@ def png(width, height):
 
 
 def text(source, tags=()):
-    return SimpleNamespace(kind="markdown", source=source, tabs=ALL, tags=tags)
+    return SourceCell("markdown", source, tags=tags)
 
 
 def code(source, tabs=ALL, tags=()):
-    return SimpleNamespace(kind="code", source=source, tabs=tabs, tags=tags)
+    return SourceCell("code", source, tabs, tags)
 
 
-def run(cell, framework, index):
-    """The executed cell: text everywhere, the first with a picture and traps."""
+CELLS = [
+    text(INTRO),
+    code("print('first')\n" + "x = 1  # " + "long " * 40),
+    code("draw('torch')", ("pytorch",)),
+    code("draw('others')", ("mxnet", "tensorflow", "jax")),
+    text(PASSAGES),
+    code("choose()", (), ("chooser",)),
+    code("import nothing", ALL, ("setup",)),
+    code("only_jax()", ("jax",)),
+    text("The end."),
+    code("last()"),
+    code("facts()", ALL, ("facts",)),
+]
+
+
+def outputs_of(framework, index):
+    """Text everywhere; at first with traps, then with a picture."""
     lines = 1 + 9 * ALL.index(framework)  # so that panels differ in height
     said = f"out {index} of {framework} <b>&</b>\n" * lines
     outputs = [v4.new_output("stream", name="stdout", text=said)]
@@ -86,48 +101,40 @@ def run(cell, framework, index):
         data = {"image/png": png(1400, 90), "text/plain": "<Figure>"}
         meta = {"image/png": {"alt": 'a "grey" bar'}}
         outputs.append(v4.new_output("display_data", data=data, metadata=meta))
-    return v4.new_code_cell(
-        cell.source,
-        outputs=outputs,
-        execution_count=index,
-        metadata={"tags": cell.tags},
-    )
+    return outputs
 
 
-def make_book(folder, cells=None, repository=None):
-    """What book.notebooks.editions offers, for a made-up section in `folder`."""
-    (folder / "img").mkdir(exist_ok=True)
-    (folder / "img/boxes.svg").write_text(SVG)
-    cells = cells or [
-        text(INTRO),
-        code("print('first')\n" + "x = 1  # " + "long " * 40),
-        code("draw('torch')", ("pytorch",)),
-        code("draw('others')", ("mxnet", "tensorflow", "jax")),
-        text(PASSAGES),
-        code("choose()", (), ("chooser",)),
-        code("import nothing", ALL, ("setup",)),
-        code("only_jax()", ("jax",)),
-        text("The end."),
-        code("last()"),
-        code("facts()", ALL, ("facts",)),
-    ]
-    path = folder / "mini.md"
-    path.write_text("---\na: b\n---\n\n" + "\n\n+++\n\n".join(c.source for c in cells))
-    return SimpleNamespace(
-        SECTIONS=("mini", "later"),
-        FRAMEWORKS=ALL,
-        TITLES=TITLES,
-        TEXTBOOK={"mini": ("mini.html", {"pytorch": 7, "jax": 8})},
-        github=lambda: repository,
-        SourceError=LookupError,
-        source_path=lambda section: folder / f"{section}.md",
-        edition_path=lambda section, f: folder / f / f"{section}.ipynb",
-        read_source=lambda s: (
-            cells if s == "mini" else [text("# 8.4 Later"), code("1")]
-        ),
-        edition_cells=lambda section, f: {
-            i: run(c, f, i) if section == "mini" else v4.new_code_cell(c.source)
-            for i, c in enumerate(cells if section == "mini" else [code("1")])
-            if c.kind == "code" and f in c.tabs
-        },
+def add_section(book, section, cells, ran=True):
+    """Write the source of a section and, where it ran, its executed editions."""
+    made = []
+    for cell in cells:
+        head = f"%%tab {', '.join(cell.tabs)}\n" if cell.tabs else ""
+        source = head + cell.source if cell.kind == "code" else cell.source
+        made.append(editions.new_cell(cell.kind, source, cell.tags))
+    nb = v4.new_notebook(cells=made, metadata={"kernelspec": editions.KERNEL})
+    book.source_path(section).write_text(jupytext.writes(nb, fmt="md:myst"))
+    for framework in FRAMEWORKS if ran else ():
+        pairs = editions.aligned_edition(book, section, framework)
+        for index, cell in pairs:
+            if cell.cell_type == "code":
+                cell.execution_count = 1
+                cell.outputs = outputs_of(framework, index) if index else []
+        path = book.edition_path(section, framework)
+        path.parent.mkdir(exist_ok=True)
+        nb = v4.new_notebook(cells=[cell for _, cell in pairs])
+        path.write_text(editions.dumps(nb))
+
+
+def make_book(folder, cells=None, repository="", sections=("mini", "later")):
+    """A book in a folder; of its sections, 'mini' is written and run, 'later' not."""
+    textbook = {"mini": ("mini.html", {"pytorch": 7, "jax": 8})}
+    book = Book(folder, sections, textbook)
+    (book.notebooks / "img").mkdir(parents=True, exist_ok=True)
+    (book.notebooks / "img/boxes.svg").write_text(SVG)
+    address = repository and f"https://github.com/{repository}"
+    (folder / "pyproject.toml").write_text(
+        f"[tool.d2l_utils]\nrepository = '{address}'\n"
     )
+    add_section(book, "mini", cells or CELLS)
+    add_section(book, "later", [text("# 8.4 Later"), code("1")], ran=False)
+    return book

@@ -10,9 +10,9 @@ import sys
 from importlib import import_module
 from unittest import mock
 
-from book.notebooks.editions import MODULES
 from book.source import cells
 from d2l_utils import base, data, sources
+from d2l_utils.frameworks import FRAMEWORKS
 
 EPOCHS, BATCH_SIZE, IMAGES, EVERY = 2, 40, 400, 3  # 10 steps an epoch
 
@@ -68,7 +68,7 @@ def die_in_save(number):
 
 if __name__ == "__main__":
     framework, checkpoint, where, number = sys.argv[1:]
-    d2l = import_module(f"d2l_utils.{MODULES[framework]}")
+    d2l = import_module(f"d2l_utils.{FRAMEWORKS[framework].module}")
     if where == "step":
         die_after_step(d2l, int(number))
     else:

@@ -8,11 +8,11 @@ import sys
 import pytest
 from bs4 import BeautifulSoup
 
-from book.notebooks.editions import ROOT, TITLES
 from book.pages import api
+from book.source.book import ROOT
 from d2l_utils.frameworks import FRAMEWORKS
 
-ALL = tuple(TITLES)
+ALL = tuple(FRAMEWORKS)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 
 from bench import cases, contender, floors, report, run
 from bench.environments import PACKAGES
-from book.notebooks.editions import FRAMEWORKS, ROOT
 from d2l_utils import host
+from d2l_utils.frameworks import FRAMEWORKS
 
 WITHOUT, WITH = {"avx2", "fma"}, {"avx2", "fma", "avx512_bf16"}  # units for bfloat16
 
@@ -228,11 +228,6 @@ def test_bfloat16_is_multiplied_only_where_there_are_units(flags, monkeypatch):
     _, head, rows = report.tables([training(), record])[-1]
     assert head[2:] == ["of float32 (100)", "no bfloat16 units"]
     assert rows == [["PyTorch, NiN", "457", "457%", ""]]
-
-
-def test_the_readme_shows_the_stored_results():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.with_table(readme) == readme
 
 
 def test_models_of_the_textbooks_package(tmp_path, monkeypatch):

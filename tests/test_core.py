@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import d2l_utils
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 from d2l_utils import base, board, host, summary, weights
 
 PACKAGE = ROOT / "d2l_utils"

@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from book.notebooks.editions import FRAMEWORKS, read_source
+from book.source.book import BOOK
+from book.source.reading import read_source
 from d2l_utils import weights
+from d2l_utils.frameworks import FRAMEWORKS
 
 STEPS = 469  # of one epoch: 60,000 images in batches of 128
 
@@ -20,7 +22,8 @@ def stored():
 
 
 def test_the_settings_are_those_of_the_notebook(stored):
-    sources = [cell.source for cell in read_source("parity") if cell.kind == "code"]
+    cells = read_source(BOOK, "parity")
+    sources = [cell.source for cell in cells if cell.kind == "code"]
     (source,) = [s for s in sources if s.startswith("settings =")]
     assert ast.literal_eval(source.partition("=")[2].strip()) == stored["settings"]
 

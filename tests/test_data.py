@@ -68,7 +68,7 @@ def idx_like(draw):
     return head + (bytes(size) if exact else draw(st.binary(max_size=64)))
 
 
-@settings(deadline=2000, max_examples=400)  # ms: none may hang
+@settings(max_examples=400)
 @given(idx_like() | st.binary(max_size=64).map(b"\0\0\x08".__add__) | st.binary())
 def test_any_bytes_give_an_array_or_a_data_error(raw):
     try:
@@ -79,7 +79,6 @@ def test_any_bytes_give_an_array_or_a_data_error(raw):
     assert len(raw) == 4 + 4 * array.ndim + array.size
 
 
-@settings(deadline=2000)
 @given(st.binary(max_size=300), st.data())
 def test_any_damage_to_a_packed_file_gives_bytes_or_a_data_error(raw, data):
     packed = bytearray(gzip.compress(raw))

@@ -7,8 +7,9 @@ import ast
 
 import pytest
 
-from book.notebooks.editions import FRAMEWORKS, SECTIONS
-from book.source import reading
+from book.source.book import BOOK, SECTIONS
+from book.source.reading import own_cells
+from d2l_utils.frameworks import FRAMEWORKS
 
 # Helpers of one tab's layers, which take what that framework's layers take.
 OF_ONE_TAB = {"conv", "max_pool", "max_pool_3x3"}
@@ -44,7 +45,7 @@ def settings(node):
 def definitions(section, framework):
     """{name: settings} of what the cells tagged `model` of a tab define."""
     found = {}
-    for cell in reading.own_cells(section):
+    for cell in own_cells(BOOK, section):
         if framework in cell.tabs and "model" in cell.tags:
             for node in ast.parse(cell.source).body:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef):

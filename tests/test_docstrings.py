@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from book.notebooks.editions import ROOT
 from book.pages import api
+from book.source.book import ROOT
 
 FILES = (  # of d2l_utils, whose public functions and classes are held to this
     "__init__", "base", "board", "experiments", "fetching", "frameworks", "host",

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from IPython.core.inputtransformer2 import TransformerManager
 from made_book import code, make_book, text
 
 from book.notebooks import colab, editions
-from book.notebooks.editions import FRAMEWORKS, ROOT, SECTIONS
 from book.pages import pages, slides
+from book.source.book import BOOK, ROOT, SECTIONS
+from book.source.reading import read_source
+from d2l_utils.frameworks import FRAMEWORKS
 
 # Self-contained notebooks ---------------------------------------------------------
 
@@ -63,12 +66,12 @@ def test_the_wheel_is_the_package_and_the_same_each_time(wheel, tmp_path):
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
 def test_self_contained_notebooks(wheel, tab_name):
     for section in SECTIONS:
-        nb = colab.self_contained(section, tab_name, wheel)
+        nb = colab.self_contained(BOOK, section, tab_name, wheel)
         nbformat.validate(nb)
         dumped = editions.dumps(nb)
         assert len(dumped.encode()) < colab.LIMIT
         assert "](img/" not in dumped and "%%tab" not in dumped
-        full = editions.edition(section, tab_name)
+        full = editions.edition(BOOK, section, tab_name)
         for cell, stored in zip(nb.cells, full.cells, strict=True):
             assert not cell.get("outputs")
             if "setup" not in cell.metadata.get("tags", ()):
@@ -148,9 +151,9 @@ def test_a_slide_shows_text_code_and_output(tmp_path, reveal):
 
 def test_slides_are_in_no_edition_and_on_no_page(tmp_path):
     for section in SECTIONS:
-        said = [c.source for c in editions.read_source(section) if "slide" in c.tags]
+        said = [c.source for c in read_source(BOOK, section) if "slide" in c.tags]
         for framework in FRAMEWORKS:
-            edition = editions.edition(section, framework)
+            edition = editions.edition(BOOK, section, framework)
             assert not {c.source for c in edition.cells} & set(said)
     cells = [text("# A"), text("## Slide\n\n{code}", ("slide",)), code("1")]
     assert pages.main(["--out", str(tmp_path)], make_book(tmp_path, cells)) == 0
@@ -191,17 +194,19 @@ def test_our_decks(tmp_path, reveal):
 # nbconvert -----------------------------------------------------------------------
 
 
-def test_nbconvert_makes_the_page_with_tabs(tmp_path):
+FROM_HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_nbconvert_makes_the_page_with_tabs(tmp_path, real_book):
     """As in the book, from the four-tab notebook alone."""
     source = ROOT / "notebooks" / "googlenet.ipynb"
     (tmp_path / source.name).write_bytes(source.read_bytes())
     subprocess.run(
         [sys.executable, "-m", "nbconvert", "--to", "d2l_html", source.name],
-        cwd=tmp_path, check=True, capture_output=True,
+        cwd=tmp_path, check=True, capture_output=True, env=FROM_HERE,
     )  # fmt: skip
     made = read(tmp_path / "googlenet.html")
-    assert pages.main(["--section", "googlenet", "--out", str(tmp_path / "book")]) == 0
-    book = read(tmp_path / "book/googlenet.html")
+    book = read(real_book / "googlenet.html")
 
     def said(soup, selector):
         return [e.text for e in soup.select(selector)]
@@ -216,6 +221,6 @@ def test_nbconvert_says_what_it_needs(tmp_path):
     (tmp_path / "plain.ipynb").write_text(json.dumps(nb))
     done = subprocess.run(
         [sys.executable, "-m", "nbconvert", "--to", "d2l_html", "plain.ipynb"],
-        cwd=tmp_path, capture_output=True, text=True,
+        cwd=tmp_path, capture_output=True, text=True, env=FROM_HERE,
     )  # fmt: skip
     assert done.returncode and "no code cell with tabs" in done.stderr

@@ -11,7 +11,7 @@ import made_training
 import numpy as np
 import pytest
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 from d2l_utils import checkpoints, failures, sources
 from d2l_utils.checkpoints import CheckpointError
 
@@ -36,7 +36,13 @@ def assert_same(whole, trainer):
     assert len(trainer.history["seconds"]) == 2
 
 
-@pytest.mark.parametrize("where, number", [("step", 7), ("step", 14), ("save", 4)])
+SLOW = pytest.mark.slow("killed at step 14 and while saving, it starts again, too")
+
+
+@pytest.mark.parametrize(
+    "where, number",
+    [pytest.param("step", 7, marks=SLOW), ("step", 14), ("save", 4)],
+)
 def test_killed_and_resumed(framework, d2l, nin, whole, tmp_path, where, number):
     """Bit by bit what an uninterrupted training gives, whenever it was killed."""
     path = tmp_path / "checkpoint"

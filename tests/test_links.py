@@ -5,10 +5,14 @@ import re
 import pytest
 import tomllib
 from bs4 import BeautifulSoup
-from made_book import code, make_book, text
+from made_book import add_section, code, make_book, text
 
 from book.notebooks import editions
 from book.pages import launch, pages
+from book.source import book as source_book
+from book.source.book import BOOK, ROOT, SECTIONS, TEXTBOOK, Book, on_github
+from book.source.readme import update
+from d2l_utils.frameworks import FRAMEWORKS
 
 FULL = """# 8.3 A Section
 
@@ -68,14 +72,9 @@ def test_mentions_across_pages(tmp_path):
                      "[there](one.md#8.3.2-More) and [later](three.md#x)."), code("1")],
         "three": [text("# 8.5 Three"), code("1")],
     }  # fmt: skip
-    book = make_book(tmp_path)
-    cells_of = book.edition_cells
-    book.SECTIONS = tuple(sources)
-    book.read_source = sources.get
-    book.edition_cells = lambda section, f: (
-        {len(sources[section]) - 1: cells_of("mini" if section != "three" else "x", f)
-         [1 if section != "three" else 0]}
-    )  # fmt: skip
+    book = make_book(tmp_path, sections=tuple(sources))
+    for section, cells in sources.items():
+        add_section(book, section, cells, ran=section != "three")
     assert pages.main(["--out", str(tmp_path / "html")], book) == 0
     soup = BeautifulSoup((tmp_path / "html/two.html").read_text(), "html.parser")
     found = links(soup)
@@ -104,7 +103,7 @@ def test_broken_links_stop_with_file_and_line(tmp_path, capsys, said, message):
     error = capsys.readouterr().err
     assert re.search(message, error), error
     line = int(error.split(":")[1])
-    source = (tmp_path / "mini.md").read_text().split("\n")
+    source = (tmp_path / "notebooks/mini.md").read_text().split("\n")
     assert any(w in source[line - 1] for w in ("[3]", "Figure 8", "section 8", "[it]"))
 
 
@@ -124,7 +123,7 @@ def test_broken_links_stop_with_file_and_line(tmp_path, capsys, said, message):
     ],
 )
 def test_repositories_on_github(address, repo):
-    assert launch.on_github(address) == repo
+    assert on_github(address) == repo
 
 
 def test_addresses_have_the_documented_form():
@@ -149,14 +148,14 @@ def test_buttons_follow_the_tab(tmp_path):
     assert pages.main(["--out", str(tmp_path)], book) == 0
     soup = BeautifulSoup((tmp_path / "mini.html").read_text(), "html.parser")
     lists = soup.select(".launch > div")
-    assert [x["data-only"] for x in lists] == list(book.FRAMEWORKS)
+    assert [x["data-only"] for x in lists] == list(FRAMEWORKS)
     torch, mxnet, _, jax = lists
     assert "jax/mini.ipynb" in jax.find("a", string="Colab")["href"]
     assert torch.find("a", string="Kaggle") and not mxnet.find("a", string="Kaggle")
     assert "Not on Kaggle" in mxnet.text and "Not on" not in torch.text
     assert jax.find("a", string="Discussion")["href"] == "https://discuss.d2l.ai/t/8"
     assert not mxnet.find("a", string="Discussion")
-    for framework, part in zip(book.FRAMEWORKS, lists, strict=True):
+    for framework, part in zip(FRAMEWORKS, lists, strict=True):
         assert (
             part.find("a", download=True)["href"] == f"notebooks/{framework}/mini.ipynb"
         )
@@ -169,32 +168,51 @@ def test_without_a_repository_there_is_the_download_alone(tmp_path):
 
 
 def test_the_textbook_is_known_for_every_section_that_has_one():
-    assert set(editions.TEXTBOOK) - set(editions.SECTIONS) <= {"googlenet_exercises"}
-    assert set(editions.SECTIONS) - set(editions.TEXTBOOK) == {"parity"}
-    for page, discussions in editions.TEXTBOOK.values():
-        assert page.endswith(".html") and set(discussions) == set(editions.FRAMEWORKS)
+    assert set(TEXTBOOK) - set(SECTIONS) <= {"googlenet_exercises"}
+    assert set(SECTIONS) - set(TEXTBOOK) == {"parity"}
+    for page, discussions in TEXTBOOK.values():
+        assert page.endswith(".html") and set(discussions) == set(FRAMEWORKS)
 
 
 def test_editions_and_readme_have_the_same_badges(monkeypatch):
     """Once a repository is set; a clone's remote changes nothing that is committed."""
-    monkeypatch.setattr(launch, "git_remote", lambda root: "https://github.com/x/y")
-    assert editions.github() == "x/y" and editions.set_github() is None
-    assert not any("badges" in c.metadata.get("tags", ()) for c in
-                   editions.edition("nin", "jax").cells)  # fmt: skip
-    monkeypatch.setattr(editions, "repository", lambda: "https://github.com/o/r")
+    monkeypatch.setattr(source_book, "git_remote", lambda root: "git@github.com:x/y")
+    assert BOOK.github() == "x/y" and BOOK.set_github() is None
+    cells = editions.edition(BOOK, "nin", "jax").cells
+    assert not any("badges" in c.metadata.get("tags", ()) for c in cells)
+    assert "Colab" not in editions.readme_table(BOOK)
+    monkeypatch.setattr(Book, "repository", lambda book: "https://github.com/o/r")
     badges = launch.badges("o/r", "jax", "notebooks/jax/nin.ipynb")
-    cell = editions.edition("nin", "jax").cells[1]
+    cell = editions.edition(BOOK, "nin", "jax").cells[1]
     assert cell.source == badges and "mybinder" in badges
-    readme = (editions.ROOT / "README.md").read_text(encoding="utf-8")
-    assert launch.with_table(readme, editions, None) == readme
-    assert badges in launch.with_table(readme, editions, "o/r")
+    assert badges in editions.readme_table(BOOK)
+
+
+def test_the_readme_shows_the_table_of_notebooks():
+    table = editions.readme_table(BOOK)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert table in readme and table.count("\n") == 1 + len(SECTIONS)
+    assert not update(ROOT / "README.md", "notebooks", table, check=True)
+
+
+def test_a_passage_of_the_readme_is_replaced_and_nothing_else(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("a\n<!-- x: made by `y` -->\nold\n\nold\n<!-- end of x -->\nb\n")
+    assert update(path, "x", "new \\1", check=True) and "old" in path.read_text()
+    assert update(path, "x", "new \\1") and not update(path, "x", "new \\1")
+    text = "a\n<!-- x: made by `y` -->\nnew \\1\n<!-- end of x -->\nb\n"
+    assert path.read_text() == text
+    for wrong in (text + text, "a", text.replace("end of x", "end")):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match="'x' are there"):
+            update(path, "x", "new")
 
 
 def test_binder_has_what_it_starts_from():
-    folder = editions.ROOT / ".binder"
+    folder = ROOT / ".binder"
     assert "python=3.11" in (folder / "environment.yml").read_text()
     script = folder / "postBuild"
     assert script.stat().st_mode & 0o100 and script.read_text().startswith("#!")
     extras = re.search(r"\.\[(.*)\]", script.read_text())[1].split(",")
-    project = tomllib.loads((editions.ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(extras) <= set(project["optional-dependencies"])

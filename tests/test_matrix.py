@@ -8,7 +8,7 @@ import tomllib
 from packaging.requirements import Requirement
 
 from book.checks import matrix
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 
 SUITE = '<testsuites><testsuite tests="9" failures="2" errors="1" skipped="1"/>'
 NBVAL = """jax: skipped, it is not installed (or has no wheels here)
@@ -17,6 +17,7 @@ notebooks/jax/parity.ipynb: FAILED in 9 s
 E   print("notebooks/x.ipynb: passed in 1 s")
 2 notebooks, FAILED
 """
+MARKS = "<!-- matrix: made by `make test-matrix` -->\n<!-- end of matrix -->"
 OLD = {"python": "3.11.7", "numpy": "2.4.1", "torch": "2.13.0", "mxnet": "1.9.1"}
 OLD |= {"tensorflow": "2.21.0", "keras": "3.15.1", "jax": "0.10.2"}
 
@@ -27,7 +28,7 @@ def stored(tmp_path, monkeypatch):
     monkeypatch.setattr(matrix, "FOLDER", tmp_path / "build")
     monkeypatch.setattr(matrix, "RESULTS", tmp_path / "results.json")
     monkeypatch.setattr(matrix, "README", tmp_path / "README.md")
-    matrix.README.write_text(f"above\n{matrix.BEGIN}\n{matrix.END}\nbelow\n")
+    matrix.README.write_text(f"above\n{MARKS}\nbelow\n")
     return tmp_path / "results.json"
 
 
@@ -184,8 +185,3 @@ def test_a_stale_table_fails_the_check(stored):
     with pytest.raises(SystemExit, match="stale"):
         matrix.main(["--check"])
     assert matrix.main(["--table"]) == matrix.main(["--check"]) == 0
-
-
-def test_the_readme_shows_the_stored_results():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert matrix.with_table(readme) == readme

@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pytest
 
-from book.notebooks.editions import MODULES, ROOT
+from book.source.book import ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.names import OLDER, advice, unknown_names
 
 WANTED = [
@@ -46,7 +47,7 @@ def test_older_names_say_what_to_use(name):
     assert "; use " in text and text.endswith(".") and "\n" not in text
 
 
-@pytest.mark.parametrize("module", MODULES.values())
+@pytest.mark.parametrize("module", [f.module for f in FRAMEWORKS.values()])
 def test_what_is_advised_is_there_and_what_is_older_is_not(module):
     names = public(f"{module}/__init__")
     assert not set(OLDER) & set(names)

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bench.environments import PACKAGES
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FRAMEWORKS = ("torch", "mxnet", "tensorflow", "jax")

@@ -1,18 +1,29 @@
 """The HTML book on a made-up section: structure and errors."""
 
 import base64
-import functools
 import io
 import json
 import re
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from made_book import ALL, SVG, TITLES, code, make_book, png, text
+from made_book import (
+    ALL,
+    CELLS,
+    SVG,
+    TITLES,
+    add_section,
+    code,
+    make_book,
+    png,
+    text,
+)
 from nbformat import v4
 from PIL import Image
 
 from book.pages import bodies, markup, pages
+from book.translate import catalogues
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +143,80 @@ def test_nothing_from_notebooks_can_run(soup, html):
     assert output.select_one(".ansi-red-fg").text == "red"
 
 
+@pytest.mark.parametrize(
+    "trap",
+    [
+        "<script>hack()</script>",
+        "<SCRIPT SRC=//x.org/a.js></SCRIPT>",
+        "<scr<script>ipt>hack()</script>",
+        "<img src=x onerror=hack()>",
+        "<img src='https://x.org/a.png'>",
+        "<img src='data:text/html,hack'>",
+        "<img src='data:image/png;base64,AA' onload=hack()>",
+        "<svg onload=hack()><animate onbegin=hack()></svg>",
+        "<svg><style><img src=x onerror=hack()></style></svg>",
+        "<math><mtext><table><mglyph><style><img src=x onerror=hack()>",
+        "<a href='javascript:hack()'>x</a>",
+        "<a href='JaVa&#115;cript&colon;hack()'>x</a>",
+        "<a href=' java\tscript:hack()'>x</a>",
+        "<a href='vbscript:hack()'>x</a>",
+        "<a href='data:text/html,hack'>x</a>",
+        "<a href=' DA\nTA:text/html,hack'>x</a>",
+        "<iframe srcdoc='<script>hack()</script>'></iframe>",
+        "<object data='javascript:hack()'></object>",
+        "<embed src='javascript:hack()'>",
+        "<form action='javascript:hack()'><button formaction='javascript:hack()'>",
+        "<base href='https://x.org/'>",
+        "<meta http-equiv=refresh content='0;url=javascript:hack()'>",
+        "<link rel=stylesheet href='https://x.org/a.css'>",
+        "<style>@import 'https://x.org/a.css'</style>",
+        "<p style='background: url(https://x.org/a.png); position: fixed'>x</p>",
+        "<noscript><p title='</noscript><img src=x onerror=hack()>'>",
+        "<template><img src=x onerror=hack()></template>",
+        "<input autofocus onfocus=hack()>",
+        "<video poster='https://x.org/a.png'><source src=x onerror=hack()></video>",
+        "<p title='\"><img src=x onerror=hack()>'>x</p>",
+        "<!--><img src=x onerror=hack()>-->",
+        'https://x.org/"onmouseover=hack()',
+        "[x](javascript:hack())",
+        "[x](<JAVA&Tab;SCRIPT:hack()>)",
+        "[x](data:text/html,hack)",
+        "![x](data:image/svg+xml,<svg/onload=hack()>)",
+        "<javascript:hack()>",
+        "# <b onclick=hack()>A</b>",
+        "`<b onclick=hack()>`",
+        "[x]: javascript:hack()\n\n[x]",
+    ],
+)
+def test_traps_are_taken_out(tmp_path, trap):
+    """Of a source's text and of an output that is HTML."""
+    strings = {**catalogues.english(), "lang": "en"}
+    shown = markup.sanitize(trap)
+    if "src=" not in trap.lower():  # there, other pictures than those are errors
+        text = markup.Text(tmp_path, str, markup.Marks(), strings)
+        shown += text.to_html(f"Text {trap}") + text.to_html(trap)
+    for element in BeautifulSoup(shown, "html.parser").find_all(True):
+        assert element.name in {*markup.TAGS}, shown
+        address = re.sub(r"[\x00-\x20]", "", element.get("href", ""))  # as browsers do
+        scheme = re.match(r"[a-z][a-z\d+.-]*:", address, re.I)
+        assert scheme is None or scheme[0] == "https:", shown
+        for name, value in element.attrs.items():
+            assert not name.startswith("on"), shown
+            assert name != "src" or value.startswith("data:image/"), shown
+            assert name != "style" or "x.org" not in value, shown
+
+
+def test_an_address_in_the_text_is_a_link(tmp_path):
+    strings = {**catalogues.english(), "lang": "en"}
+    text = markup.Text(tmp_path, str, markup.Marks(), strings)
+    made = text.to_html("See https://x.org/a?b&c=1, [https://y.org](https://z.org).")
+    links = BeautifulSoup(made, "html.parser").find_all("a")
+    assert [(a["href"], a.text) for a in links] == [
+        ("https://x.org/a?b&c=1", "https://x.org/a?b&c=1"),
+        ("https://z.org", "https://y.org"),
+    ]
+
+
 def test_formulas_are_mathml(soup):
     formulas = soup.find_all("math")
     assert [f["display"] for f in formulas] == ["inline", "block"]
@@ -159,7 +244,7 @@ def test_aligned_equations():
 def test_document(soup):
     assert soup.html["lang"] == "en"
     assert soup.title.text.startswith("8.3 A Made-up Section ")
-    assert soup.title.text.endswith(pages.strings()["book"])
+    assert soup.title.text.endswith(catalogues.english()["book"])
     assert "width=device-width" in soup.find("meta", {"name": "viewport"})["content"]
     assert soup.select_one("header a")["href"] == "index.html"
     assert soup.find("a", string="the next part")["href"] == "mini.html#Random-Numbers"
@@ -231,11 +316,8 @@ def test_the_frame_leads_through_the_page(soup):
 
 def test_neighbours(tmp_path):
     """Two sections lead to each other."""
-    book = make_book(tmp_path)
-    book.SECTIONS = ("mini", "twin")
-    book.read_source = lambda section, read=book.read_source: read("mini")
-    book.edition_cells = lambda section, f, read=book.edition_cells: read("mini", f)
-    book.source_path = lambda section: tmp_path / "mini.md"
+    book = make_book(tmp_path, sections=("mini", "twin"))
+    add_section(book, "twin", CELLS)
     assert pages.main(["--out", str(tmp_path / "html")], book) == 0
     for page, rel, there in (("mini", "next", "twin"), ("twin", "prev", "mini")):
         soup = BeautifulSoup(
@@ -279,7 +361,6 @@ def test_one_framework_needs_no_tabs(tmp_path):
 
 def test_only_what_changed_is_rendered_and_written_again(tmp_path, monkeypatch, capsys):
     book, out = make_book(tmp_path), ["--out", str(tmp_path / "html")]
-    book.edition_cells = functools.cache(book.edition_cells)  # ids are random
     assert pages.main(out, book) == 0
     first = capsys.readouterr().out
     assert "as before" not in first
@@ -287,7 +368,7 @@ def test_only_what_changed_is_rendered_and_written_again(tmp_path, monkeypatch, 
     assert pages.main(out, book) == 0
     assert capsys.readouterr().out.count("as before") == first.count(" kB")
     monkeypatch.undo()
-    book.read_source("mini")[-3].source += " Or is it?"
+    edit(book, "The end.", "The end. Or is it?")
     assert pages.main(out, book) == 0
     assert "Or is it?" in (tmp_path / "html/mini.html").read_text()
 
@@ -321,72 +402,89 @@ def test_pictures_keep_their_pixels():
 IN_A_FENCE = "Start.\n\n:::{tab} jax\nText."
 
 
+def edit(book, old, new):
+    """Change the source; the outputs stay, as long as the code does."""
+    path = book.source_path("mini")
+    source = path.read_text()
+    assert old in source
+    path.write_text(source.replace(old, new))
+
+
 @pytest.mark.parametrize(
-    ("cell", "message"),
+    ("old", "new", "line", "message"),
     [
-        (text(":::{tab} caffe\nText.\n:::"), r"mini\.md:9: unknown tab 'caffe': .*jax"),
-        (text(IN_A_FENCE), r"mini\.md:11: ':::\{tab\}' is not closed"),
-        (text("Text.\n:::"), r"mini\.md:10: ':::' closes nothing"),
-        (text(f"{IN_A_FENCE}\n:::{{tab}} mxnet\n:::"), r"mini\.md:13: .*within .*:11"),
-        (text(":::{note}\nText.\n:::"), r"mini\.md:9: ':::\{note\}' is not"),
-        (code("x = 1", ("torch",)), r"mini\.md:9: unknown tab 'torch'"),
+        ("WORDS", ":::{tab} caffe\nText.\n:::", "caffe", "Unknown tab 'caffe'.* jax"),
+        ("WORDS", IN_A_FENCE, "{tab} jax", r"':::\{tab\}' is not closed"),
+        ("WORDS", "Text.\n:::", ":::", "':::' closes nothing"),
         (
-            text("Text.\n\n![a](img/none.png)"),
-            r"mini\.md:11: .*none\.png does not exist",
+            "WORDS",
+            f"{IN_A_FENCE}\n:::{{tab}} mxnet\n:::",
+            "{tab} mxnet",
+            r"within .*mini.md:\d+",
         ),
-        (text('<img src="img/none.png">'), r"mini\.md:9: .*none\.png does not exist"),
-        (text("![a](https://x.org/a.png)"), r"mini\.md:9: .* is on the network"),
-        (text("One\n$\\nonsense$"), r"mini\.md:10: the formula .*unknown command"),
+        ("WORDS", ":::{note}\nText.\n:::", "{note}", r"':::\{note\}' is not"),
+        ("%%tab pytorch", "%%tab torch", "%%tab", "Unknown tab 'torch'"),
+        ("WORDS", "Text.\n\n![a](img/none.png)", "![a]", r"none\.png does not exist"),
+        ("WORDS", '<img src="img/none.png">', "<img", r"none\.png does not exist"),
+        ("WORDS", "![a](https://x.org/a.png)", "![a]", "is on the network"),
+        ("WORDS", "One\n$\\nonsense$", "$", "the formula .*unknown command"),
     ],
 )
-def test_bad_source_stops_with_file_and_line(tmp_path, capsys, cell, message):
-    book = make_book(tmp_path, [text("# Title"), cell, code("1")])
+def test_bad_source_stops_with_file_and_line(tmp_path, capsys, old, new, line, message):
+    book = make_book(tmp_path, [text("# Title"), text("WORDS"), code("1")])
+    edit(book, old, new)
+    rows = book.source_path("mini").read_text().split("\n")
+    number = next(i for i, row in enumerate(rows, 1) if line in row)
     assert pages.main(["--out", str(tmp_path / "html")], book) == 1
     said = capsys.readouterr().err
-    assert re.search(message, said) and said.count("\n") == 1
-    assert not (tmp_path / "html").exists()
+    assert re.match(rf"notebooks/mini\.md:{number}: .*{message}", said), said
+    assert said.count("\n") == 1 and not (tmp_path / "html").exists()
+
+
+def test_a_place_is_that_of_the_cell_and_not_of_the_same_words_before_it(
+    tmp_path, capsys
+):
+    picture = "![a](img/none.png)"
+    cells = [text(f"# Title\n\n```\n{picture}\n```"), text(picture), code("1")]
+    book = make_book(tmp_path, cells)
+    assert pages.main(["--out", str(tmp_path / "html")], book) == 1
+    rows = book.source_path("mini").read_text().split("\n")
+    _, second = (i for i, row in enumerate(rows, 1) if row == picture)
+    assert f"mini.md:{second}: the picture" in capsys.readouterr().err
 
 
 def spoil(book, framework, change):
-    whole = book.edition_cells
-
-    def edition_cells(section, f):
-        cells = whole(section, f)
-        if f == framework and section == "mini":
-            change(cells)
-        return cells
-
-    book.edition_cells = edition_cells
+    """Change the last code cell but one of a stored edition."""
+    path = book.edition_path("mini", framework)
+    nb = nbformat.read(path, as_version=4)
+    change([c for c in nb.cells if c.cell_type == "code"][-2])
+    nbformat.write(nb, path)
     return book
 
 
 def test_missing_outputs_stop(tmp_path, capsys):
-    book = spoil(
-        make_book(tmp_path), "jax", lambda c: c[9].update(execution_count=None)
-    )
+    book = spoil(make_book(tmp_path), "jax", lambda c: c.update(execution_count=None))
     assert pages.main(["--out", str(tmp_path / "html")], book) == 1
     said = capsys.readouterr().err
     assert re.search(r"jax/mini\.ipynb has no stored outputs.*FRAMEWORK=jax", said)
 
 
 def test_a_section_asked_for_must_be_there(tmp_path, capsys):
-    for section, message in (("later", "no stored outputs"), ("nim", "one of mini")):
-        argv = ["--section", section, "--out", str(tmp_path / "html")]
-        assert pages.main(argv, make_book(tmp_path)) == 1
-        assert message in capsys.readouterr().err
+    book, out = make_book(tmp_path), ["--out", str(tmp_path / "html")]
+    assert pages.main(["--section", "later", *out], book) == 1
+    assert "no stored outputs" in capsys.readouterr().err
+    for wrong in (["--section", "nim"], ["--framework", "caffe"]):
+        with pytest.raises(SystemExit) as error:
+            pages.main([*wrong, *out], book)
+        assert error.value.code == 2
+        assert re.search("invalid choice.*(mini|jax)", capsys.readouterr().err)
 
 
 def test_a_stored_error_stops(tmp_path, capsys):
-    def fail(cells):
+    def fail(cell):
         error = v4.new_output("error", ename="NameError", evalue="x", traceback=[])
-        cells[9].outputs = [error]
+        cell.outputs = [error]
 
     argv = ["--out", str(tmp_path / "html")]
     assert pages.main(argv, spoil(make_book(tmp_path), "mxnet", fail)) == 1
     assert "mxnet/mini.ipynb: a stored output is an error" in capsys.readouterr().err
-
-
-def test_a_cell_that_an_edition_lacks_stops(tmp_path, capsys):
-    book = spoil(make_book(tmp_path), "jax", lambda cells: cells.pop(7))
-    assert pages.main(["--out", str(tmp_path / "html")], book) == 1
-    assert "JAX edition lacks" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from book.checks import parity, parity_worker
-from book.notebooks.editions import FRAMEWORKS
 from d2l_utils import data, sources, weights
+from d2l_utils.frameworks import FRAMEWORKS
 
 NIN28 = ("nin", "NiN28", 28)
 NIN28_35 = ("nin", "NiN28", 35)

@@ -8,7 +8,7 @@ import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 
 LINUX = ("2_28", "2_27", "2_26", "2_17", "2_12", "2_5")
 PLATFORMS = {

@@ -3,10 +3,11 @@
 import copy
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
-from book.notebooks import editions
 from book.notebooks.nbval import fast_environ
+from book.source.book import BOOK
 
 IGNORED = {"nbval-ignore-output", "facts"}
 
@@ -22,8 +23,9 @@ def shown(cell):
     return "".join(texts)
 
 
+@pytest.mark.slow("takes two minutes; nbval runs every notebook, once")
 def test_running_it_twice(framework):
-    path = editions.edition_path("nin", framework)
+    path = BOOK.edition_path("nin", framework)
     nb = nbformat.read(path, as_version=4)
     nb.cells = [c for c in nb.cells if c.cell_type == "code"]
     for cell in nb.cells:
@@ -33,7 +35,7 @@ def test_running_it_twice(framework):
         cell.id += "-2"
     num_cells = len(nb.cells)
     nb.cells += again
-    client = NotebookClient(nb, timeout=300, kernel_name="python3")
+    client = NotebookClient(nb, timeout=900, kernel_name="python3")
     client.execute(env=fast_environ())
     compared = 0
     for first, second in zip(nb.cells[:num_cells], nb.cells[num_cells:]):

@@ -5,7 +5,7 @@ import ast
 import pytest
 from packaging.requirements import Requirement
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 
 MODULES = sorted((ROOT / "d2l_utils").rglob("*.py"))
 

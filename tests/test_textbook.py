@@ -11,10 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 
 FOLDER = Path(__file__).parent / "textbook"
 NOTEBOOKS = sorted(p.stem for p in FOLDER.glob("*.md"))
+ALWAYS = {  # those that share least with one another and with our own notebooks
+    ("batch_norm", "tensorflow"),  # layers and an update of one's own
+    ("fit_epoch", "jax"),  # a loop of one's own
+    ("gluonbook", "mxnet"),  # an older edition
+}
 
 ON_FEW_IMAGES = """
 import sys
@@ -33,10 +39,19 @@ def run_notebook(path, framework):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+def cases():
+    """Each notebook in each framework, for the run of that framework's tests."""
+    for name in NOTEBOOKS:
+        for framework in ("mxnet",) if name == "gluonbook" else FRAMEWORKS:
+            marks = [pytest.mark.only(framework)]
+            if (name, framework) not in ALWAYS:
+                reason = "test_protocols has what these notebooks override and call"
+                marks.append(pytest.mark.slow(reason))
+            yield pytest.param(name, marks=marks, id=f"{name}-{framework}")
+
+
+@pytest.mark.parametrize("name", list(cases()))
 def test_it_runs_and_learns(framework, name):
-    if name == "gluonbook" and framework != "mxnet":
-        pytest.skip("gluonbook was for MXNet only")
     done = run_notebook(FOLDER / f"{name}.md", framework)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "0 failed" in done.stdout.splitlines()[-1]

@@ -10,7 +10,9 @@ import made_networks
 import numpy as np
 import pytest
 
-from book.source import cells, reading
+from book.source import cells
+from book.source.book import BOOK
+from book.source.reading import read_source
 from d2l_utils import sources, weights
 
 # Networks whose loss reveals what they were shown ----------------------------------
@@ -434,7 +436,7 @@ def short(GoogleNet):
 
 def init_he(section, namespace):
     """The function of the PyTorch tab that its trainings apply."""
-    for cell in reading.read_source(section):
+    for cell in read_source(BOOK, section):
         if "pytorch" in cell.tabs and "def init_he" in cell.source:
             exec(cell.source, namespace)
     return namespace["init_he"]

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from book.notebooks.editions import ROOT
+from book.source.book import ROOT
 
 PATHS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in PATHS}

@@ -1,10 +1,10 @@
 """Does it all run on other versions? `python -m book.checks.matrix [--only colab]`.
 
-Builds an environment each in build/matrix, runs the unit tests and the notebooks in
-fast mode in it, a framework at a time, and writes versions and outcomes to
-tests/matrix/results.json, of which the README's table is made (`--table`; `--check`
-says whether it is stale). What an environment holds is said by pyproject.toml and
-tests/matrix/NAME.txt. `--step 'jax tests'` runs one step again in what was built.
+Each environment is built in build/matrix. The unit tests and, in fast mode, the
+notebooks run in it, one framework at a time. Versions and outcomes are written to
+tests/matrix/results.json. The table in the README comes from that file: `--table`
+writes it, `--check` says whether it is stale. pyproject.toml and tests/matrix/NAME.txt
+say what to install. `--step 'jax tests'` runs one step again in what was built.
 """
 
 import argparse
@@ -19,19 +19,20 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from book.notebooks.editions import FRAMEWORKS, ROOT
+from book.source import readme
+from book.source.book import ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 
 FOLDER = ROOT / "build" / "matrix"
 LISTS = ROOT / "tests" / "matrix"
 RESULTS, README = LISTS / "results.json", ROOT / "README.md"
-BEGIN, END = "<!-- matrix: made by `make test-matrix` -->", "<!-- end of matrix -->"
 STEP_TIMEOUT = 3600  # seconds
 
 MXNET = "mxnet==1.9.1"  # without its dependencies, which want NumPy 1
 # What MXNet needs, and notebooks for their chooser of tabs.
 ALSO = ("graphviz", "requests", "setuptools", "ipywidgets")
-# Only in the pinned environment: what is tested is not of an environment (what the
-# pins resolve to, the wheel; pages in a browser, which are the same to the byte).
+# Run in the pinned environment only. The first is about the pins themselves and the
+# wheel; the second would see the same pages, byte for byte, in every environment.
 PINNED_ONLY = ("tests/test_platforms.py", "tests/test_pages_browser.py")
 
 PACKAGES = {  # titles of the table's columns, and whose versions they show
@@ -53,7 +54,7 @@ print(json.dumps({"python": platform.python_version(), **names}))
 class Environment(NamedTuple):
     title: str
     python: str
-    frameworks: tuple = FRAMEWORKS
+    frameworks: tuple = tuple(FRAMEWORKS)
 
 
 WITHOUT_PYTORCH = tuple(f for f in FRAMEWORKS if f != "pytorch")
@@ -73,14 +74,13 @@ def python_of(name):
 def build_commands(name, base):
     """What builds an environment, with the interpreter that it is made of."""
     python, env = python_of(name), ENVIRONMENTS[name]
-    extras = {"pytorch": "torch"}
-    wanted = [extras.get(f, f) for f in env.frameworks if f != "mxnet"]
+    wanted = [FRAMEWORKS[f].module for f in env.frameworks if f != "mxnet"]
     install = [python, "-m", "pip", "install", "--disable-pip-version-check"]
     constraints = ["-c", LISTS / f"{name}.txt"]
     return [
         [base, "-m", "venv", "--clear", FOLDER / name],
         [*install, *constraints, "-e", f".[{','.join(wanted)},test]", *ALSO],
-        [*install, "--no-deps", MXNET, "-e", "./tools"],
+        [*install, "--no-deps", MXNET, "-e", "./book"],
     ]
 
 
@@ -220,7 +220,6 @@ def summary(name, entry):
 def readme_table():
     """What stands between the marks in the README."""
     rows = [["", "Python", *PACKAGES, "tested", "outcome"]]
-    rows.append(["---"] * len(rows[0]))
     for name, entry in load().items():
         env, there = ENVIRONMENTS[name], entry["versions"]
         cells = [env.title, there.get("python", env.python)]
@@ -229,24 +228,17 @@ def readme_table():
             found = ", ".join(there.get(p, "missing") for p in packages)
             cells.append("no CPU build" if left_out else found)
         rows.append([*cells, entry["date"], summary(name, entry)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return readme.table(rows)
 
 
-def with_table(readme):
-    """The README's text with the table of the stored results."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{readme_table()}\n{END}{after}"
-
-
-def write_table():
-    README.write_text(with_table(README.read_text("utf-8")), encoding="utf-8")
+def write_table(check=False):
+    """Bring the README's table up to date; returns whether it was stale."""
+    return readme.update(README, "matrix", readme_table(), check)
 
 
 def check():
     """Exit with a message where the README's table is stale, or lacks a row."""
-    readme = README.read_text(encoding="utf-8")
-    if with_table(readme) != readme:
+    if write_table(check=True):
         sys.exit(
             "The table in README.md is stale: python -m book.checks.matrix --table"
         )

@@ -26,8 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from book.checks import parity_worker
-from book.notebooks.editions import FRAMEWORKS, ROOT
-from d2l_utils import frameworks, weights
+from book.source.book import ROOT
+from d2l_utils import weights
+from d2l_utils.frameworks import FRAMEWORKS
 
 VARIANTS = (  # of nin_exercises, all but the one that is NiN28
     "one 1x1", "three 1x1", "3x3", "dense head", "two steps", "NiN-11", "NiN-16",
@@ -120,8 +121,8 @@ def name_of(case):
 
 def installed():
     """Frameworks that can be imported here; says which are left out."""
-    there = [f.name for f in frameworks.FRAMEWORKS.values() if f.is_installed()]
-    for f in set(FRAMEWORKS) - set(there):
+    there = [f.name for f in FRAMEWORKS.values() if f.is_installed()]
+    for f in [f for f in FRAMEWORKS if f not in there]:
         print(f"{f}: skipped, it is not installed (or has no wheels here)")
     return there
 

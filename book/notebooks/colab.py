@@ -17,8 +17,9 @@ import tempfile
 from pathlib import Path
 
 from book.notebooks import editions
-from book.notebooks.editions import FRAMEWORKS, MODULES, ROOT, SECTIONS
-from book.source.reading import NOTEBOOKS, edition_path
+from book.source.book import BOOK, ROOT
+from book.translate import catalogues
+from d2l_utils.frameworks import FRAMEWORKS
 
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
 WIDTH = 1000  # of the lines that hold the wheel: each costs ten bytes more
@@ -66,7 +67,7 @@ def setup_source(wheel, framework):
     if framework == "mxnet":  # its own requirements would bring an old NumPy
         install = "%pip install -q {path}\n    %pip install -q --no-deps mxnet==1.9.1"
     else:
-        install = f"%pip install -q {{path}}[{MODULES[framework]}]"
+        install = f"%pip install -q {{path}}[{FRAMEWORKS[framework].module}]"
     return SETUP.format(
         wheel="\n".join(lines),
         hash=hashlib.sha256(data).hexdigest(),
@@ -75,9 +76,9 @@ def setup_source(wheel, framework):
     )
 
 
-def self_contained(section, framework, wheel, language="en"):
+def self_contained(book, section, framework, wheel, language="en"):
     """An edition, ready to be run, with the package inside."""
-    nb = editions.edition(section, framework, language)
+    nb = editions.edition(book, section, framework, language)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -88,34 +89,33 @@ def self_contained(section, framework, wheel, language="en"):
     return nb
 
 
-def write(out, sections=SECTIONS, frameworks=FRAMEWORKS):
+def write(book, out, sections, frameworks):
     """Write self-contained notebooks; returns their paths."""
     made = []
     with tempfile.TemporaryDirectory() as folder:
         wheel = make_wheel(folder)
         for section in sections:
             for language, framework in itertools.product(
-                editions.languages_of(section), frameworks
+                catalogues.languages(book, section), frameworks
             ):
-                nb = self_contained(section, framework, wheel, language)
-                text = editions.dumps(nb)
-                path = edition_path(section, framework, language)
-                path = Path(out, path.relative_to(NOTEBOOKS))
+                nb = self_contained(book, section, framework, wheel, language)
+                path = book.edition_path(section, framework, language)
+                path = Path(out, path.relative_to(book.notebooks))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+                path.write_text(editions.dumps(nb), encoding="utf-8")
                 made.append(path)
     return made
 
 
-def main(argv=None):
+def main(argv=None, book=BOOK):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--section", choices=SECTIONS, help="this section only")
+    parser.add_argument("--section", choices=book.sections, help="this section only")
     parser.add_argument("--framework", choices=FRAMEWORKS, help="this one only")
     parser.add_argument("--out", default="build/colab", help="folder to write to")
     args = parser.parse_args(argv)
-    sections = (args.section,) if args.section else SECTIONS
+    sections = (args.section,) if args.section else book.sections
     frameworks = (args.framework,) if args.framework else FRAMEWORKS
-    for path in write(args.out, sections, frameworks):
+    for path in write(book, args.out, sections, frameworks):
         size = path.stat().st_size
         note = " (over 1 MB: Kaggle does not take it)" * (size > LIMIT)
         print(f"{path}  {size / 1000:.0f} kB{note}")

@@ -1,95 +1,55 @@
 """From one source to five notebooks: `python -m book.notebooks.editions [--check]`.
 
-notebooks/<section>.md is the source. From it come notebooks/<section>.ipynb,
-with all four tabs, and notebooks/<framework>/<section>.ipynb, one framework
-each. Stored outputs are carried over while an edition's code is unchanged, but for
-comments and line breaks. From the catalogues of a language come
+notebooks/<section>.md is the source. From it come notebooks/<section>.ipynb, with all
+four tabs, and notebooks/<framework>/<section>.ipynb, one framework each. An edition
+keeps its stored outputs as long as its code stays the same; comments and line breaks
+may change. From the catalogues of a language come
 notebooks/<language>/<framework>/<section>.ipynb, with the outputs of the English
-editions: outputs do not depend on the language. Reading a source is reading.py's task,
-running the editions execute.py's, the book that of pages.py.
+editions, since outputs do not depend on the language. Sources are read by reading.py,
+editions run by execute.py, pages made by pages.py.
 """
 
 import argparse
 import ast
 import hashlib
 import json
-import re
 import sys
 
 import jupytext
 import nbformat
-import tomllib
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from book.pages import launch
+from book.source import readme
+from book.source.book import BOOK, SourceError
 from book.source.reading import (
-    FRAMEWORKS,
-    ROOT,
-    SourceError,
-    edition_path,
     embed,
     extract,
-    four_tab_path,
     in_full,
-    markdown_for,
     read_notebook,
     read_source,
-    relative,
-    source_path,
+    title_of,
 )
+from book.source.tabs import text_for
 from book.translate import catalogues
-from d2l_utils import frameworks
-
-TITLES = {f.name: f.title for f in frameworks.FRAMEWORKS.values()}
-MODULES = {f.name: f.module for f in frameworks.FRAMEWORKS.values()}
-# In book order.
-SECTIONS = ("nin", "nin_exercises", "googlenet", "googlenet_exercises", "parity")
+from d2l_utils.frameworks import FRAMEWORKS
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-
-
-# Where the textbook has a section: its page, and the discussion for a framework.
-_NIN = "chapter_convolutional-modern/nin.html", {
-    "pytorch": 80, "mxnet": 79, "tensorflow": 332, "jax": 18003
-}  # fmt: skip
-_GOOGLENET = "chapter_convolutional-modern/googlenet.html", {
-    "pytorch": 82, "mxnet": 81, "tensorflow": 316, "jax": 18004
-}  # fmt: skip
-TEXTBOOK = {
-    "nin": _NIN, "nin_exercises": _NIN,
-    "googlenet": _GOOGLENET, "googlenet_exercises": _GOOGLENET,
-}  # fmt: skip
 
 
 # Writing notebooks --------------------------------------------------------------
 
 
-def repository():
-    """The repository that notebooks install from, or ''; see pyproject.toml."""
-    with open(ROOT / "pyproject.toml", "rb") as file:
-        return tomllib.load(file)["tool"]["d2l_utils"]["repository"]
-
-
-def github():
-    """'owner/name' of the repository on GitHub, for pages; None while there is none."""
-    return launch.on_github(repository() or launch.git_remote(ROOT))
-
-
-def set_github():
-    """The same for what is committed: it may not depend on a clone's remote."""
-    return launch.on_github(repository())
-
-
-def setup_source(framework):
+def setup_source(book, framework):
     """The first code cell of an edition: nothing to do where d2l_utils is there."""
     lines = [
         "import importlib.util",
         "",
         "if importlib.util.find_spec('d2l_utils') is None:",
     ]
-    if repository():
-        extra = MODULES[framework]
-        target = f"d2l-utils[{extra}] @ git+{repository()}"
+    if book.repository():
+        extra = FRAMEWORKS[framework].module
+        target = f"d2l-utils[{extra}] @ git+{book.repository()}"
         lines.append(f'    %pip install -q "{target}"')
     else:
         lines += [
@@ -116,36 +76,31 @@ def new_cell(kind, source, tags=()):
     return make(source, metadata={"tags": list(tags)} if tags else {})
 
 
-def aligned_edition(section, framework, language="en"):
+def made_cells(book, section, framework, language):
     """[(index of the source cell, or None for a generated one, edition cell)]."""
     pairs = []
-    cells = catalogues.translate(read_source(section), section, language)
+    cells = catalogues.translate(book, read_source(book, section), section, language)
     for i, cell in enumerate(cells):
         if "slide" in cell.tags:
             continue  # for slides.py
         if cell.kind == "markdown":
-            text = markdown_for(cell.source, framework, section)
+            text = text_for(framework, cell.source, cell.place)
             if text:
-                pairs.append((i, new_cell("markdown", embed(text), cell.tags)))
+                pairs.append((i, new_cell("markdown", embed(book, text), cell.tags)))
         elif framework in cell.tabs:
             pairs.append((i, new_cell("code", cell.source, cell.tags)))
-    setup = new_cell("code", setup_source(framework), ("setup",))
+    setup = new_cell("code", setup_source(book, framework), ("setup",))
     pairs.insert(1, (None, setup))
-    path = relative(edition_path(section, framework, language))
-    badges = launch.badges(set_github(), framework, path)
+    path = book.relative(book.edition_path(section, framework, language))
+    badges = launch.badges(book.set_github(), framework, path)
     if badges:
         pairs.insert(1, (None, new_cell("markdown", badges, ("badges",))))
+    number(cell for _, cell in pairs)
     return pairs
 
 
-def title_of(section):
-    """The first heading of a source, without its marks."""
-    heading = re.search(r"^# +(.+)$", source_path(section).read_text("utf-8"), re.M)
-    return re.sub(r"[`*$\\]", "", heading[1]).strip()
-
-
-def code_of(nb):
-    return [c.source for c in nb.cells if c.cell_type == "code"]
+def code_of(cells):
+    return [c for c in cells if c.cell_type == "code"]
 
 
 def syntax_of(source):
@@ -156,67 +111,63 @@ def syntax_of(source):
         return source
 
 
-def carry_outputs(nb, path):
-    """Copy outputs from the notebook at `path` if its code is the same."""
+def stored_outputs(path, code):
+    """The code cells of the notebook at `path` if it is the same code, else None."""
     if not path.exists():
-        return
-    old = nbformat.read(path, as_version=4)
-    if list(map(syntax_of, code_of(old))) == list(map(syntax_of, code_of(nb))):
-        copy_outputs(nb, old)
+        return None
+    old = code_of(nbformat.read(path, as_version=4).cells)
+    same = [syntax_of(c.source) for c in old] == [syntax_of(c.source) for c in code]
+    return old if same else None
 
 
-def copy_outputs(nb, other):
-    """Copy outputs from a notebook with the same code, cell by cell."""
-    ran = [c for c in other.cells if c.cell_type == "code"]
-    cells = [c for c in nb.cells if c.cell_type == "code"]
-    for cell, source in zip(cells, ran, strict=True):
+def aligned_edition(book, section, framework, language="en"):
+    """The cells of an edition with the stored outputs, if these still hold.
+
+    Returns [(index of the source cell, or None for a generated one, cell)].
+    """
+    pairs = made_cells(book, section, framework, language)
+    code = code_of(cell for _, cell in pairs)
+    if language == "en":
+        ran = stored_outputs(book.edition_path(section, framework), code)
+    else:
+        ran = code_of(edition(book, section, framework).cells)
+    for cell, source in zip(code, ran, strict=True) if ran else ():
         cell.outputs = source.outputs
         cell.execution_count = source.execution_count
+    return pairs
 
 
-def edition(section, framework, language="en"):
+def edition(book, section, framework, language="en"):
     """One framework's notebook, with the stored outputs if they still hold."""
-    cells = [cell for _, cell in aligned_edition(section, framework, language)]
+    pairs = aligned_edition(book, section, framework, language)
     metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    nb = new_notebook(cells=number(cells), metadata=metadata)
+    nb = new_notebook(cells=[cell for _, cell in pairs], metadata=metadata)
     nb.nbformat_minor = 5
-    if language == "en":
-        carry_outputs(nb, edition_path(section, framework))
-    else:
-        copy_outputs(nb, edition(section, framework))
     return nb
 
 
-def languages_of(section):
-    """The languages of a section's editions."""
-    return ("en", *catalogues.languages([section]))
-
-
-def edition_cells(section, framework):
+def edition_cells(book, section, framework):
     """{index of source cell: stored edition cell}, for pages and the four tabs."""
-    nb = edition(section, framework)
-    return {
-        i: cell
-        for (i, _), cell in zip(aligned_edition(section, framework), nb.cells)
-        if i is not None
-    }
+    pairs = aligned_edition(book, section, framework)
+    return {i: cell for i, cell in pairs if i is not None}
 
 
-def is_executed(nb):
-    return all(c.execution_count for c in nb.cells if c.cell_type == "code")
+def is_executed(cells):
+    """Whether every code cell was run."""
+    return all(c.execution_count for c in code_of(cells))
 
 
-def four_tab(section, only=None):
+def four_tab(book, section, only=None):
     """The notebook with all tabs; with `only`, that tab's outputs alone.
 
     A cell of several tabs shows the outputs of each under its name.
     """
-    source = read_notebook(source_path(section))
-    editions = {f: edition_cells(section, f) for f in FRAMEWORKS}
+    source = read_notebook(book, book.source_path(section))
+    editions = {f: edition_cells(book, section, f) for f in FRAMEWORKS}
     cells = []
-    for i, parsed in enumerate(read_source(section)):
+    for i, parsed in enumerate(read_source(book, section)):
         if parsed.kind == "markdown":
-            cells.append(new_cell("markdown", embed(parsed.source), parsed.tags))
+            cells.append(new_cell("markdown", embed(book, parsed.source), parsed.tags))
             continue
         cell = new_cell("code", parsed.head + parsed.source, parsed.tags)
         if parsed.include:
@@ -230,17 +181,17 @@ def four_tab(section, only=None):
                 cell.outputs.append(label(framework))
             cell.outputs.extend(ran.outputs)
         cells.append(cell)
-    for count, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
+    for count, cell in enumerate(code_of(cells), 1):
         cell.execution_count = count
     nb = new_notebook(cells=number(cells), metadata=dict(source.metadata))
     nb.metadata["language_info"] = {"name": "python"}
-    nb.metadata["d2l"] = {"source": digest(source)}
+    nb.metadata["d2l"] = {"source": digest(book, source)}
     nb.nbformat_minor = 5
     return nb
 
 
 def label(framework):
-    text = f"{TITLES[framework]}:"
+    text = f"{FRAMEWORKS[framework].title}:"
     data = {"text/plain": text, "text/markdown": f"**{text}**"}
     return new_output("display_data", data=data)
 
@@ -248,40 +199,41 @@ def label(framework):
 # Edits made in Jupyter ----------------------------------------------------------
 
 
-def digest(nb):
+def digest(book, nb):
     """Hash of what an author can edit: kinds, texts and tags of the cells."""
     cells = [
-        (c.cell_type, extract(c.source), list(c.metadata.get("tags", [])))
+        (c.cell_type, extract(book, c.source), list(c.metadata.get("tags", [])))
         for c in nb.cells
     ]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
-def take_back(section):
+def take_back(book, section):
     """Take an edit saved in the four-tab notebook back into the source.
 
     Where Jupytext has written the source already, it is put in its short form.
     Raises SourceError if both were edited since the last `make notebooks`.
     """
-    path, source = four_tab_path(section), source_path(section)
+    path, source = book.four_tab_path(section), book.source_path(section)
     if not path.exists():
         return False
-    nb, md = read_notebook(path), read_notebook(source)
+    nb, md = read_notebook(book, path), read_notebook(book, source)
     generated = nb.metadata.get("d2l", {}).get("source")
-    edited, current = digest(nb), digest(md)
+    edited, current = digest(book, nb), digest(book, md)
     if edited == current:
         if not in_full(source):
             return False
     elif edited == generated:
         return False
     elif current != generated:
+        name = book.relative(path)
         raise SourceError(
-            f"Both {relative(source)} and {relative(path)} were edited since the "
-            "notebooks were made. Keep one: undo the edit of the other, for example "
-            f"with `git checkout {relative(path)}`, then run `make notebooks` again."
+            f"Both {book.relative(source)} and {name} were edited since the notebooks "
+            "were made. Keep one: undo the edit of the other, for example with "
+            f"`git checkout {name}`, then run `make notebooks` again."
         )
     for cell in nb.cells:
-        cell.source = extract(cell.source)
+        cell.source = extract(book, cell.source)
     nb.metadata = md.metadata
     body = jupytext.writes(nb, fmt="md:myst").split("---\n", 2)[2]
     header = source.read_text(encoding="utf-8").split("---\n", 2)[1]
@@ -296,71 +248,89 @@ def dumps(nb):
     return nbformat.writes(nb, indent=1).rstrip("\n") + "\n"
 
 
-def products(section):
+def products(book, section):
     """{path: text} of all notebooks of a section, editions first."""
     made = {
-        edition_path(section, f, language): dumps(edition(section, f, language))
-        for language in languages_of(section)
+        book.edition_path(section, f, language): dumps(
+            edition(book, section, f, language)
+        )
+        for language in catalogues.languages(book, section)
         for f in FRAMEWORKS
     }
-    return made | {four_tab_path(section): dumps(four_tab(section))}
+    return made | {book.four_tab_path(section): dumps(four_tab(book, section))}
 
 
-def stale(section):
-    """Paths of generated notebooks that differ from what the source gives."""
-    return [
-        path
-        for path, text in products(section).items()
+def stale(book, section):
+    """{path: text} of the generated notebooks that differ from what they should be."""
+    return {
+        path: text
+        for path, text in products(book, section).items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
+    }
 
 
-def write(section):
+def write(book, section):
     """Write what is stale; returns the paths written."""
-    written = stale(section)
-    made = products(section)
-    for path in written:
+    made = stale(book, section)
+    for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(made[path], encoding="utf-8")
-    return written
+        path.write_text(text, encoding="utf-8")
+    return list(made)
 
 
-def main(argv=None):
+def readme_table(book):
+    """The README's table of notebooks, with badges once there is a repository."""
+    rows = [["section", *book.titles().values()]]
+    for section in book.sections:
+        row = [title_of(read_source(book, section), section)]
+        for framework in FRAMEWORKS:
+            path = book.relative(book.edition_path(section, framework))
+            links = [
+                f"[notebook]({path})",
+                launch.badges(book.set_github(), framework, path),
+            ]
+            row.append(" · ".join(filter(None, links)))
+        rows.append(row)
+    return readme.table(rows)
+
+
+def update(book, section, check):
+    """Bring a section's notebooks up to date, and say so; returns whether all are.
+
+    With check, nothing is changed.
+    """
+    if not check and take_back(book, section):
+        source = book.relative(book.source_path(section))
+        print(f"took the edit back into {source}")
+    paths = stale(book, section) if check else write(book, section)
+    verb = "is stale: run `make notebooks`" if check else "written"
+    for path in paths:
+        print(f"{book.relative(path)} {verb}")
+    lacking = [
+        f for f in FRAMEWORKS if not is_executed(edition(book, section, f).cells)
+    ]
+    for framework in lacking:
+        name = book.relative(book.edition_path(section, framework))
+        print(f"{name} has no outputs: run `make execute`")
+    return not paths and not lacking
+
+
+def main(argv=None, book=BOOK):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing")
-    args = parser.parse_args(argv)
-    failed = False
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    table = launch.with_table(text, sys.modules[__name__], set_github())
-    if table != text and args.check:
-        print("README.md is stale: run `make notebooks`")
-        failed = True
-    elif table != text:
-        readme.write_text(table, encoding="utf-8")
-        print("README.md written")
-    failed |= catalogues.update(SECTIONS, args.check) and args.check
-    for section in SECTIONS:
-        try:
-            if args.check:
-                paths, verb = stale(section), "is stale: run `make notebooks`"
-                failed |= bool(paths)
-            else:
-                if take_back(section):
-                    print(f"took the edit back into {relative(source_path(section))}")
-                paths, verb = write(section), "written"
-            for path in paths:
-                print(f"{relative(path)} {verb}")
-            for framework in FRAMEWORKS:
-                if not is_executed(edition(section, framework)):
-                    print(
-                        f"{relative(edition_path(section, framework))} has no "
-                        "outputs: run `make execute`"
-                    )
-                    failed |= args.check
-        except SourceError as error:
-            sys.exit(str(error))
-    return int(failed)
+    check = parser.parse_args(argv).check
+    try:
+        table, path = readme_table(book), book.root / "README.md"
+        was_stale = readme.update(path, "notebooks", table, check)
+        if was_stale:
+            verb = "is stale: run `make notebooks`" if check else "written"
+            print(f"README.md {verb}")
+        was_stale |= catalogues.update(book, check)
+        for section in book.sections:
+            was_stale |= not update(book, section, check)
+    except SourceError as error:
+        sys.exit(str(error))
+    return int(was_stale and check)
 
 
 if __name__ == "__main__":

@@ -18,20 +18,22 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from book.notebooks import editions
+from book.source.book import BOOK
 from d2l_utils.base import fast_mode
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.sources import load_fashion_mnist
 
 CELL_TIMEOUT = 3 * 3600  # seconds
 
 
-def private_names():
+def private_names(book):
     """What no committed output may contain: names of this machine and user."""
-    names = {str(editions.ROOT), str(Path.home()), sys.prefix, platform.node()}
+    names = {str(book.root), str(Path.home()), sys.prefix, platform.node()}
     names |= {"/tmp/", "/home/", "/Users/"}
     return {n for n in names if len(n) > 3}
 
 
-def clean(nb):
+def clean(book, nb):
     """Drop stderr; refuse outputs that name this machine. Returns the notebook."""
     for cell in nb.cells:
         cell.metadata.pop("execution", None)
@@ -42,7 +44,7 @@ def clean(nb):
             text = nbformat.from_dict(output)
             shown = str({k: v for k, v in text.items() if k != "data"})
             shown += str(text.get("data", {}).get("text/plain", ""))
-            found = [n for n in private_names() if n in shown]
+            found = [n for n in private_names(book) if n in shown]
             if found:
                 raise RuntimeError(f"An output names {found}:\n{shown}")
             merge_repr(output)
@@ -56,10 +58,10 @@ def merge_repr(output):
         data["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", data["text/plain"])
 
 
-def execute(section, framework):
+def execute(book, section, framework):
     """Run one edition from start to end and store it."""
-    path = editions.edition_path(section, framework)
-    nb = editions.edition(section, framework)
+    path = book.edition_path(section, framework)
+    nb = editions.edition(book, section, framework)
     client = NotebookClient(
         nb,
         timeout=CELL_TIMEOUT,
@@ -69,13 +71,13 @@ def execute(section, framework):
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()
-    path.write_text(editions.dumps(clean(nb)), encoding="utf-8")
+    path.write_text(editions.dumps(clean(book, nb)), encoding="utf-8")
 
 
-def main(argv=None):
+def main(argv=None, book=BOOK):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--framework", choices=editions.FRAMEWORKS)
-    parser.add_argument("--section", choices=editions.SECTIONS)
+    parser.add_argument("--framework", choices=FRAMEWORKS)
+    parser.add_argument("--section", choices=book.sections)
     parser.add_argument("--again", action="store_true", help="also those with outputs")
     args = parser.parse_args(argv)
     if fast_mode():
@@ -83,20 +85,20 @@ def main(argv=None):
     if load_fashion_mnist().is_sample:
         sys.exit("Only the sample is at hand: stored outputs need the full data.")
     os.environ["PYTHONWARNINGS"] = "ignore"
-    for section in [args.section] if args.section else editions.SECTIONS:
-        for framework in [args.framework] if args.framework else editions.FRAMEWORKS:
-            name = editions.relative(editions.edition_path(section, framework))
-            nb = editions.edition(section, framework)
-            if editions.is_executed(nb) and not args.again:
+    for section in [args.section] if args.section else book.sections:
+        for framework in [args.framework] if args.framework else FRAMEWORKS:
+            name = book.relative(book.edition_path(section, framework))
+            nb = editions.edition(book, section, framework)
+            if editions.is_executed(nb.cells) and not args.again:
                 print(f"{name}: has outputs", flush=True)
                 continue
             start = time.monotonic()
             try:
-                execute(section, framework)
+                execute(book, section, framework)
             except CellExecutionError as error:
                 sys.exit(f"{name}: a cell failed\n{error}")
             print(f"{name}: done in {time.monotonic() - start:.0f} s", flush=True)
-        editions.write(section)
+        editions.write(book, section)
     return 0
 
 

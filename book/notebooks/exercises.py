@@ -13,7 +13,9 @@ from pathlib import Path
 from nbformat import v4
 
 from book.notebooks import editions
-from book.notebooks.editions import FRAMEWORKS, ROOT, SECTIONS
+from book.source.book import BOOK
+from book.source.reading import read_source
+from d2l_utils.frameworks import FRAMEWORKS
 
 SCHEMA = 3  # of nbgrader's metadata
 ANSWER, CHECK = "solution", "check"
@@ -24,8 +26,8 @@ BLANK = {
 POINTS = 1  # of a check, and of an answer in words
 
 
-def has_exercises(section):
-    return any(ANSWER in cell.tags for cell in editions.read_source(section))
+def has_exercises(book, section):
+    return any(ANSWER in cell.tags for cell in read_source(book, section))
 
 
 def role(cell):
@@ -40,9 +42,9 @@ def role(cell):
     return {"grade": True, "solution": True, "locked": False, "points": POINTS}
 
 
-def for_nbgrader(section, framework, blank=True):
+def for_nbgrader(book, section, framework, blank=True):
     """An edition in nbgrader's format; with blank=False, the answers are left in."""
-    nb = editions.edition(section, framework)
+    nb = editions.edition(book, section, framework)
     for number, cell in enumerate(nb.cells):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -58,18 +60,19 @@ def for_nbgrader(section, framework, blank=True):
     return v4.new_notebook(cells=nb.cells, metadata=nb.metadata, nbformat_minor=5)
 
 
-def main(argv=None):
+def main(argv=None, book=BOOK):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "exercises")
+    parser.add_argument("--out", type=Path, default="build/exercises")
     args = parser.parse_args(argv)
-    for section in filter(has_exercises, SECTIONS):
+    for section in book.sections:
+        if not has_exercises(book, section):
+            continue
         for framework in FRAMEWORKS:
             path = args.out / framework / f"{section}.ipynb"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(
-                editions.dumps(for_nbgrader(section, framework)), encoding="utf-8"
-            )
-            print(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+            nb = for_nbgrader(book, section, framework)
+            path.write_text(editions.dumps(nb), encoding="utf-8")
+            print(path)
     return 0
 
 

@@ -1,8 +1,10 @@
 """Run the notebooks in fast mode and compare with their stored outputs.
 
 `python -m book.notebooks.nbval [--framework jax] [--section nin]` runs every edition
-under nbval, strictly, two at a time, and of each section the four-tab notebook for one
-tab. Frameworks that are not installed are left out, with a line that says so.
+under nbval, strictly, two at a time, and one four-tab notebook, for one tab: a tab's
+code is that of its edition (test_editions), so what a second one could show is how
+cells are chosen. `--all` runs the four-tab notebook of every section.
+Frameworks that are not installed are left out, with a line that says so.
 """
 
 import argparse
@@ -14,25 +16,31 @@ from concurrent.futures import ThreadPoolExecutor
 
 from book.checks.parity import installed
 from book.notebooks import editions
+from book.source.book import BOOK, ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 
-FOUR_TAB = "pytorch"  # the tab for which the four-tab notebook is run
-JOBS = 2
+FOUR_TAB = "nin", "pytorch"  # the four-tab notebook that is always run, and its tab
+LONGEST_FIRST = ("jax", "mxnet", "tensorflow", "pytorch")
 OPTIONS = [
     "-q", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300",
     "-p", "no:cacheprovider",
 ]  # fmt: skip
 
-JAX_CACHE = {  # JAX keeps what it compiled: tests compile the same steps many times
-    "JAX_COMPILATION_CACHE_DIR": str(editions.ROOT / "build" / "jax_cache"),
+JAX_SETTINGS = {
+    # Tests compile the same steps many times, in many processes.
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / "build" / "jax_cache"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    # In a few steps, JAX spends more time on compiling than on computing.
+    "XLA_FLAGS": "--xla_backend_optimization_level=1",
 }
 
 
-def four_tab_copy(section):
+def four_tab_copy(book, section):
     """The four-tab notebook with one tab's outputs, as running it should give."""
-    path = editions.ROOT / "build" / "nbval" / f"{section}.ipynb"
+    path = book.root / "build" / "nbval" / f"{section}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(editions.dumps(editions.four_tab(section, only=FOUR_TAB)))
+    cells = editions.four_tab(book, section, only=FOUR_TAB[1])
+    path.write_text(editions.dumps(cells))
     return path
 
 
@@ -40,17 +48,15 @@ def fast_environ():
     """The environment in which a notebook runs quickly on one core."""
     return {
         **os.environ,
-        **JAX_CACHE,
+        **JAX_SETTINGS,
         "D2L_UTILS_FAST": "1",
         "OMP_NUM_THREADS": "1",  # two run at a time
-        "PYTHONPATH": str(editions.ROOT),
+        "PYTHONPATH": str(ROOT),
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # In a few steps, JAX spends more time on compiling than on computing.
-        "XLA_FLAGS": "--xla_backend_optimization_level=1",
     }
 
 
-def run(path, tab=None):
+def run(book, path, tab=None):
     """nbval on one notebook; returns (name, exit status, seconds, output)."""
     environ = fast_environ()
     if tab:
@@ -58,30 +64,34 @@ def run(path, tab=None):
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *OPTIONS, str(path)],
-        cwd=editions.ROOT,
+        cwd=ROOT,
         env=environ,
         capture_output=True,
         text=True,
     )
-    name = editions.relative(path)
+    name = book.relative(path)
     return name, done.returncode, time.monotonic() - start, done.stdout + done.stderr
 
 
-def main(argv=None):
+def main(argv=None, book=BOOK):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--framework", choices=editions.FRAMEWORKS)
-    parser.add_argument("--section", choices=editions.SECTIONS)
+    parser.add_argument("--framework", choices=FRAMEWORKS)
+    parser.add_argument("--section", choices=book.sections)
+    parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
+    parser.add_argument("--all", action="store_true", help="every four-tab notebook")
     args = parser.parse_args(argv)
     there = installed()
-    frameworks = [f for f in there if args.framework in (None, f)]
-    runs = []
-    for section in [args.section] if args.section else editions.SECTIONS:
-        if FOUR_TAB in frameworks:
-            runs.append((four_tab_copy(section), FOUR_TAB))
-        runs += [(editions.edition_path(section, f), None) for f in frameworks]
+    frameworks = [
+        f for f in LONGEST_FIRST if f in there and args.framework in (None, f)
+    ]
+    sections = [args.section] if args.section else book.sections
+    runs = [(book.edition_path(s, f), None) for f in frameworks for s in sections]
+    if FOUR_TAB[1] in frameworks:
+        four_tabs = [s for s in sections if args.all or s == FOUR_TAB[0]]
+        runs += [(four_tab_copy(book, s), FOUR_TAB[1]) for s in four_tabs]
     failed = False
-    with ThreadPoolExecutor(JOBS) as pool:
-        for name, status, seconds, output in pool.map(lambda r: run(*r), runs):
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for name, status, seconds, output in pool.map(lambda r: run(book, *r), runs):
             failed |= status != 0
             print(f"{name}: {'FAILED' if status else 'passed'} in {seconds:.0f} s")
             if status:

@@ -10,17 +10,19 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
-from book.notebooks import editions
+from book.notebooks.editions import label
 from book.pages import pages
 from book.pages.markup import PageError
-from book.source.reading import FRAMEWORKS, parse_cell
+from book.source.book import BOOK
+from book.source.reading import parse_cell
+from d2l_utils.frameworks import FRAMEWORKS
 
 
 def outputs_of(cell, tabs):
     """{framework: its outputs}: those below its name where a cell has several tabs."""
     if len(tabs) == 1:
         return {tabs[0]: cell.outputs}
-    names = {editions.label(f).data["text/plain"]: f for f in tabs}
+    names = {label(f).data["text/plain"]: f for f in tabs}
     found, framework = {f: [] for f in tabs}, tabs[0]
     for output in cell.outputs:
         named = names.get(output.get("data", {}).get("text/plain"))
@@ -55,7 +57,7 @@ class TabbedExporter(HTMLExporter):
                 f"{path.name} has no code cell with tabs (%%tab ...); "
                 "for a notebook of one framework, use `--to html`."
             )
-        text = pages.single(section, cells, made, path, editions)
+        text = pages.single(section, cells, made, path, BOOK)
         _, resources = super().from_notebook_node(
             nbformat.v4.new_notebook(), resources, **kwargs
         )

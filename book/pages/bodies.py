@@ -1,39 +1,44 @@
 """The sections of a book, read once and rendered in each language.
 
-A translation has the text and comments of its language, and everything else, outputs
-and addresses of headings included, of the English page. What was rendered is kept, for
-the next build.
+A page in another language takes only its text and the comments in its code from the
+translation. All else, with outputs and the addresses of headings, comes from the
+English page. What was rendered is kept for the next build.
 """
 
 import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
-import nbconvert
 from nbformat import NotebookNode
 
+from book.notebooks.editions import edition_cells, is_executed
 from book.pages.exporter import TEMPLATES, Body, render
 from book.pages.markup import Marks, PageError
-from book.pages.passages import page_title, place
+from book.source.reading import read_source, title_of
 from book.translate import catalogues
 from book.translate.catalogues import strings
+
+RENDERERS = ("nbconvert", "markdown-it-py", "mdit-py-plugins", "latex2mathml", "nh3")
 
 
 @dataclass(frozen=True)
 class Section:
-    """What there is of a section: its cells, {framework: {index: executed cell}}, and
-    for which frameworks it has outputs.
+    """A section as it was read.
+
+    cells: those of its source. editions: {framework: {index of a cell: the executed
+    cell}}. stored: {framework: whether all of these were executed}.
     """
 
     cells: list
     editions: dict
     stored: dict
 
-    def in_language(self, name, language):
+    def in_language(self, book, name, language):
         """The same with the text and the comments of a language."""
-        cells = catalogues.translate(self.cells, name, language)
+        cells = catalogues.translate(book, self.cells, name, language)
         editions = {
             f: {
                 i: NotebookNode({**cell, "source": cells[i].source})
@@ -42,11 +47,6 @@ class Section:
             for f, edition in self.editions.items()
         }
         return Section(cells, editions, self.stored)
-
-
-def is_stored(edition):
-    """Whether every code cell of an edition was run."""
-    return all(c.execution_count for c in edition.values() if c.cell_type == "code")
 
 
 def check_outputs(edition, where):
@@ -69,14 +69,14 @@ def read_sections(book, frameworks, only):
     one asked for that has not been.
     """
     made = {}
-    for name in book.SECTIONS:
-        editions = {f: book.edition_cells(name, f) for f in frameworks}
-        stored = {f: is_stored(edition) for f, edition in editions.items()}
-        made[name] = Section(book.read_source(name), editions, stored)
+    for name in book.sections:
+        editions = {f: edition_cells(book, name, f) for f in frameworks}
+        stored = {f: is_executed(edition.values()) for f, edition in editions.items()}
+        made[name] = Section(read_source(book, name), editions, stored)
         if only != name and not any(stored.values()):
             continue
         for f, edition in editions.items():
-            where = place(book.edition_path(name, f))
+            where = book.relative(book.edition_path(name, f))
             if not stored[f]:
                 raise PageError(
                     f"{where} has no stored outputs: "
@@ -88,7 +88,8 @@ def read_sections(book, frameworks, only):
 
 def rendered(cells, editions, titles, path, t, cache, anchors=()):
     """The Body of a section: from the cache if nothing it depends on has changed."""
-    key = hashlib.sha256(nbconvert.__version__.encode())
+    versions = [metadata.version(name) for name in RENDERERS]
+    key = hashlib.sha256(json.dumps(versions).encode())
     for file in (
         *sorted(Path(__file__).parents[1].rglob("*.py")),
         *TEMPLATES.rglob("*.j2"),
@@ -103,7 +104,7 @@ def rendered(cells, editions, titles, path, t, cache, anchors=()):
         stored = json.loads(kept.read_text(encoding="utf-8"))
         if stored.pop("key") == key.hexdigest():
             return Body(**{**stored, "marks": Marks(**stored["marks"])}), True
-    body = render(cells, editions, titles, path, t, anchors)
+    body = render(cells, editions, titles, path.parent, t, anchors)
     cache.mkdir(parents=True, exist_ok=True)
     stored = {"key": key.hexdigest(), **dataclasses.asdict(body)}
     kept.write_text(json.dumps(stored), encoding="utf-8")
@@ -118,10 +119,10 @@ def in_language(book, sections, titles, language, cache, english=None):
     """
     bodies, names = {}, {}
     for name, section in sections.items():
-        translated = catalogues.is_translated(language, name)
+        translated = catalogues.is_translated(book, language, name)
         if translated:
-            section = section.in_language(name, language)
-        names[name] = page_title(section.cells, name)
+            section = section.in_language(book, name, language)
+        names[name] = title_of(section.cells, name)
         if not any(section.stored.values()):
             continue
         if english and not translated:
@@ -130,6 +131,6 @@ def in_language(book, sections, titles, language, cache, english=None):
         anchors = [h[1] for h in english[name].marks.headings] if english else ()
         bodies[name], _ = rendered(
             section.cells, section.editions, titles, book.source_path(name),
-            strings(language), cache, anchors,
+            strings(book, language), cache, anchors,
         )  # fmt: skip
     return bodies, names

@@ -14,9 +14,8 @@ from nbconvert import HTMLExporter
 from nbformat import v4
 from traitlets.config import Config
 
-from book.pages.markup import Marks, PageError, Text, picture, sanitize
-from book.pages.passages import blocks, check_tabs, first_line, place
-from book.source.reading import FRAMEWORKS
+from book.pages.markup import Marks, Text, picture, sanitize
+from book.pages.passages import blocks
 
 TEMPLATES = Path(__file__).parent / "templates"
 # What a picture or a table says is not said again in text; scripts never get in.
@@ -40,11 +39,6 @@ def group_cells(kind, number, indices, cells, editions, titles, strings):
         for i in indices:
             if framework not in cells[i].tabs:
                 continue
-            if i not in editions[framework]:
-                raise PageError(
-                    f"The {titles[framework]} edition lacks this cell of the source, "
-                    f"run `make notebooks`:\n{cells[i].source}"
-                )
             ran = editions[framework][i]
             panel.append(v4.new_code_cell(ran.source, outputs=ran.get("outputs", [])))
         if not panel:
@@ -63,6 +57,16 @@ def group_cells(kind, number, indices, cells, editions, titles, strings):
     return made
 
 
+def text_cell(cell, passage):
+    """The cell of a page for a passage of a source's text cell."""
+    made = v4.new_markdown_cell(passage.text)
+    line = cell.line and cell.line + passage.row
+    made.metadata["d2l"] = {
+        "kind": "text", "only": passage.tabs, "file": cell.file, "line": line
+    }  # fmt: skip
+    return made
+
+
 def name_absent(cells, titles):
     """Say in the last of neighbouring passages whom none of them is for."""
     runs = itertools.groupby(cells, lambda c: bool(c.metadata.d2l.get("only")))
@@ -74,23 +78,15 @@ def name_absent(cells, titles):
             run[-1].metadata.d2l["there"] = [titles[f] for f in titles if f in there]
 
 
-def page_notebook(cells, editions, titles, path, strings):
+def page_notebook(cells, editions, titles, strings):
     """One notebook that holds the whole page, for nbconvert."""
-    for cell in cells:
-        if cell.kind == "code" and cell.tabs:
-            check_tabs(
-                cell.tabs, FRAMEWORKS, place(path, first_line(path, cell.source))
-            )
     made, number = [], 0
-    found = blocks(cells, path, FRAMEWORKS, tuple(titles))
+    found = blocks(cells, titles)
     for folded, run in itertools.groupby(found, lambda block: block[2]):
         first = len(made)
         for kind, content, _ in run:
             if kind == "text":
-                tabs, text, line = content
-                cell = v4.new_markdown_cell(text)
-                cell.metadata["d2l"] = {"kind": "text", "only": tabs, "line": line}
-                made.append(cell)
+                made.append(text_cell(*content))
             else:
                 number += 1
                 made += group_cells(
@@ -114,7 +110,7 @@ def figure(output, mime, alt):
 class BodyExporter(HTMLExporter):
     """nbconvert's HTML exporter with our template, MathML and embedded pictures."""
 
-    def __init__(self, path, strings, anchors=(), **options):
+    def __init__(self, folder, strings, anchors=(), **options):
         config = Config({"NbConvertBase": {"display_data_priority": SHOWN_TYPES}})
         super().__init__(
             config=config,
@@ -122,7 +118,7 @@ class BodyExporter(HTMLExporter):
             extra_template_basedirs=[str(TEMPLATES)],
             **options,
         )
-        self.path, self.strings, self.marks = Path(path), strings, Marks()
+        self.folder, self.strings, self.marks = Path(folder), strings, Marks()
         self.anchors = anchors
         self.register_filter("sanitize", sanitize)
         self.register_filter("figure", figure)
@@ -130,29 +126,29 @@ class BodyExporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context, source):
         of = context["cell"].metadata.d2l
-        line = of.get("line")
 
         def where(needle):
+            if not of.get("line"):
+                return of.get("file", "")
             before = source[: max(source.find(needle), 0)]
-            return place(self.path, line and line + before.count("\n"))
+            return f"{of.file}:{of.line + before.count(chr(10))}"
 
         marks = self.marks if of.kind == "text" else Marks()  # not what we add
-        text = Text(self.path.parent, where, marks, self.strings, self.anchors)
-        return text.render(source)
+        text = Text(self.folder, where, marks, self.strings, self.anchors)
+        return text.to_html(source)
 
 
-def render(cells, editions, titles, path, strings, anchors=()):
+def render(cells, editions, titles, folder, strings, anchors=()):
     """The Body of one section.
 
-    cells: those of the source, with kind, source, tabs and tags. editions:
-    {framework: {index of a source cell: executed notebook cell}}. titles:
-    {framework: name shown}, in the order of the tabs. path: the source file, whose
-    folder holds the pictures. strings: what the page says by itself, see
+    cells: those of the source. editions: {framework: {index of a source cell: executed
+    notebook cell}}. titles: {framework: name shown}, in the order of the tabs. folder:
+    where the pictures are. strings: what the page says by itself, see
     templates/strings. anchors: those of the headings of the English page, which a
     translation keeps. Raises PageError for what cannot be shown.
     """
-    exporter = BodyExporter(path, strings, anchors)
-    nb = page_notebook(cells, editions, titles, Path(path), strings)
+    exporter = BodyExporter(folder, strings, anchors)
+    nb = page_notebook(cells, editions, titles, strings)
     resources = {"page": {"titles": titles, "t": strings}}
     text, _ = exporter.from_notebook_node(nb, resources)
     return Body(text, exporter.marks, strings["lang"])

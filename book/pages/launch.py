@@ -1,4 +1,4 @@
-"""Where a notebook can be opened: buttons of a page, badges of an edition, README.
+"""Where a notebook can be opened: buttons of a page, badges of editions and README.
 
 Colab, Kaggle, SageMaker Studio Lab and Binder open notebooks of a public repository on
 GitHub; its address is `repository` in pyproject.toml, else that of git's remote. While
@@ -6,12 +6,11 @@ there is none, a notebook can only be downloaded.
 """
 
 import html
-import re
-import subprocess
 from urllib.parse import quote
 
+from d2l_utils.frameworks import FRAMEWORKS
+
 BRANCH = "main"
-BEGIN, END = "<!-- notebooks: made by `make notebooks` -->", "<!-- end of notebooks -->"
 # In the forms that the hosts themselves document.
 HOSTS = {
     "Colab": "https://colab.research.google.com/github/{repo}/blob/{branch}/{path}",
@@ -25,25 +24,6 @@ GPU_HOSTS = ("Kaggle", "SageMaker Studio Lab")
 ABSENT = {  # (framework, host): key of the reason among the strings
     **{("mxnet", host): "no_mxnet_gpu" for host in GPU_HOSTS}
 }
-ON_GITHUB = re.compile(
-    r"(?:https://|git@|ssh://git@)github\.com[/:](?P<repo>[\w.-]+/[\w.-]+?)(\.git)?/?"
-)
-
-
-def on_github(address):
-    """'owner/name' of a repository on GitHub, or None for any other address."""
-    found = ON_GITHUB.fullmatch(address.strip())
-    return found and found["repo"]
-
-
-def git_remote(root):
-    """The address of git's remote `origin`, or ''."""
-    command = ["git", "-C", str(root), "remote", "get-url", "origin"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def addresses(repo, framework, path):
@@ -65,26 +45,6 @@ def badges(repo, framework, path):
     return " · ".join(f"[{host}]({address})" for host, address in links.items())
 
 
-def readme_table(book, repo):
-    """The README's table of notebooks, with the badges where there is a repository."""
-    rows = [["section", *book.TITLES.values()], ["---"] * (1 + len(book.TITLES))]
-    for section in book.SECTIONS:
-        row = [book.title_of(section)]
-        for framework in book.TITLES:
-            path = f"notebooks/{framework}/{section}.ipynb"
-            links = [f"[notebook]({path})", badges(repo, framework, path)]
-            row.append(" · ".join(filter(None, links)))
-        rows.append(row)
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{BEGIN}\n{table}\n{END}"
-
-
-def with_table(readme, book, repo):
-    """The README's text with the table as it should be."""
-    before, rest = readme.split(BEGIN)
-    return before + readme_table(book, repo) + rest.split(END)[1]
-
-
 def items(book, section, framework, t, up, language):
     """The list items of one framework, with the reason where a host is left out."""
     made, repo = [], book.github()
@@ -98,12 +58,12 @@ def items(book, section, framework, t, up, language):
             else:
                 reason = html.escape(t[ABSENT[framework, host]].format(host=host))
                 made.append(f'<span class="no">{reason}</span>')
-    label = t["download_label"].format(framework=book.TITLES[framework])
+    label = t["download_label"].format(framework=FRAMEWORKS[framework].title)
     made.append(
         f'<a href="{up}notebooks/{name}" download aria-label="{label}">'
         f"{t['download']}</a>"
     )
-    page, discussions = book.TEXTBOOK.get(section, ("", {}))
+    page, discussions = book.textbook.get(section, ("", {}))
     if page:
         made.append(f'<a href="https://d2l.ai/{page}">{t["textbook"]}</a>')
     if framework in discussions:

@@ -2,8 +2,8 @@
 
 Formulas become MathML, pictures data URIs, headings get permalinks, links to other
 sources lead to their pages, and HTML is cleaned of everything that could run. What a
-text defines and mentions (headings, figures, citations) is noted in `Marks`; where it
-leads is for pages.py to say. Knows nothing of tabs and cells.
+text defines and mentions (headings, figures, citations) is noted in `Marks`; links.py
+finds where the mentions lead. Nothing here knows of tabs or cells.
 """
 
 import base64
@@ -16,32 +16,34 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 
-from bleach import ALLOWED_TAGS, clean
-from bleach.css_sanitizer import CSSSanitizer
-from bs4 import BeautifulSoup
+import nh3
 from latex2mathml.converter import convert
-from nbconvert.filters.markdown_mistune import (
-    IPythonRenderer,
-    MarkdownWithMath,
-    MathInlineParser,
-)
+from markdown_it.renderer import RendererHTML
 from PIL import Image
 
+from book.source.markdown import parser
 from book.translate.catalogues import english
 
 # fmt: off
-TAGS = ALLOWED_TAGS | {
-    "p", "div", "span", "br", "hr", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "img",
-    "figure", "figcaption", "table", "caption", "thead", "tbody", "tfoot", "tr", "th",
-    "td", "dl", "dt", "dd", "del", "ins", "sub", "sup", "kbd", "var", "samp", "small",
-    "details", "summary",
+TAGS = {
+    "a", "abbr", "acronym", "b", "blockquote", "br", "caption", "code", "dd", "del",
+    "details", "div", "dl", "dt", "em", "figcaption", "figure", "h1", "h2", "h3", "h4",
+    "h5", "h6", "hr", "i", "img", "ins", "kbd", "li", "ol", "p", "pre", "samp", "small",
+    "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th",
+    "thead", "tr", "ul", "var",
+}
+DROPPED = {  # with all that is in them; of other tags, the text stays
+    "script", "style", "iframe", "object", "template", "svg",
 }
 ATTRIBUTES = {
-    "class", "id", "title", "alt", "width", "height", "colspan", "rowspan", "scope",
-    "start", "open", "lang", "aria-label", "style",
+    "*": {
+        "class", "id", "title", "alt", "width", "height", "colspan", "rowspan", "scope",
+        "start", "open", "lang", "aria-label", "style",
+    },
+    "a": {"href"},
+    "img": {"src"},
 }
 # fmt: on
-CSS = CSSSanitizer(allowed_css_properties=["text-align"])
 MARK = re.compile("\ue000(\\d+)\ue001")  # stands for a formula until the text is clean
 # A line must not break between a formula and the brackets, comma or stop beside it, as
 # browsers would; the last of these are the Chinese and Japanese ones.
@@ -51,6 +53,7 @@ OPENED, CLOSED = (
 )
 WHOLE = re.compile(f"{OPENED}*{MARK.pattern}{CLOSED}+|{OPENED}+{MARK.pattern}")
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"
+URL = re.compile(r"https?://(?:&amp;|[^\s<>&])*[^\s<>&.,;:!?)]")  # in escaped text
 OTHER_SOURCE = re.compile(r"([\w-]+)\.(?:md|ipynb)(#.*)?")
 NUMBERS = {"figure": r"\d+(?:\.\d+)*", "section": r"\d+(?:\.\d+)+"}
 CAPTION = re.compile(
@@ -100,22 +103,30 @@ def mentions(text, forms):
     return [(m.lastgroup[:-1], m[m.lastgroup]) for m in found]
 
 
-def _allowed(tag, name, value):
-    if name == "src":
-        return tag == "img" and value.startswith("data:image/")
-    if name == "href":
-        return tag == "a" and not value.startswith("data:")
-    return name in ATTRIBUTES
+def _attribute(tag, name, value):
+    """The value of an attribute, or None: pictures are data and links never are."""
+    address = re.sub(r"[\x00-\x20]", "", value).lower()  # as browsers read it
+    if name == "href" and address.startswith("data:"):
+        return None
+    if name == "src" and not value.startswith("data:image/"):
+        return None
+    return value
+
+
+CLEANER = nh3.Cleaner(
+    tags=TAGS,
+    clean_content_tags=DROPPED,
+    attributes=ATTRIBUTES,
+    attribute_filter=_attribute,
+    url_schemes={"http", "https", "mailto", "data"},
+    filter_style_properties={"text-align"},
+    link_rel=None,
+)
 
 
 def sanitize(text):
     """HTML without scripts, styles, event handlers or anything that loads."""
-    soup = BeautifulSoup(text, "html.parser")
-    for element in soup(["script", "style", "iframe", "object", "template", "svg"]):
-        element.decompose()
-    protocols = {"http", "https", "mailto", "data"}
-    text = clean(str(soup), TAGS, _allowed, protocols, strip=True, css_sanitizer=CSS)
-    text = re.sub(r"<table\b", '<div class="scroll"><table', text)
+    text = re.sub(r"<table\b", '<div class="scroll"><table', CLEANER.clean(text))
     return text.replace("</table>", "</table></div>")
 
 
@@ -155,19 +166,8 @@ def mathml(tex, display):
     return made
 
 
-class _Inline(MathInlineParser):
-    """As in pandoc, `$5 and $10` is no formula: dollars hug what is between."""
-
-    SPECIFICATION = {
-        **MathInlineParser.SPECIFICATION,
-        "inline_math_tex": (
-            r"(?<![$\\])\$(?!\s)(?P<math_inline_tex>(?:\\.|[^$\\])+?)(?<!\s)\$(?![\d$])"
-        ),
-    }
-
-
-class Text(IPythonRenderer):
-    """Renders the text of one cell.
+class Text(RendererHTML):
+    """Renders the text of one cell; methods named as tokens make the HTML of these.
 
     folder: that of the source, for pictures. where: function of a string in the text
     that gives its place for an error message. marks: the page's, so far. strings: what
@@ -176,27 +176,27 @@ class Text(IPythonRenderer):
     """
 
     def __init__(self, folder, where, marks, strings, anchors=()):
-        super().__init__(escape=False)
+        super().__init__()
         self.folder, self.where, self.marks = folder, where, marks
         self.permalink = html.escape(strings["permalink"])
         self.anchors, self.language = anchors, strings["lang"]
         self.mentioned = mention_pattern([strings, english()])
         self.formulas = []
 
-    def render(self, source):
-        before = len(self.marks.headings)
-        text = MarkdownWithMath(self, inline=_Inline(hard_wrap=False)).render(source)
-        text = sanitize(text)
+    def to_html(self, source):
+        before, reader = len(self.marks.headings), parser()
+        reader.renderer = self
+        text = sanitize(reader.render(source))
         text, *rest = LISTED.split(text, maxsplit=1)
-        text = CAPTION.sub(self.caption, self.link_mentions(text))
-        text += "".join(map(self.list_references, rest))
-        self.note_text(text, self.marks.headings[before - 1][1] if before else "")
+        text = CAPTION.sub(self._caption, self._link_mentions(text))
+        text += "".join(map(self._list_references, rest))
+        self._note_text(text, self.marks.headings[before - 1][1] if before else "")
         text = WHOLE.sub(r'<span class="whole">\g<0></span>', text)
         return MARK.sub(lambda m: self.formulas[int(m[1])], text)
 
     # What is defined and mentioned
 
-    def list_references(self, text):
+    def _list_references(self, text):
         head, opened, items = text.partition("<ol>")
         opened = opened.replace(">", ' lang="en">') if self.language != "en" else opened
 
@@ -206,7 +206,7 @@ class Text(IPythonRenderer):
 
         return head + opened + re.sub("<li>", item, items)
 
-    def link_mentions(self, text):
+    def _link_mentions(self, text):
         """Links for [3], "Figure 8.3.1" and "section 8.3.5", but in code and links."""
         made, inside = [], []
         for part in re.split(r"(<[^>]*>)", text):
@@ -214,16 +214,16 @@ class Text(IPythonRenderer):
             if tag and tag[2] in NOT_LINKED:
                 inside.pop() if tag[1] else inside.append(tag[2])
             elif not tag and not inside:
-                part = self.mentioned.sub(self.mention, part)
+                part = self.mentioned.sub(self._mention, part)
             made.append(part)
         return "".join(made)
 
-    def mention(self, found):
+    def _mention(self, found):
         kind, number = found.lastgroup[:-1], found[found.lastgroup]
         self.marks.mentions.append((kind, number, self.where(found[0])))
         return f'<a class="{kind}" href="{kind}:{number}">{found[0]}</a>'
 
-    def caption(self, found):
+    def _caption(self, found):
         """A figure's caption: here it is defined, not mentioned."""
         number = found["figure"]
         self.marks.mentions.remove(
@@ -232,20 +232,20 @@ class Text(IPythonRenderer):
         self.marks.figures.append(number)
         return f'<p class="caption" id="figure-{number}"><em>{found["name"]}'
 
-    def note_text(self, text, anchor):
+    def _note_text(self, text, anchor):
         """Add the text to what is searched; anchor: the heading before it."""
         parts = re.split(r'<h\d id="([^"]*)">.*?</h\d>', text, flags=re.S)
         anchors = [anchor, *map(html.unescape, parts[1::2])]
         for anchor, part in zip(anchors, parts[::2], strict=True):
-            said = f"{self.marks.texts.get(anchor, '')} {self.plain(part)}"
+            said = f"{self.marks.texts.get(anchor, '')} {self._plain(part)}"
             self.marks.texts[anchor] = " ".join(said.split())
 
-    def plain(self, text):
+    def _plain(self, text):
         """Text without tags, for attributes; of formulas, their signs."""
         text = MARK.sub(lambda m: self.formulas[int(m[1])], text)
         return html.unescape(re.sub(r"<[^>]*>", "", text))
 
-    def formula(self, tex, display):
+    def _formula(self, tex, display):
         try:
             made = mathml(tex, display)
         except ValueError as error:
@@ -256,17 +256,28 @@ class Text(IPythonRenderer):
         self.formulas.append(made)
         return f"\ue000{len(self.formulas) - 1}\ue001"
 
-    def block_math(self, body):
-        return self.formula(body, "block")
+    # Tokens
 
-    def inline_math(self, body):
-        return self.formula(body, "inline")
+    def text(self, tokens, i, options, env):
+        shown = super().text(tokens, i, options, env)
+        linked = sum(t.nesting for t in tokens[:i] if t.type.startswith("link_"))
+        return shown if linked else URL.sub(r'<a href="\g<0>">\g<0></a>', shown)
 
-    def latex_environment(self, name, body):
-        return self.formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", "block")
+    def math_inline(self, tokens, i, options, env):
+        return self._formula(tokens[i].content, "inline")
 
-    def heading(self, text, level, **attrs):
-        title = self.plain(text).strip()
+    def math_inline_double(self, tokens, i, options, env):
+        return self._formula(tokens[i].content, "block")
+
+    def math_block(self, tokens, i, options, env):
+        return f"<p>{self._formula(tokens[i].content, 'block')}</p>\n"
+
+    amsmath = math_block
+
+    def heading_open(self, tokens, i, options, env):
+        text = self.renderInline(tokens[i + 1].children, options, env)
+        tokens[i + 1].children = []  # it is here already
+        level, title = int(tokens[i].tag[1]), self._plain(text).strip()
         anchor = base = title.replace(" ", "-")  # as in Jupyter
         if self.anchors:
             anchor = self.anchors[len(self.marks.headings)]
@@ -279,30 +290,37 @@ class Text(IPythonRenderer):
         return (
             f'<h{level} id="{html.escape(anchor)}">{text}'
             f'<a class="permalink" href="#{quote(anchor)}" '
-            f'aria-label="{self.permalink}">¶</a></h{level}>\n'
+            f'aria-label="{self.permalink}">¶</a>'
         )
 
-    def image(self, text, url, title=None):
-        about = f' title="{html.escape(title)}"' if title else ""
-        alt = html.escape(self.plain(text))
-        return f'<img src="{self.embed(url)}" alt="{alt}"{about}>'
+    def image(self, tokens, i, options, env):
+        token = tokens[i]
+        alt = self._plain(self.renderInline(token.children, options, env))
+        token.attrs = {
+            **token.attrs,
+            "src": self._embed(token.attrs["src"]),
+            "alt": alt,
+        }
+        return self.renderToken(tokens, i, options, env)
 
-    def link(self, text, url, title=None):
+    def link_open(self, tokens, i, options, env):
+        url = tokens[i].attrs["href"]
         other = OTHER_SOURCE.fullmatch(url)
         if other:
-            url = f"{other[1]}.html{other[2] or ''}"
+            url = tokens[i].attrs["href"] = f"{other[1]}.html{other[2] or ''}"
         if other or url.startswith("#"):
             self.marks.mentions.append(("page", unquote(url), self.where(url)))
-        return super().link(text, url, title)
+        return self.renderToken(tokens, i, options, env)
 
-    def block_html(self, html):
-        return self.inline_html(html) + "\n"
-
-    def inline_html(self, html):
+    def html_inline(self, tokens, i, options, env):
         source = r'(<img\b[^>]*?\bsrc=")([^"]*)"'
-        return re.sub(source, lambda m: f'{m[1]}{self.embed(m[2])}"', html)
+        return re.sub(
+            source, lambda m: f'{m[1]}{self._embed(m[2])}"', tokens[i].content
+        )
 
-    def embed(self, url):
+    html_block = html_inline
+
+    def _embed(self, url):
         """The picture as a data URI; raises PageError if it is not there."""
         if url.startswith("data:image/"):
             return url

@@ -9,8 +9,8 @@ are read by editions.py.
 import argparse
 import base64
 import hashlib
-import importlib
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -23,9 +23,11 @@ from book.pages.bodies import in_language, read_sections
 from book.pages.exporter import TEMPLATES, render
 from book.pages.links import Links
 from book.pages.markup import PageError
-from book.pages.passages import page_title, place
+from book.source.book import BOOK, SourceError
+from book.source.reading import title_of
 from book.translate import catalogues
 from book.translate.catalogues import strings
+from d2l_utils.frameworks import FRAMEWORKS
 
 LIMIT = 1_500_000  # bytes of a page that can still be mailed
 STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github-dark"}
@@ -69,9 +71,8 @@ def stylesheet(titles):
     return "\n".join(css) + "\n"
 
 
-def page(template, titles, t, **values):
-    """A whole page from one of the templates."""
-    scripts = [(TEMPLATES / "d2l" / s).read_text(encoding="utf-8") for s in SCRIPTS]
+def rendered(template, scripts, **values):
+    """A template with scripts, and the policy that lets nothing else run or load."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
         for s in scripts
@@ -81,17 +82,24 @@ def page(template, titles, t, **values):
         f"script-src {hashes}; base-uri 'none'; form-action 'none'"
     )
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES / "d2l"), undefined=StrictUndefined
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined
     )
+    return environment.get_template(template).render(
+        scripts=scripts, policy=policy, **values
+    )
+
+
+def page(template, titles, t, **values):
+    """A whole page from one of the templates."""
     said = {key: t[key] for key in ("copy", "copy_label", "copied", "found", "nothing")}
     data = {"t": said, "index": values["index"], "here": values.get("section", "")}
     data = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return environment.get_template(template).render(
+    return rendered(
+        f"d2l/{template}",
+        [(TEMPLATES / "d2l" / s).read_text(encoding="utf-8") for s in SCRIPTS],
         t=t,
         titles=titles,
         style=stylesheet(titles),
-        scripts=scripts,
-        policy=policy,
         data=data.replace("<", "\\u003c"),  # or </script> in a text would end it
         **values,
     )
@@ -108,11 +116,11 @@ def folder_of(language):
     return "" if language == "en" else f"{language}/"
 
 
-def switch(language, languages, name):
+def switch(book, language, languages, name):
     """[(language, its name, address)]: a page in the other languages."""
     up = "../" if folder_of(language) else ""
     return [
-        (other, strings(other)["language"], f"{up}{folder_of(other)}{name}.html")
+        (other, strings(book, other)["language"], f"{up}{folder_of(other)}{name}.html")
         for other in languages
         if other != language
     ]
@@ -155,19 +163,20 @@ def api_page(bodies, names, titles, t, index):
 
 def pages_of(book, sections, bodies, names, titles, language, languages):
     """{name: page} of a book in one language; `index` is the name of its contents."""
-    t, index = strings(language), search_index(bodies, names)
-    links = Links(bodies, book.SECTIONS)
+    t, index = strings(book, language), search_index(bodies, names)
+    links = Links(bodies, book.sections)
     made = {
         section: section_page(
             section, bodies, names, links, book, titles, t, index,
-            switch(language, languages, section),
+            switch(book, language, languages, section),
         )
         for section in bodies
     }  # fmt: skip
     rows = [(s, names[s], section.stored) for s, section in sections.items()]
     made["index"] = page(
         "contents.html.j2", titles, t, title=t["book"], rows=rows, names=names,
-        built=list(bodies), index=index, others=switch(language, languages, "index"),
+        built=list(bodies), index=index,
+        others=switch(book, language, languages, "index"),
         api="../" * bool(folder_of(language)) + "api.html",
     )  # fmt: skip
     if language == "en":
@@ -177,11 +186,11 @@ def pages_of(book, sections, bodies, names, titles, language, languages):
 
 def single(section, cells, editions, path, book):
     """The page of a notebook that is not part of a book known here."""
-    t = strings()
-    names = {section: page_title(cells, section)}
-    bodies = {section: render(cells, editions, book.TITLES, path, t)}
+    t, titles = strings(book), book.titles()
+    names = {section: title_of(cells, section)}
+    bodies = {section: render(cells, editions, titles, path.parent, t)}
     return section_page(
-        section, bodies, names, Links(bodies), book, book.TITLES, t,
+        section, bodies, names, Links(bodies), book, titles, t,
         search_index(bodies, names),
     )  # fmt: skip
 
@@ -196,22 +205,12 @@ def build(book, out, only=None, framework=None):
     written with the whole book. Pages of another language are in a folder of its name.
     Raises PageError for what cannot be built.
     """
-    if only is not None and only not in book.SECTIONS:
-        raise PageError(
-            f"No section {only!r}: it is one of {', '.join(book.SECTIONS)}."
-        )
-    if framework is not None and framework not in book.FRAMEWORKS:
-        raise PageError(
-            f"No framework {framework!r}: it is one of {', '.join(book.FRAMEWORKS)}."
-        )
-    out = Path(out)
-    frameworks = (framework,) if framework else tuple(book.FRAMEWORKS)
-    titles = {f: book.TITLES[f] for f in frameworks}
-    sections = read_sections(book, frameworks, only)
+    out, titles = Path(out), book.titles(framework)
+    sections = read_sections(book, titles, only)
     if not any(any(section.stored.values()) for section in sections.values()):
         raise PageError("No edition has stored outputs: run `make execute`.")
     cache, english, pages = out.parent / f"{out.name}-cache", None, {}
-    languages = ("en", *catalogues.languages(book.SECTIONS))
+    languages = catalogues.languages(book, *book.sections)
     for language in languages:
         bodies, names = in_language(book, sections, titles, language, cache, english)
         english = english or bodies
@@ -226,8 +225,8 @@ def build(book, out, only=None, framework=None):
         size = len(text.encode())
         if size > LIMIT:
             raise PageError(
-                f"{place(path)} would have {size:,} bytes, more than the {LIMIT:,} "
-                "that can be mailed: make its figures smaller."
+                f"{os.path.relpath(path)} would have {size:,} bytes, more than the "
+                f"{LIMIT:,} that can be mailed: make its figures smaller."
             )
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -236,13 +235,12 @@ def build(book, out, only=None, framework=None):
     return changed, list(pages)
 
 
-def main(argv=None, book=None):
+def main(argv=None, book=BOOK):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--section", help="build the page of this section only")
-    parser.add_argument("--framework", help="without tabs, for one framework")
+    parser.add_argument("--section", choices=book.sections, help="this page only")
+    parser.add_argument("--framework", choices=FRAMEWORKS, help="without tabs, for one")
     parser.add_argument("--out", default="build/html", help="folder of the pages")
     args = parser.parse_args(argv)
-    book = book or importlib.import_module("book.notebooks.editions")
     out = Path(args.out, args.framework or "")
     try:
         if not book.github():
@@ -253,7 +251,7 @@ def main(argv=None, book=None):
         for path in made:
             note = "" if path in changed else "  (as before)"
             print(f"{path}  {path.stat().st_size / 1000:.0f} kB{note}")
-    except (PageError, api.ApiError, book.SourceError) as error:
+    except (PageError, SourceError, api.ApiError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -10,7 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from book.notebooks.editions import FRAMEWORKS, SECTIONS
+from book.source.book import SECTIONS
+from d2l_utils.frameworks import FRAMEWORKS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 

@@ -6,22 +6,22 @@ drew. A deck is a file that runs offline: reveal.js, which draws it, is inside.
 """
 
 import argparse
-import base64
-import hashlib
-import importlib
 import re
 import sys
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nbformat import v4
 
+from book.notebooks.editions import edition_cells
 from book.pages.bodies import check_outputs
-from book.pages.exporter import TEMPLATES, BodyExporter
+from book.pages.exporter import TEMPLATES, BodyExporter, text_cell
 from book.pages.markup import PageError
-from book.pages.pages import stylesheet
-from book.pages.passages import first_line, page_title, place
+from book.pages.pages import rendered, stylesheet
+from book.source.book import BOOK, SourceError
+from book.source.reading import read_source, title_of
+from book.source.tabs import Passage
 from book.translate.catalogues import strings
+from d2l_utils.frameworks import FRAMEWORKS
 
 SLIDE = "slide"  # tag
 SHOWS = re.compile(r"^\{(code|output)(?:, *(code|output))?\}$", re.M)
@@ -35,18 +35,14 @@ def shown_cell(cells, at, edition, framework, where):
     raise PageError(f"{where}: no code cell for {framework} follows this slide.")
 
 
-def slide_cells(cells, at, edition, titles, path):
+def slide_cells(cells, at, edition, framework):
     """The cells that nbconvert renders for one slide."""
-    (framework,) = titles
-    source, line = cells[at].source, first_line(path, cells[at].source)
-    where = place(path, line)
-    parts, made = SHOWS.split(source), []
+    slide, where = cells[at], cells[at].place()
+    parts, made = SHOWS.split(slide.source), []
     texts, asked = parts[::3], list(zip(parts[1::3], parts[2::3], strict=True))
     for text, what in zip(texts, [*asked, ()], strict=True):
         if text.strip():
-            cell = v4.new_markdown_cell(text)
-            cell.metadata["d2l"] = {"kind": "text", "only": None, "line": line}
-            made.append(cell)
+            made.append(text_cell(slide, Passage(None, text, 0)))
         if not what:
             continue
         ran = shown_cell(cells, at, edition, framework, where)
@@ -63,82 +59,63 @@ def slide_cells(cells, at, edition, titles, path):
     return made
 
 
-def deck(section, cells, edition, titles, path, reveal):
+def deck(book, section, framework, reveal):
     """The HTML of a deck, or None for a section without slides.
 
-    edition: {index of a source cell: executed cell}. titles: {framework: name}, one.
     reveal: the folder of reveal.js's `dist`.
     """
+    cells = read_source(book, section)
     at = [i for i, c in enumerate(cells) if SLIDE in c.tags]
     if not at:
         return None
-    t, slides = strings(), []
-    exporter = BodyExporter(path, t)
+    edition, titles = edition_cells(book, section, framework), book.titles(framework)
+    check_outputs(edition, book.relative(book.edition_path(section, framework)))
+    t, slides = strings(book), []
+    exporter = BodyExporter(book.notebooks, t)
     for i in at:
-        nb = v4.new_notebook(cells=slide_cells(cells, i, edition, titles, path))
+        nb = v4.new_notebook(cells=slide_cells(cells, i, edition, framework))
         nb.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
         resources = {"page": {"titles": titles, "t": t}}
         slides.append(exporter.from_notebook_node(nb, resources)[0])
-    (title,) = titles.values()
-    script = (reveal / "reveal.js").read_text(encoding="utf-8")
-    start = (TEMPLATES / "slides/start.js").read_text(encoding="utf-8")
-    scripts = [script, start]
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
-        for s in scripts
-    )
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES / "slides"), undefined=StrictUndefined
-    )
-    styles = [
-        (reveal / name).read_text(encoding="utf-8")
-        for name in ("reset.css", "reveal.css")
-    ] + [stylesheet({}), (TEMPLATES / "slides/slides.css").read_text(encoding="utf-8")]
-    return environment.get_template("deck.html.j2").render(
-        title=f"{page_title(cells, section)}, {title}",
+    ours = TEMPLATES / "slides"
+    return rendered(
+        "slides/deck.html.j2",
+        [read(reveal / "reveal.js"), read(ours / "start.js")],
+        title=f"{title_of(cells, section)}, {titles[framework]}",
         slides=slides,
-        styles=styles,
-        scripts=scripts,
-        policy=(
-            "default-src 'none'; img-src data:; font-src data:; "
-            f"style-src 'unsafe-inline'; script-src {hashes}; base-uri 'none'"
-        ),
+        styles=[
+            *(read(reveal / name) for name in ("reset.css", "reveal.css")),
+            stylesheet({}),
+            read(ours / "slides.css"),
+        ],
     )
 
 
-def main(argv=None, book=None):
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def main(argv=None, book=BOOK):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--section", help="the deck of this section only")
-    parser.add_argument("--framework", help="the decks of this framework only")
+    parser.add_argument("--section", choices=book.sections, help="this section only")
+    parser.add_argument("--framework", choices=FRAMEWORKS, help="this one only")
     parser.add_argument("--out", default="build/slides", help="folder of the decks")
-    parser.add_argument("--reveal", required=True, help="folder with reveal.js")
+    parser.add_argument("--reveal", type=Path, required=True, help="its `dist`")
     args = parser.parse_args(argv)
-    book = book or importlib.import_module("book.notebooks.editions")
-    made = []
+    made = False
     try:
-        for section in book.SECTIONS:
-            if args.section not in (None, section):
-                continue
-            cells = book.read_source(section)
-            for framework in book.FRAMEWORKS:
-                if args.framework not in (None, framework):
-                    continue
-                edition = book.edition_cells(section, framework)
-                check_outputs(edition, place(book.edition_path(section, framework)))
-                titles = {framework: book.TITLES[framework]}
-                path = book.source_path(section)
-                text = deck(section, cells, edition, titles, path, Path(args.reveal))
+        for section in [args.section] if args.section else book.sections:
+            for framework in [args.framework] if args.framework else FRAMEWORKS:
+                text = deck(book, section, framework, args.reveal)
                 if text is None:
                     continue
-                made.append(Path(args.out, framework, f"{section}.html"))
-                made[-1].parent.mkdir(parents=True, exist_ok=True)
-                made[-1].write_text(text, encoding="utf-8")
-                print(f"{made[-1]}  {len(text.encode()) / 1000:.0f} kB")
+                made, path = True, Path(args.out, framework, f"{section}.html")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+                print(f"{path}  {len(text.encode()) / 1000:.0f} kB")
         if not made:
-            raise PageError(
-                "No slides: no such section or framework, or no slide in it."
-            )
-    except (PageError, book.SourceError) as error:
+            raise PageError("No slides: no cell is tagged 'slide'.")
+    except (PageError, SourceError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from book.pages.markup import mentions
+from book.source.book import BOOK
 from book.translate import catalogues
 from book.translate.catalogues import INTERFACE
 from book.translate.translation import CODE, PARSER
@@ -70,7 +71,7 @@ def in_words(text):
 def differences(source, text, forms, allowed=()):
     """What a translation lacks or has too much, a line each."""
     ours, theirs, found = inline(source), inline(text), []
-    ours["mentions"] = Counter(mentions(source, [catalogues.strings()]))
+    ours["mentions"] = Counter(mentions(source, [catalogues.english()]))
     theirs["mentions"] = Counter(mentions(text, [forms]))
     for kind in ours:
         lacks, more = ours[kind] - theirs[kind], theirs[kind] - ours[kind]
@@ -136,10 +137,10 @@ def _rows(path):
         return list(csv.DictReader(file))
 
 
-def faults(path):
+def faults(book, path):
     """[(entry, [fault, ...])] of the translations of a catalogue that are in use."""
     path, found = Path(path), []
-    terms, forms = Terms(path.parent), catalogues.strings(path.parent.name)
+    terms, forms = Terms(path.parent), catalogues.strings(book, path.parent.name)
     for entry in catalogues.read(path):
         if not catalogues.is_used(entry):
             continue
@@ -157,18 +158,18 @@ def faults(path):
     return found
 
 
-def main(argv=None):
+def main(argv=None, book=BOOK):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="*", help="catalogues; all, if none is named")
     args = parser.parse_args(argv)
-    files = args.files or sorted(catalogues.folder().glob("*/*.po"))
+    files = args.files or sorted(book.locale.glob("*/*.po"))
     failed = False
     for path in map(Path, files):
-        for entry, lines in faults(path):
+        for entry, lines in faults(book, path):
             failed = True
             print(f"{path}:{entry.linenum}: {entry.msgid[:60]!r} ...")
             print("".join(f"    {line}\n" for line in lines), end="")
-        for line in catalogues.report(path.parent.name, path.stem):
+        for line in catalogues.report(book, path.parent.name, path.stem):
             print(line)
     return int(failed)
 

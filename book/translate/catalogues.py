@@ -17,8 +17,7 @@ from pathlib import Path
 
 import polib
 
-from book.source import reading
-from book.source.reading import SourceError
+from book.source.book import BOOK, SourceError
 from book.translate import drawings
 from book.translate.drawings import DRAWINGS
 from book.translate.translation import CODE, Unit, translated, units
@@ -34,18 +33,19 @@ HEADER = {
 }
 
 
-def folder():
-    return reading.NOTEBOOKS / "locale"
+def catalogue_path(book, language, name):
+    return book.locale / language / f"{name}.po"
 
 
-def catalogue_path(language, name):
-    return folder() / language / f"{name}.po"
+def begun(book):
+    """The languages that have a folder, in order."""
+    return sorted(p.name for p in book.locale.glob("*") if p.is_dir())
 
 
-def languages(sections):
-    """The languages that at least one of the sections is translated into."""
-    found = sorted(p.name for p in folder().glob("*") if p.is_dir())
-    return tuple(f for f in found if any(is_translated(f, s) for s in sections))
+def languages(book, *sections):
+    """The languages of sections: English, and those that one is translated into."""
+    found = (x for x in begun(book) if any(is_translated(book, x, s) for s in sections))
+    return ("en", *found)
 
 
 @functools.cache
@@ -58,9 +58,7 @@ def read(path):
     try:
         return polib.pofile(str(path), encoding="utf-8")
     except OSError as error:
-        raise SourceError(
-            f"{reading.relative(path)} is no catalogue: {error}"
-        ) from None
+        raise SourceError(f"{path} is no catalogue: {error}") from None
 
 
 def is_used(entry):
@@ -74,14 +72,14 @@ def key(entry):
 # Bringing a catalogue up to date --------------------------------------------------
 
 
-def wanted(name, old):
+def wanted(book, name, old):
     """The units that a catalogue should hold."""
     if name == INTERFACE:
         return [Unit(text, context) for context, text in english().items()]
     if name == DRAWINGS:
-        return drawings.units()
+        return drawings.units(book)
     labels = {e.msgid for e in old if e.msgctxt == CODE and e.msgid[0] in "'\""}
-    return units(name, labels)
+    return units(book, name, labels)
 
 
 def closest(unit, gone):
@@ -99,9 +97,9 @@ def closest(unit, gone):
     return best
 
 
-def updated(language, name):
+def updated(book, language, name):
     """The catalogue as it should be, whatever its file holds now."""
-    path = catalogue_path(language, name)
+    path = catalogue_path(book, language, name)
     old = read(path) if path.is_file() else polib.POFile()
     new = polib.POFile(wrapwidth=78)
     new.metadata = {**HEADER, "Language": language, **old.metadata}
@@ -111,7 +109,7 @@ def updated(language, name):
         for e in old
         if e.previous_msgid
     }
-    found = wanted(name, old)
+    found = wanted(book, name, old)
     there = {(u.context, u.text) for u in found}
     gone = [e for e in old if e.msgstr and key(e) not in there]
     for unit in found:
@@ -137,16 +135,16 @@ def updated(language, name):
     return new
 
 
-def catalogues(language, sections):
+def catalogues(book, language):
     """Names of a language's catalogues: all of them, if it has one of a section."""
-    there = any(catalogue_path(language, s).is_file() for s in sections)
-    return [*sections, DRAWINGS, INTERFACE] if there else [INTERFACE]
+    there = any(catalogue_path(book, language, s).is_file() for s in book.sections)
+    return [*book.sections, DRAWINGS, INTERFACE] if there else [INTERFACE]
 
 
-def write(language, name):
-    path = catalogue_path(language, name)
+def write(book, language, name):
+    path = catalogue_path(book, language, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{updated(language, name)}\n", encoding="utf-8")
+    path.write_text(f"{updated(book, language, name)}\n", encoding="utf-8")
     return path
 
 
@@ -158,33 +156,33 @@ def _entries(path, _):
     return {key(e): e.msgstr for e in read(path) if is_used(e)}
 
 
-def entries(language, name):
+def entries(book, language, name):
     """{(context, English): translation} of what is translated and up to date."""
-    path = catalogue_path(language, name)
+    path = catalogue_path(book, language, name)
     return _entries(path, path.stat().st_mtime_ns) if path.is_file() else {}
 
 
-def strings(language="en"):
+def strings(book, language="en"):
     """What pages say by themselves, in a language; English where it lacks some."""
-    own, found = entries(language, INTERFACE), {"lang": language}
+    own, found = entries(book, language, INTERFACE), {"lang": language}
     for name, text in english().items():
         found[name] = own.get((name, text), text)
     return found
 
 
-def is_translated(language, section):
+def is_translated(book, language, section):
     """Whether a section has a translation at all, if only of a part."""
-    return bool(entries(language, section))
+    return bool(entries(book, language, section))
 
 
-def translate(cells, section, language):
+def translate(book, cells, section, language):
     """The cells of a section in a language; English ones of one that it lacks."""
-    if language == "en" or not is_translated(language, section):
+    if language == "en" or not is_translated(book, language, section):
         return cells
-    note = f'<small lang="{language}">{strings(language)["untranslated"]}</small>'
-    cells = translated(cells, lambda s: entries(language, s), section, note)
+    note = f'<small lang="{language}">{strings(book, language)["untranslated"]}</small>'
+    cells = translated(cells, lambda s: entries(book, language, s), section, note)
     return [
-        replace(cell, source=drawings.linked(cell.source, language))
+        replace(cell, source=drawings.linked(book, cell.source, language))
         if cell.kind == "markdown"
         else cell
         for cell in cells
@@ -194,15 +192,15 @@ def translate(cells, section, language):
 # The command ----------------------------------------------------------------------
 
 
-def report(language, name):
+def report(book, language, name):
     """Lines that say how much is translated, and what is outdated."""
-    new = [e for e in updated(language, name) if not e.obsolete]
+    new = [e for e in updated(book, language, name) if not e.obsolete]
     used = sum(map(is_used, new))
     lines = [
         f"{language} {name}: {used} of {len(new)} translated "
         f"({int(100 * used / max(len(new), 1))}%)"
     ]
-    path = reading.relative(catalogue_path(language, name))
+    path = book.relative(catalogue_path(book, language, name))
     for entry in new:
         if entry.fuzzy:
             start = " ".join(entry.msgid.split())[:60]
@@ -210,23 +208,26 @@ def report(language, name):
     return lines
 
 
-def update(sections, check=False):
-    """Bring catalogues and drawings up to date, or say which are not; report on all.
+def update(book, check=False):
+    """Bring all catalogues and drawings up to date; with check, change nothing.
 
     Returns whether one was stale.
     """
     was_stale, reports = False, []
-    for language in sorted(p.name for p in folder().glob("*") if p.is_dir()):
-        names = catalogues(language, sections)
-        made = {catalogue_path(language, n): f"{updated(language, n)}\n" for n in names}
-        reports += [line for name in names for line in report(language, name)]
-        made |= drawings.products(language, entries(language, DRAWINGS))
+    for language in begun(book):
+        made = {}
+        for name in catalogues(book, language):
+            made[catalogue_path(book, language, name)] = (
+                f"{updated(book, language, name)}\n"
+            )
+            reports += report(book, language, name)
+        made |= drawings.products(book, language, entries(book, language, DRAWINGS))
         for path, text in made.items():
             if path.is_file() and path.read_text(encoding="utf-8") == text:
                 continue
             was_stale = True
             verb = "is stale: run `make notebooks`" if check else "written"
-            print(f"{reading.relative(path)} {verb}")
+            print(f"{book.relative(path)} {verb}")
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
@@ -234,21 +235,18 @@ def update(sections, check=False):
     return was_stale
 
 
-def main(argv=None, sections=None):
+def main(argv=None, book=BOOK):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("language", nargs="?", help="begin this one, such as fr")
     parser.add_argument("--interface", action="store_true", help="only its interface")
     parser.add_argument("--check", action="store_true", help="change nothing")
     args = parser.parse_args(argv)
-    if sections is None:
-        from book.notebooks.editions import SECTIONS as sections
     if args.language:
-        for name in (
-            (INTERFACE,) if args.interface else (*sections, DRAWINGS, INTERFACE)
-        ):
-            print(reading.relative(write(args.language, name)))
+        names = [INTERFACE] if args.interface else [*book.sections, DRAWINGS, INTERFACE]
+        for name in names:
+            print(book.relative(write(book, args.language, name)))
         return 0
-    return int(update(sections, args.check) and args.check)
+    return int(update(book, args.check) and args.check)
 
 
 if __name__ == "__main__":

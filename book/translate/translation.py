@@ -11,13 +11,11 @@ import re
 import tokenize
 from dataclasses import dataclass, replace
 
-from markdown_it import MarkdownIt
-from mdit_py_plugins.dollarmath import dollarmath_plugin
-
+from book.source.markdown import parser
 from book.source.reading import INCLUDE, own_cells
 
-PARSER = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin)
-KEPT = {"fence", "code_block", "math_block", "hr", "html_block"}
+PARSER = parser()
+KEPT = {"fence", "code_block", "math_block", "amsmath", "hr", "html_block"}
 REFERENCES = "References"  # the heading of the list of what is cited
 CODE = "code"  # the context of a unit that stands in code
 NO_WORDS = re.compile(r"\$[^$]*\$|\]\([^)]*\)|`[^`]*`|[\W\d_]")
@@ -78,13 +76,13 @@ def tokens(code):
         return []
 
 
-def units(section, labels=()):
+def units(book, section, labels=()):
     """Units of a section in order, each once.
 
     labels: string literals, as they are written in the code, that are to be units too.
     """
     found, under = {}, ""
-    for cell in own_cells(section):
+    for cell in own_cells(book, section):
         if "slide" in cell.tags:
             continue  # decks are not translated
         texts = []
@@ -100,7 +98,7 @@ def units(section, labels=()):
             note = f"{'code ' if context else ''}under: {under}" if under else ""
             if not context and text.startswith("#"):
                 under, note = text.lstrip("# "), ""
-            unit = Unit(text, context, note, cell.where)
+            unit = Unit(text, context, note, cell.place())
             found.setdefault((context, text), unit)
     return list(found.values())
 
@@ -138,7 +136,7 @@ def translated(cells, entries_of, section, note):
     for cell in cells:
         if cell.kind == "markdown":
             text = translated_text(cell.source, entries_of(section), note)
-            cell = replace(cell, source=text)
+            cell = replace(cell, source=text, line=None)
         elif cell.kind == "code" and cell.tabs:
             line = cell.include and INCLUDE.fullmatch(cell.include[0])
             entries = entries_of(line["section"] if line else section)

@@ -1,0 +1,75 @@
+"""Passages for some tabs: the lines of a text between `:::{tab} jax` and `:::`.
+
+This is the one place that reads these fences. Which cells belong to a tab is said by
+their first line, %%tab, see d2l_utils/tab.py.
+"""
+
+import re
+from typing import NamedTuple
+
+from book.source.book import SourceError
+from d2l_utils import tab
+from d2l_utils.frameworks import FRAMEWORKS
+
+FENCE = re.compile(r":::(?:\{tab\}(?P<tabs>.*))?")
+
+
+class Passage(NamedTuple):
+    """Lines of a text for the same readers.
+
+    tabs: whom they are for, in the order of the tabs; None for all readers. row: the
+    number of the first line within the text, from 0.
+    """
+
+    tabs: tuple | None
+    text: str
+    row: int
+
+
+def passages(text, place):
+    """The passages of a text, in order, without the fences.
+
+    place: a function that names the place of a row (from 0) in messages. Raises
+    SourceError for a fence that is unknown, nested or not closed.
+    """
+    found, lines, tabs, opened = [], [], None, None
+    for row, line in enumerate([*text.split("\n"), None]):
+        if line is not None and not line.startswith(":::"):
+            lines.append(line)
+            continue
+        if lines:
+            found.append(Passage(tabs, "\n".join(lines), row - len(lines)))
+            lines = []
+        if line is None:
+            break
+        fence = FENCE.fullmatch(line.rstrip())
+        if fence is None:
+            raise SourceError(f"{place(row)}: {line.strip()!r} is not a ':::{{tab}}'.")
+        if fence["tabs"] is None:
+            if opened is None:
+                raise SourceError(f"{place(row)}: ':::' closes nothing.")
+            tabs, opened = None, None
+        else:
+            if opened is not None:
+                raise SourceError(
+                    f"{place(row)}: ':::{{tab}}' within the one of {opened}."
+                )
+            tabs, opened = _named(fence["tabs"], place(row)), place(row)
+    if opened is not None:
+        raise SourceError(f"{opened}: ':::{{tab}}' is not closed with ':::'.")
+    return found
+
+
+def _named(names, where):
+    try:
+        named = tab.parse(f"%%tab {names}")
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}") from error
+    return tuple(f for f in FRAMEWORKS if f in named)
+
+
+def text_for(framework, text, place):
+    """The text as the readers of one framework see it."""
+    kept = [p.text for p in passages(text, place)
+            if p.tabs is None or framework in p.tabs]  # fmt: skip
+    return "\n".join(kept).strip()
