@@ -4,6 +4,7 @@ PYTHON312   ?= python3.12
 FRAMEWORK   ?=
 SECTION     ?=
 ENVIRONMENT ?=
+FAULT       ?=
 QUICK       ?=
 SLOW        ?=
 
@@ -32,7 +33,7 @@ IN_PARTS = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 P
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab html colab slides pdf exercises test test-quick test-all test-matrix test-core \
-  parity nbval notebooks execute bench check clean
+  mutants parity nbval notebooks execute bench check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -80,6 +81,9 @@ test-core: $(DONE)
 .PHONY: $(FRAMEWORKS:%=test-%)
 $(FRAMEWORKS:%=test-%): test-%: $(DONE)
 	$(PY) -m pytest -q --framework $* $(SLOW)
+
+mutants: $(DONE)  ## put faults into a copy of the code; tests must see each (FAULT=words)
+	$(PY) tests/mutants.py $(FAULT)
 
 parity: $(DONE)  ## compare the four frameworks number by number
 	$(PY) -m book.checks.parity

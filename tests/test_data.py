@@ -113,6 +113,16 @@ def test_root_is_read_and_verified(fake):
     assert not arrays.is_sample
 
 
+def test_the_data_set_is_that_of_its_root(fake):
+    fm = data.FashionMNIST(batch_size=8, root=str(fake))
+    assert (fm.source, fm.is_sample, fm.num_batches(train=True)) == ("folder", False, 3)
+    expected = sources.load_fashion_mnist(str(fake))
+    for part in ("train", "val"):
+        images, labels = getattr(fm, part)
+        np.testing.assert_array_equal(images, getattr(expected, part).images)
+        np.testing.assert_array_equal(labels, getattr(expected, part).labels)
+
+
 def test_environment_variable_names_the_folder(fake, monkeypatch):
     monkeypatch.setenv("D2L_UTILS_DATA", str(fake))
     assert sources.load_fashion_mnist().source == "folder"

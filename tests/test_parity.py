@@ -9,6 +9,7 @@ import pytest
 
 from book.checks import parity, parity_worker
 from d2l_utils import data, sources, weights
+from d2l_utils.frameworks import FRAMEWORKS
 
 NIN28 = ("nin", "NiN28", 28)
 NIN28_35 = ("nin", "NiN28", 35)
@@ -435,3 +436,64 @@ def test_harm_to_carried_weights_is_found(rng):
     assert not well(**{"saved/conv1.bias": stored["conv0.bias"]})
     untrained = {**good, "logits": logits * 1e-9}
     assert not parity.carried_well(parity.compare_carried(untrained, good, stored))
+
+
+# The command, whose workers are replaced by results that are made up ---------------
+
+WHOLE = ("nin", "NiN28", 28, "float32"), ("nin", "NiN28", 28, "float64")
+
+
+def made_up(rng):
+    """{file name: results} of a worker, as `parity.worker` writes them."""
+    tensors = weights.read(weights.stored_path("nin28_56"))[0]
+    logits = 5 * rng.random((8, 10))
+    files = {
+        parity.name_of(case): {
+            "activation/0": rng.random((8, 3)),
+            "logits": logits,
+            "other": logits[:1] + 1,
+            "loss": np.array(2.5),
+            "gradient/conv0.weight": rng.random(4),
+            "update/conv0.weight": rng.random(4),
+        }
+        for case in WHOLE
+    }
+    saved = {f"saved/{name}": w for name, w in tensors.items()}
+    return files | {"carried": {"logits": 5 * rng.random((500, 10)), **saved}}
+
+
+def harmed(files, file, key, by):
+    return {**files, file: {**files[file], key: files[file][key] + by}}
+
+
+@pytest.mark.parametrize("whose", FRAMEWORKS)
+@pytest.mark.parametrize(
+    "file, key, by",
+    [
+        ("NiN28 28 float32", "logits", 1e-3),
+        ("NiN28 28 float32", "update/conv0.weight", 0.1),
+        ("NiN28 28 float64", "activation/0", 1e-9),
+        ("carried", "logits", 1e-2),
+        ("carried", "saved/conv3.bias", 1e-6),
+    ],
+)
+def test_one_difference_fails_the_command(
+    whose, file, key, by, rng, tmp_path, monkeypatch
+):
+    good = made_up(rng)
+    bad = harmed(good, file, key, by)
+
+    def run_workers(frameworks, folder):
+        for framework in frameworks:
+            files = results.get(framework, good)
+            for name, result in files.items():
+                np.savez(folder / f"{name}.{framework}.npz", **result)
+
+    monkeypatch.setattr(parity, "ROOT", tmp_path)
+    monkeypatch.setattr(parity, "CASES", WHOLE)
+    monkeypatch.setattr(parity, "installed", lambda: list(FRAMEWORKS))
+    monkeypatch.setattr(parity, "run_workers", run_workers)
+    results = {}
+    assert parity.main([]) == 0
+    results[whose] = bad
+    assert parity.main([]) == 1

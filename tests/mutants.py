@@ -1,0 +1,487 @@
+"""Would the tests see it? `make mutants` puts faults into the code, one at a time.
+
+Each fault is put into a copy of the tracked files, where the tests that should see it
+are run; they have to fail. Exits non-zero if a fault survives, or if its `old` text is
+not there exactly once any more: then the table below is to be mended. The same tests
+are first run without a fault, since tests that fail anyway prove nothing.
+
+`python tests/mutants.py dropout jax` tries those with one of the words in their name,
+framework or file of tests.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from d2l_utils.frameworks import FRAMEWORKS
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 600  # seconds for one run of the tests
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is replaced in a file, and the tests that should see it.
+
+    tests: a file in tests/; words: those of its tests to run, as pytest's -k;
+    framework: as pytest's --framework, for tests of one.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    words: str = ""
+    framework: str = ""
+
+
+REFERENCE, INFERENCE = "test_training_reference.py", "test_evaluate_and_predict"
+# fmt: off
+FAULTS = (
+    # Training ---------------------------------------------------------------------
+    Fault(
+        "momentum is ignored",
+        "d2l_utils/tensorflow/module.py",
+        'momentum = float(getattr(self, "momentum", 0))',
+        "momentum = 0.0",
+        REFERENCE, "twenty_steps", "tensorflow",
+    ),
+    Fault(
+        "clipping bounds each number instead of the norm",
+        "d2l_utils/torch/trainer.py",
+        "nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)",
+        "nn.utils.clip_grad_value_(model.parameters(), grad_clip_val)",
+        REFERENCE, "twenty_steps", "pytorch",
+    ),
+    Fault(
+        "dropout is off in training",
+        "d2l_utils/tensorflow/trainer.py",
+        "_mode(self.model, training=True)",
+        "_mode(self.model, training=False)",
+        REFERENCE, "dropout", "tensorflow",
+    ),
+    Fault(
+        "every step has the same dropout mask",
+        "d2l_utils/jax/trainer.py",
+        "key = jax.random.fold_in(state.dropout_rng, state.step)",
+        "key = state.dropout_rng",
+        REFERENCE, "every_step_has", "jax",
+    ),
+    *(
+        Fault(
+            "step_seed does not depend on the step",
+            "d2l_utils/training.py",
+            "np.random.SeedSequence([seed, step])",
+            "np.random.SeedSequence([seed, 0])",
+            REFERENCE, "every_step_has", framework,
+        )
+        for framework in ("pytorch", "mxnet")
+    ),
+    Fault(
+        "every epoch has the order of the first",
+        "d2l_utils/data.py",
+        "order = epoch_order(n, self.seed, epoch) if train else",
+        "order = epoch_order(n, self.seed, 0) if train else",
+        REFERENCE, "order", "pytorch",
+    ),
+    Fault(
+        "a loader gives every epoch in the order of the first",
+        "d2l_utils/data.py",
+        "        self.passes += 1\n        return self.passes - 1",
+        "        return self.passes",
+        REFERENCE, "order", "jax",
+    ),
+    Fault(
+        "a look into a loader counts as an epoch of training",
+        "d2l_utils/training.py",
+        "            self.data.training_epoch = epoch",
+        "            pass",
+        REFERENCE, "order", "pytorch",
+    ),
+    Fault(
+        "the order does not depend on set_seed",
+        "d2l_utils/data.py",
+        "np.random.default_rng([seed, epoch])",
+        "np.random.default_rng([0, epoch])",
+        REFERENCE, "order", "mxnet",
+    ),
+    Fault(
+        "TensorLoader shuffles whole batches",
+        "d2l_utils/data.py",
+        "            order = epoch_order(n, self.seed, self.next_epoch())",
+        "            whole = epoch_order(len(self), self.seed, self.next_epoch())\n"
+        "            parts = [order[i * size : (i + 1) * size] for i in whole]\n"
+        "            order = np.concatenate(parts)",
+        REFERENCE, "tensorloaders", "pytorch",
+    ),
+    Fault(
+        "evaluate is in training mode",
+        "d2l_utils/inference.py",
+        "    with hooks.evaluating(model):\n        for batch",
+        "    if True:\n        for batch",
+        REFERENCE, INFERENCE, "pytorch",
+    ),
+    Fault(
+        "evaluate is in training mode",
+        "d2l_utils/mxnet/layers.py",
+        "    with autograd.pause():\n        yield",
+        "    with autograd.pause(train_mode=True):\n        yield",
+        REFERENCE, INFERENCE, "mxnet",
+    ),
+    Fault(
+        "evaluate is in training mode",
+        "d2l_utils/tensorflow/layers.py",
+        "Y_hat = model(*X, training=False)",
+        "Y_hat = model(*X, training=True)",
+        REFERENCE, INFERENCE, "tensorflow",
+    ),
+    Fault(
+        "evaluate is in training mode",
+        "d2l_utils/jax/layers.py",
+        "        net = clone(model, training=False)\n        model._compiled",
+        "        net = clone(model, training=True)\n        model._compiled",
+        REFERENCE, INFERENCE, "jax",
+    ),
+    Fault(
+        "validation is in training mode",
+        "d2l_utils/torch/trainer.py",
+        "            self.model.eval()",
+        "            self.model.train()",
+        REFERENCE, INFERENCE, "pytorch",
+    ),
+    Fault(
+        "predict rounds to bfloat16",
+        "d2l_utils/torch/layers.py",
+        "return model(torch.as_tensor(X, device=device_of(model))).cpu().numpy()",
+        "return model(torch.as_tensor(X)).bfloat16().float().numpy()",
+        REFERENCE, INFERENCE, "pytorch",
+    ),
+    Fault(
+        "predict rounds to bfloat16",
+        "d2l_utils/jax/layers.py",
+        "    return net.apply(variables, X)\n\n\ndef logits",
+        "    X = X.astype('bfloat16').astype('float32')\n"
+        "    return net.apply(variables, X)\n\n\ndef logits",
+        REFERENCE, INFERENCE, "jax",
+    ),
+    Fault(
+        "a checkpoint is made one step early",
+        "d2l_utils/training.py",
+        "self.checkpoint and progress.train_batch_idx % self.every == 0",
+        "self.checkpoint and (progress.train_batch_idx + 1) % self.every == 0",
+        REFERENCE, "checkpoint_holds", "pytorch",
+    ),
+    Fault(
+        "a checkpoint says one step less than it holds",
+        "d2l_utils/progress.py",
+        '"train": self.train.as_numbers()',
+        '"train": self.train.as_numbers()[:-1]',
+        REFERENCE, "checkpoint_holds", "tensorflow",
+    ),
+    Fault(
+        "a checkpoint lacks the optimizer's momentum",
+        "d2l_utils/torch/state.py",
+        "if x is not None:",
+        "if False:",
+        REFERENCE, "checkpoint_holds", "pytorch",
+    ),
+    # Notebooks --------------------------------------------------------------------
+    Fault(
+        "another default momentum in one tab",
+        "notebooks/nin.md",
+        "    dropout: float = 0.5\n    momentum: float = 0.9",
+        "    dropout: float = 0.5\n    momentum: float = 0.8",
+        "test_defaults.py",
+    ),
+    Fault(
+        "another default of dropout in an exercise, in one tab",
+        "notebooks/nin_exercises.md",
+        "    dropout: float = 0.5",
+        "    dropout: float = 0.4",
+        "test_defaults.py",
+    ),
+    Fault(
+        "a framework's own initial values in one tab",
+        "notebooks/nin.md",
+        "partial(nn.Conv, out_channels, kernel_init=d2l.init_cnn)",
+        "partial(nn.Conv, out_channels)",
+        REFERENCE, "initial_values and nin", "jax",
+    ),
+    Fault(
+        "a framework's own initial values in one tab",
+        "notebooks/googlenet.md",
+        "nn.Dense(num_classes))\n        self.net.initialize(init.Xavier())",
+        "nn.Dense(num_classes))\n        self.net.initialize()",
+        REFERENCE, "initial_values and googlenet", "mxnet",
+    ),
+    # Data, memory, commands -------------------------------------------------------
+    Fault(
+        "FashionMNIST ignores root",
+        "d2l_utils/data.py",
+        "load_fashion_mnist(root)",
+        "load_fashion_mnist()",
+        "test_data.py", "root",
+    ),
+    Fault(
+        "the peak of memory does not start anew",
+        "d2l_utils/host.py",
+        'file.write("5")',
+        'file.write("1")',
+        "test_memory.py", "", "pytorch",
+    ),
+    Fault(
+        "a download has no limit of time",
+        "d2l_utils/fetching.py",
+        "thread.join(TIMEOUT)",
+        "thread.join()",
+        "test_download.py", "bad_mirror",
+    ),
+    Fault(
+        "editions --check ends with 0 where something is stale",
+        "book/notebooks/editions.py",
+        "return int(was_stale and check)",
+        "return 0",
+        "test_commands.py", "check_fails",
+    ),
+    Fault(
+        "editions ends with 0 after a failure",
+        "book/notebooks/editions.py",
+        "    sys.exit(main())",
+        "    main()",
+        "test_commands.py", "status",
+    ),
+    Fault(
+        "nbval ends with 0 after a failure",
+        "book/notebooks/nbval.py",
+        "failed |= status != 0",
+        "failed = status != 0",
+        "test_commands.py", "one_failure",
+    ),
+    Fault(
+        "nbval does not notice that a notebook failed",
+        "book/notebooks/nbval.py",
+        "return name, done.returncode,",
+        "return name, 0,",
+        "test_commands.py", "nbval_fails",
+    ),
+    Fault(
+        "parity ends with 0 after a failure",
+        "book/checks/parity.py",
+        "return int(not passed)",
+        "return 0",
+        "test_parity.py", "fails_the_command",
+    ),
+    Fault(
+        "parity takes no notice of weights that did not travel",
+        "book/checks/parity.py",
+        "passed &= travelled",
+        "travelled &= passed",
+        "test_parity.py", "fails_the_command",
+    ),
+    Fault(
+        "outputs may name the user's folder",
+        "book/notebooks/execute.py",
+        "str(Path.home()), sys.prefix",
+        "sys.prefix",
+        "test_commands.py", "name_this_machine",
+    ),
+    Fault(
+        "outputs may name this machine",
+        "book/notebooks/execute.py",
+        "if found:",
+        "if len(found) > 9:",
+        "test_commands.py", "name_this_machine",
+    ),
+    # Chosen by reading the code alone, without the tests that should see them --------
+    Fault(
+        "all of several largest values get the gradient of a pool",
+        "d2l_utils/jax/fast.py",
+        "== largest) & ~taken",
+        "== largest)",
+        "test_jax_fast.py", "", "jax",
+    ),
+    Fault(
+        "a network is called dead for steps that are not in a row",
+        "d2l_utils/failures.py",
+        "self.unmoved + 1 if dead else 0",
+        "self.unmoved + 1 if dead else self.unmoved",
+        "test_failures.py",
+    ),
+    Fault(
+        "names that are spelled alike are not advised",
+        "d2l_utils/names.py",
+        "cutoff=0.7",
+        "cutoff=0.95",
+        "test_names.py",
+    ),
+    Fault(
+        "any number of GPUs below zero will do",
+        "d2l_utils/training.py",
+        "if not isinstance(asked, Integral) or asked < 0:",
+        "if not isinstance(asked, Integral):",
+        "test_devices.py",
+    ),
+    Fault(
+        "a weights file may ask for images of any size",
+        "d2l_utils/weights.py",
+        "or c > MOST_CHANNELS or c * h * w > LARGEST_INPUT",
+        "or c > MOST_CHANNELS",
+        "test_weights.py",
+    ),
+    Fault(
+        "save_hyperparameters saves what it should ignore",
+        "d2l_utils/base.py",
+        'skip = {*ignore, "self"}',
+        'skip = {"self"}',
+        "test_core.py",
+    ),
+    Fault(
+        "a board draws the last of several points",
+        "d2l_utils/board.py",
+        "tuple(np.mean(points, axis=0).tolist())",
+        "points[-1]",
+        "test_core.py",
+    ),
+    Fault(
+        "numbers that a translation adds are not seen",
+        "book/translate/agreement.py",
+        "more = Counter({n: c for n, c in more.items() if n not in in_words(source)})",
+        "more = Counter()",
+        "test_translations.py",
+    ),
+    Fault(
+        "a link to another page leads nowhere on this one",
+        "book/pages/links.py",
+        'page = "" if here == there else f"{there}.html"',
+        'page = ""',
+        "test_links.py",
+    ),
+    Fault(
+        "an error among the stored outputs is published",
+        "book/pages/bodies.py",
+        'if output.output_type == "error":',
+        'if output.output_type == "errors":',
+        "test_pages.py",
+    ),
+    Fault(
+        "blank exercises hold the answers in code",
+        "book/notebooks/exercises.py",
+        'if blank and what["solution"]:',
+        'if blank and what["grade"]:',
+        "test_exercises.py",
+    ),
+    Fault(
+        "a notebook installs a package that was changed in it",
+        "book/notebooks/colab.py",
+        "    if hashlib.sha256(wheel).hexdigest() != (\n            '{hash}'):",
+        "    if not wheel and '' != (\n            '{hash}'):",
+        "test_exports.py", "set_up_cell",
+    ),
+)
+# fmt: on
+
+
+def copy_of_tracked_files(folder):
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+
+
+def with_fault(fault, text):
+    """The text of the fault's file with the fault in it; ValueError if it has moved."""
+    count = text.count(fault.old)
+    if count != 1:
+        raise ValueError(f"in {fault.file}, its `old` occurs {count} times")
+    return text.replace(fault.old, fault.new)
+
+
+def status_of(fault, folder):
+    """pytest's exit status, or None if it did not end in time; and its last lines."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=line"]
+    command += ["-p", "no:cacheprovider", f"tests/{fault.tests}"]
+    command += ["-k", fault.words] if fault.words else []
+    command += ["--framework", fault.framework] if fault.framework else []
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environ, timeout=LIMIT,
+            capture_output=True, text=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return None, ""
+    return done.returncode, "\n".join(done.stdout.splitlines()[-4:])
+
+
+class Tries:
+    """Runs tests in a copy of the tree, with a fault or without."""
+
+    def __init__(self, folder):
+        self.folder, self.sound = folder, {}
+
+    def passes_without(self, fault):
+        key = fault.tests, fault.words, fault.framework
+        if key not in self.sound:
+            self.sound[key] = status_of(fault, self.folder)
+        return self.sound[key]
+
+    def verdict(self, fault):
+        """'killed', or why the fault counts as one that survived."""
+        path = self.folder / fault.file
+        text = path.read_text(encoding="utf-8")
+        try:
+            faulty = with_fault(fault, text)
+        except ValueError as error:
+            return str(error)
+        status, said = self.passes_without(fault)
+        if status != 0:
+            return f"its tests fail without it, with status {status}:\n{said}"
+        try:
+            path.write_text(faulty, encoding="utf-8")
+            status, said = status_of(fault, self.folder)
+        finally:
+            path.write_text(text, encoding="utf-8")
+        if status == 1:
+            return "killed"
+        if status == 0:
+            return "SURVIVED"
+        return f"its tests did not run to an end, status {status}:\n{said}"
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("words", nargs="*", help="only faults that have one")
+    args = parser.parse_args(argv)
+    about = {f: f"{f.name} {f.framework} {f.tests}" for f in FAULTS}
+    words = args.words or [""]
+    chosen = [f for f in FAULTS if any(word in about[f] for word in words)]
+    away = {f for f in FRAMEWORKS if not FRAMEWORKS[f].is_installed()}
+    for fault in [f for f in chosen if f.framework in away]:
+        print(f"{fault.name}: not tried, {fault.framework} is not installed")
+        chosen.remove(fault)
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="mutants") as folder:
+        copy_of_tracked_files(Path(folder))
+        tries = Tries(Path(folder))
+        for fault in chosen:
+            start = time.monotonic()
+            verdict = tries.verdict(fault)
+            failed += verdict != "killed"
+            where = f"{fault.framework or 'none':11}{time.monotonic() - start:4.0f} s"
+            print(f"{where}  {fault.name}: {verdict}", flush=True)
+    print(f"{len(chosen)} faults, {len(chosen) - failed} killed")
+    return int(failed > 0 or not chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
