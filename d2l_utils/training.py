@@ -112,7 +112,7 @@ class Trainer(HyperParameters):
     compiles_steps, why_eager = True, ""
     plan = progress = data = model = optim = None
     bar = ProgressBar(0, active=False)
-    _ready_for = None  # the optimizer for which `get_ready` was called
+    _ready = False  # for the first step of this training
     _values = None  # what the step that runs now has recorded
 
     epoch = _of_progress("epoch", "Number of the epoch in training, from 0.")
@@ -171,6 +171,7 @@ class Trainer(HyperParameters):
 
     def prepare_model(self, model):
         """Take the model to be trained; a new training begins."""
+        self._ready = False
         model.trainer = self
         model.board.xlim = [0, self.max_epochs]
         self.model = model
@@ -182,8 +183,8 @@ class Trainer(HyperParameters):
                 self.resident[train] = self.put(self.data.arrays(train))
 
     def get_ready(self):
-        """What has to be done once between a new optimizer and its first step."""
-        if self._ready_for is self.optim:
+        """What has to be done once, when the optimizer is there, before its steps."""
+        if self._ready:
             return
         model, progress, board = self.model, self.progress, self.model.board
         self.prepare_steps()
@@ -200,8 +201,7 @@ class Trainer(HyperParameters):
             getattr(model, "num_classes", None),
             progress.train_batch_idx,
         )
-        self.in_step = False
-        self._ready_for = self.optim
+        self.in_step, self._ready = False, True
 
     # The loop ------------------------------------------------------------------------
 

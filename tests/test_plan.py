@@ -187,3 +187,19 @@ def test_before_the_first_fit(d2l):
     trainer = d2l.Trainer(1)
     with pytest.raises(AttributeError, match=re.escape("no history before `fit`")):
         trainer.history  # noqa: B018 (the access is the test)
+
+
+def test_one_optimizer_for_two_trainings(d2l, few):
+    """A reader may keep it; each `fit` is a training of its own all the same."""
+    kept = {}
+
+    class Keeping(d2l.LeNet):
+        def configure_optimizers(self):
+            return kept.setdefault("optim", super().configure_optimizers())
+
+    model = Keeping()
+    trainer = fit(d2l, model)
+    model.board.display = False
+    trainer.fit(model, d2l.FashionMNIST(batch_size=200))
+    assert trainer.train_batch_idx == 2
+    assert len(trainer.history["train_loss"]) == 1
