@@ -135,7 +135,10 @@ def told(text, **data):
     lambda text: told(text),
     lambda text: new_output("error", ename="E", evalue="e", traceback=[text]),
     lambda text: new_output("display_data", {"text/plain": text}),
-], ids=["printed", "result", "error", "shown"])  # fmt: skip
+    lambda text: told("<T>", **{"text/html": f"<td>{text}</td>"}),
+    lambda text: told("<T>", **{"application/json": {"path": [text]}}),
+    lambda text: told("<T>", **{"image/svg+xml": f"<svg><!--{text}--></svg>"}),
+], ids=["printed", "result", "error", "shown", "html", "json", "svg"])  # fmt: skip
 def test_outputs_that_name_this_machine_are_refused(name, output, monkeypatch):
     monkeypatch.setattr(platform, "node", lambda: "a-host-of-ours")
     cells = [new_code_cell("1", outputs=[output(text)]) for text in ("fine", "")]

@@ -41,9 +41,10 @@ def clean(book, nb):
             continue
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         for output in cell.outputs:
-            text = nbformat.from_dict(output)
-            shown = str({k: v for k, v in text.items() if k != "data"})
-            shown += str(text.get("data", {}).get("text/plain", ""))
+            shown = str({k: v for k, v in output.items() if k != "data"})
+            data = output.get("data", {})  # pictures, in base64, name nothing
+            shown += str({k: v for k, v in data.items() if k[:6] != "image/"})
+            shown += str(data.get("image/svg+xml", ""))
             found = [n for n in private_names(book) if n in shown]
             if found:
                 raise RuntimeError(f"An output names {found}:\n{shown}")
