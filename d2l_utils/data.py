@@ -72,11 +72,11 @@ def images_to_float(X):
 class DataModule(HyperParameters):
     """Base class of data (textbook, section 3.2).
 
-    Parameters:
-        root, num_workers: kept as in the textbook.
-
     A subclass defines `get_dataloader(train)`, which returns an iterable of batches
     (X, y) with a length. Images in bytes are scaled to [0, 1] where they are used.
+
+    Parameters:
+        root, num_workers: kept as in the textbook.
 
     Example:
         >>> class Points(d2l.DataModule):
@@ -166,17 +166,17 @@ class Loader(_Passes):
 class FashionMNIST(DataModule):
     """Fashion-MNIST in batches (textbook, section 4.2).
 
+    The loaders give what the textbook's do: float32 images in [0, 1] in the framework's
+    layout, shuffled by example for training, and labels. The order of epoch e follows
+    from the seed at construction (see `set_seed`) and e. `train` and `val` hold all
+    images (n, 28, 28) and labels (n,) in bytes.
+
     Parameters:
         batch_size: examples in a batch; the last one of an epoch may be shorter.
         resize: (height, width) of the images, in pixels.
         root: a folder with the four files of the data set; by default they are looked
             for and, if need be, downloaded, see `sources.load_fashion_mnist`.
         num_workers: taken as in the textbook, and not needed.
-
-    The loaders give what the textbook's do: float32 images in [0, 1] in the framework's
-    layout, shuffled by example for training, and labels. The order of epoch e follows
-    from the seed at construction (see `set_seed`) and e. `train` and `val` hold all
-    images (n, 28, 28) and labels (n,) in bytes.
 
     Raises:
         ValueError: for an impossible batch size. sources.DataError : where a file in

@@ -82,15 +82,15 @@ class Resources:
 def count(rows, params, input_shape, optimizer_slots):
     """Resources of a network from its rows.
 
+    To predict: the parameters and the largest input plus output of a row. To
+    train: the parameters, their gradients and the optimizer's slots (one with
+    momentum), the outputs of all rows and the input. 4 bytes a number.
+
     Parameters:
         rows: a `Layer` for each layer that counts, in order of execution.
         params: number of trainable parameters.
         input_shape: of the batch.
         optimizer_slots: numbers that the optimizer keeps for each parameter.
-
-    To predict: the parameters and the largest input plus output of a row. To
-    train: the parameters, their gradients and the optimizer's slots (one with
-    momentum), the outputs of all rows and the input. 4 bytes a number.
     """
     sizes = [(math.prod(r.input_shape), math.prod(r.output_shape)) for r in rows]
     held = sum(out for _, out in sizes) + math.prod(input_shape)

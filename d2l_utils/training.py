@@ -76,6 +76,13 @@ def _of_progress(name, what):
 class Trainer(HyperParameters):
     """Minibatch training, as the textbook's Trainer (section 3.2).
 
+    `fit(model, data)` draws loss and accuracy while it trains and ends with one line
+    of results; where `model.board.display` is False it is silent. Afterwards `history`
+    has a list for each result, with one entry an epoch: train_loss, train_acc,
+    val_loss, val_acc, and seconds, the time in training steps. `print(trainer.plan)`
+    says how it trained. Fitted again, a model goes on from its weights with a new
+    optimizer.
+
     Parameters:
         max_epochs: passes over the training data.
         num_gpus: 0, or 1 for a GPU where there is one.
@@ -88,13 +95,6 @@ class Trainer(HyperParameters):
             goes on from there, to the same result, bit by bit in float32 on a CPU, as
             if it had never been interrupted.
         every: steps between two checkpoints.
-
-    `fit(model, data)` draws loss and accuracy while it trains and ends with one line
-    of results; where `model.board.display` is False it is silent. Afterwards `history`
-    has a list for each result, with one entry an epoch: train_loss, train_acc,
-    val_loss, val_acc, and seconds, the time in training steps. `print(trainer.plan)`
-    says how it trained. Fitted again, a model goes on from its weights with a new
-    optimizer.
 
     Raises:
         ValueError: in `Trainer(...)` for an impossible setting, in `fit` for no data.

@@ -33,14 +33,14 @@ def set_seed(seed: int) -> None:
 class Module(ModuleMixin, HyperParameters, tf.keras.Model):
     """Base class of models (textbook, section 3.2).
 
-    Parameters:
-        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
-
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
     `call`, `training_step`, `configure_optimizers` and more.
 
     `training` is the mode of calls that do not name one; None, and they are in
     evaluation mode. The Trainer sets it, and Keras passes it on to all layers.
+
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
 
     Example:
         >>> class Linear(d2l.Module):
@@ -96,10 +96,10 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
 class Classifier(ClassifierMixin, Module):
     """Base class of classifiers (textbook, section 4.3).
 
+    Its loss is the cross-entropy of logits; it records accuracy, too.
+
     Parameters:
         plot_train_per_epoch, plot_valid_per_epoch: as in `Module`.
-
-    Its loss is the cross-entropy of logits; it records accuracy, too.
 
     Example:
         >>> class Softmax(d2l.Classifier):

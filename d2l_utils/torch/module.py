@@ -32,11 +32,11 @@ def set_seed(seed: int) -> None:
 class Module(ModuleMixin, HyperParameters, nn.Module):
     """Base class of models (textbook, section 3.2).
 
-    Parameters:
-        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
-
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
     `forward`, `training_step`, `configure_optimizers` and more.
+
+    Parameters:
+        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
 
     Example:
         >>> class Linear(d2l.Module):
@@ -75,10 +75,10 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
 class Classifier(ClassifierMixin, Module):
     """Base class of classifiers (textbook, section 4.3).
 
+    Its loss is the cross-entropy of logits; it records accuracy, too.
+
     Parameters:
         plot_train_per_epoch, plot_valid_per_epoch: as in `Module`.
-
-    Its loss is the cross-entropy of logits; it records accuracy, too.
 
     Example:
         >>> class Softmax(d2l.Classifier):
