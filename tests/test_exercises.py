@@ -195,7 +195,7 @@ def validated(path):
 
 def filled(section, framework):
     """An edition in nbgrader's format with our answers, without what trains."""
-    full = exercises.for_nbgrader(section, framework, blank=False)
+    full = exercises.for_nbgrader(BOOK, section, framework, blank=False)
 
     def is_quick(cell):
         tags = set(cell.metadata.get("tags", ()))

@@ -209,7 +209,7 @@ def test_pytorch_keeps_another_variance(framework, path, monkeypatch):
 
 
 def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path):
-    side = parity_worker.ADAPTERS[framework]("float32")
+    side = parity_worker.adapter(framework)
     make = parity_worker.find_model(SECTION, framework, "batch norm")
 
     def bound(path):

@@ -71,7 +71,7 @@ def looking_model(framework, d2l, nin):
     class Looking(d2l.LeNet):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
-            net = nn.HybridSequential()
+            net = nn.Sequential()
             net.add(Block(), self.net)
             self.net = net
 

@@ -224,6 +224,12 @@ class JAX:
 ADAPTERS = {"pytorch": PyTorch, "mxnet": MXNet, "tensorflow": TensorFlow, "jax": JAX}
 
 
+def adapter(framework, dtype="float32"):
+    """What a model of this framework needs, with the hooks of its folder."""
+    layers = import_module(f"{FRAMEWORKS[framework].here}.layers")
+    return ADAPTERS[framework](dtype, layers)
+
+
 # Measuring ----------------------------------------------------------------------
 
 
@@ -249,8 +255,8 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
     """
     section, cls, size = case
     d2l = import_module(FRAMEWORKS[framework].here)
-    layers = import_module(f"{FRAMEWORKS[framework].here}.layers")
-    side = ADAPTERS[framework](dtype, layers)
+    side = adapter(framework, dtype)
+    layers = side.layers
     Model = find_model(section, framework, cls, replace)
     X_all, y = images(size)
     public = dtype == "float32" and not forward_only

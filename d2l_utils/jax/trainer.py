@@ -121,6 +121,9 @@ class Trainer(_Trainer):
     def keeps_data(self):
         return self.device.platform != "cpu"
 
+    def put(self, arrays):
+        return jax.device_put(tuple(arrays), self.device)
+
     def state_tensors(self):
         return state.tensors_of(self.state)
 
