@@ -174,13 +174,14 @@ def test_the_order_does_not_depend_on_looking(d2l, few):
     assert images.training_epoch is None
 
 
-def test_fit_epoch_again(d2l, nin, few):
-    """After `fit`, each further call is one more epoch."""
+def test_fit_epoch_again(framework, d2l, nin, few):
+    """After `fit`, each further call is one more epoch, compiled as the others."""
     trainer = fit(d2l, nin["NiN28"]())
     for epochs in (2, 3):
         trainer.fit_epoch()
         assert trainer.train_batch_idx == 4 * epochs
         assert len(trainer.history["val_acc"]) == epochs
+    assert framework != "mxnet" or trainer.graphs.blocks
 
 
 def test_before_the_first_fit(d2l):

@@ -95,7 +95,9 @@ class Trainer(_Trainer):
 
     def train_step(self, batch):
         batch = self.prepare_batch(batch)
-        self.use_graphs(low=self.plan.bfloat16)
+        if self.graphs is None:  # `fit_epoch` by itself, after `fit`
+            self.compile(self.model, [x[:1] for x in batch[:-1]])
+        self.graphs.use(low=self.plan.bfloat16)
         with autograd.record():
             l, recorded = self.run_step(self.model.training_step, batch)
         l.backward()
@@ -109,14 +111,10 @@ class Trainer(_Trainer):
 
     def val_step(self, batch):
         batch = self.prepare_batch(batch)
-        self.use_graphs(low=False)
+        if self.graphs is not None:
+            self.graphs.use(low=False)
         self.wait_at_times(self.val_batch_idx)
         return self.run_step(self.model.validation_step, batch)[1]
-
-    def use_graphs(self, low):
-        """Compute in bfloat16, or not, where there are compiled graphs for it."""
-        if self.graphs is not None:
-            self.graphs.use(low)
 
     def wait_at_times(self, step):
         """Bound the work that waits in the engine: every step of it holds a batch."""
