@@ -7,7 +7,7 @@ import pytest
 
 from d2l_utils import host
 
-pytestmark = [pytest.mark.only("mxnet"), pytest.mark.usefixtures("framework")]
+pytestmark = [pytest.mark.only("mxnet"), pytest.mark.usefixtures("framework", "nin")]
 
 
 @pytest.fixture
