@@ -36,10 +36,22 @@ def clone(model, training):
     return model.clone(**({"training": training} if modal else {}))
 
 
+def _once(model, key, find):
+    """What `find()` gives, kept with the model, which cannot be changed."""
+    model._compiled = model._compiled or {}
+    if key not in model._compiled:
+        model._compiled[key] = find()
+    return model._compiled[key]
+
+
 def shapes_of(model, X_shape):
     """The model's variables as shapes; nothing is computed."""
-    net = clone(model, training=False)
-    return jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), jnp.zeros(X_shape)))
+
+    def shapes():
+        net, X = clone(model, training=False), jnp.zeros(X_shape)
+        return jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), X))
+
+    return _once(model, ("shapes", tuple(X_shape)), shapes)
 
 
 def build(model, X_shape):
@@ -71,6 +83,10 @@ def _equations(jaxpr):
 
 
 def trace(model, X_shape):
+    return _once(model, ("rows", tuple(X_shape)), lambda: _trace(model, X_shape))
+
+
+def _trace(model, X_shape):
     """Rows of `summary.Layer` in the order in which a batch passes them.
 
     The `ref` of a row is (path of its variables, the (h, w, c) whose flattening
@@ -133,11 +149,8 @@ def evaluating(model):
 
 def _compiled(model, function):
     """function(net, variables, ...) compiled, once, for evaluation mode."""
-    model._compiled = model._compiled or {}
-    if function not in model._compiled:
-        net = clone(model, training=False)
-        model._compiled[function] = jax.jit(partial(function, net))
-    return model._compiled[function]
+    net = clone(model, training=False)
+    return _once(model, function, lambda: jax.jit(partial(function, net)))
 
 
 def _scores(net, variables, batch):
