@@ -62,7 +62,7 @@ pdf: $(BOOK_DONE)  ## print the pages, a framework each, to build/pdf; needs Chr
 exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/exercises
 	$(BOOK_PY) -m book.notebooks.exercises
 
-test: $(DONE)  ## run the tests, the notebooks and parity, in 20 minutes
+test: $(DONE)  ## run the tests, the notebooks and parity
 	+$(IN_PARTS) $(PARTS)
 
 test-quick: $(DONE)  ## run the tests that need no notebook: some minutes
