@@ -5,6 +5,8 @@ Written once: a framework's device.py says how it finds them, in a subclass.
 
 from d2l_utils import host
 
+OF_A_FRAMEWORK = "A framework's device.py defines it."
+
 
 class Devices:
     """The devices of a framework.
@@ -19,7 +21,7 @@ class Devices:
         Example:
             >>> d2l.cpu()
         """
-        raise NotImplementedError
+        raise NotImplementedError(OF_A_FRAMEWORK)
 
     def num_gpus(self) -> int:
         """Number of GPUs that this framework can use here.
@@ -27,7 +29,7 @@ class Devices:
         Example:
             >>> d2l.num_gpus()
         """
-        raise NotImplementedError
+        raise NotImplementedError(OF_A_FRAMEWORK)
 
     def gpu(self, i: int = 0):
         """GPU number i as a device.
@@ -42,7 +44,7 @@ class Devices:
         Example:
             >>> d2l.gpu()
         """
-        raise NotImplementedError
+        raise NotImplementedError(OF_A_FRAMEWORK)
 
     def try_gpu(self, i: int = 0):
         """GPU number i if it is there, else the processor.

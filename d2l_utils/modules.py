@@ -5,6 +5,10 @@ What each framework does in its own way is here a name and a docstring.
 
 from d2l_utils.ownership import library
 
+OF_A_FRAMEWORK = (
+    "Use the Module or Classifier of d2l_utils.torch, or another framework's."
+)
+
 
 @library
 class ModuleMixin:
@@ -30,7 +34,7 @@ class ModuleMixin:
         Returns:
             An optimizer of the framework, for the parameters of the model.
         """
-        raise NotImplementedError
+        raise NotImplementedError(OF_A_FRAMEWORK)
 
     def apply_init(self, inputs, init=None):
         """Make the weights by a forward pass, then apply an initializer.
@@ -42,7 +46,7 @@ class ModuleMixin:
         Raises:
             ValueError: for images of another layout, or too small for the model.
         """
-        raise NotImplementedError
+        raise NotImplementedError(OF_A_FRAMEWORK)
 
     def plot(self, key, value, train):
         """Record a value of this step; the Trainer averages and draws it.
@@ -88,7 +92,7 @@ class ClassifierMixin:
             Y: labels (n,).
             averaged: whether to give the share, or one 0 or 1 per example.
         """
-        raise NotImplementedError
+        raise NotImplementedError(OF_A_FRAMEWORK)
 
     def loss(self, Y_hat, Y, averaged=True):
         """The cross-entropy of logits and labels.
@@ -98,7 +102,7 @@ class ClassifierMixin:
             Y: labels (n,).
             averaged: whether to give the mean, or one number per example.
         """
-        raise NotImplementedError
+        raise NotImplementedError(OF_A_FRAMEWORK)
 
     def layer_summary(self, X_shape):
         """Print the output shape of every layer of `net` (textbook, 7.6).
@@ -109,7 +113,7 @@ class ClassifierMixin:
         Raises:
             ValueError: for another layout, or images too small for the model.
         """
-        raise NotImplementedError
+        raise NotImplementedError(OF_A_FRAMEWORK)
 
     def training_step(self, batch):
         """The loss of a batch (*inputs, labels); loss and accuracy are recorded."""

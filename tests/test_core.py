@@ -74,6 +74,7 @@ def test_physical_cores():
         (3, {}, "3"),
         (3, {"MXNET_OMP_MAX_THREADS": "2"}, "2"),
         (3, {"OMP_NUM_THREADS": "2"}, None),
+        (3, {"D2L_UTILS_SET_HOST": "0"}, None),
         (None, {}, None),
     ],
 )
@@ -82,6 +83,26 @@ def test_mxnet_is_told_to_use_all_cores(cores, given, left, monkeypatch):
     monkeypatch.setattr(os, "environ", dict(given))
     host.use_all_cores()
     assert os.environ.get("MXNET_OMP_MAX_THREADS") == left
+
+
+@pytest.mark.parametrize(
+    "given, sets", [({}, True), ({"D2L_UTILS_SET_HOST": "0"}, False)]
+)
+def test_what_is_set_for_the_process_can_be_declined(given, sets, monkeypatch):
+    calls = []
+
+    class Libc:
+        def mallopt(self, option, value):
+            calls.append(option)
+
+    monkeypatch.setattr(os, "environ", dict(given))
+    monkeypatch.setattr(host.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(host.ctypes, "CDLL", lambda name: Libc())
+    host.share_memory()
+    host.keep_memory()
+    host.share_gpu_memory_in_jax()
+    assert bool(calls) == sets
+    assert ("XLA_PYTHON_CLIENT_PREALLOCATE" in os.environ) == sets
 
 
 def test_importing_the_package_is_quiet_and_light():
