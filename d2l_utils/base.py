@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 import platform
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from importlib import metadata
@@ -198,28 +199,70 @@ class Timer:
         return [total := total + t for t in self.times]
 
 
-def replace_file(path: str | Path, content: bytes, part: str | Path) -> None:
-    """Write a file as a whole or, if something goes wrong, not at all.
+def file_path(path: str | os.PathLike) -> Path:
+    """A path as a reader gave it, made absolute; `~` is the home folder.
+
+    So it means the same file after `os.chdir`. Symbolic links stay in it.
 
     Parameters:
-        path: the file, which may exist.
-        content: what it shall hold.
-        part: a file in the same folder to write to first; it is gone afterwards.
+        path: of a file, which need not exist.
+
+    Returns:
+        The absolute path.
 
     Raises:
-        OSError: it cannot be written; then `path` is as it was before.
+        ValueError: it begins with `~` and the name of no user.
 
     Example:
-        >>> replace_file("weights", b"123", "weights.part")
+        >>> file_path("weights") == Path.cwd() / "weights"
+        True
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise ValueError(
+            f"{expanded}: there is no such user's home folder. Write ./{expanded} "
+            "for a file of that name here."
+        )
+    return Path(expanded).absolute()
+
+
+def replace_file(
+    path: str | os.PathLike,
+    content: bytes,
+    part: str | os.PathLike | None = None,
+    keep: bool = True,
+) -> None:
+    """Write a file as a whole or, if something goes wrong, not at all.
+
+    A symbolic link stays one: what it leads to is written.
+
+    Parameters:
+        path: the file, which may exist; see `file_path`.
+        content: what it shall hold.
+        part: a file in the same folder to write to first; it is gone afterwards. By
+            default NAME.SOMETHING.part, SOMETHING being of this call alone.
+        keep: False tries only whether it could be written.
+
+    Raises:
+        FileExistsError: it is a folder, say. OSError : it cannot be written; then
+        `path` is as it was before.
+
+    Example:
+        >>> replace_file("weights", b"123")
         >>> Path("weights").read_bytes()
         b'123'
     """
+    path = Path(os.path.realpath(file_path(path)))
+    if os.path.lexists(path) and not path.is_file():
+        raise FileExistsError(f"{path} is no file, so none is put in its place.")
+    part = part or path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with open(part, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        if keep:
+            os.replace(part, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part)

@@ -5,7 +5,11 @@ stands: epoch, step, seeds, history. It is written beside its place and then mov
 there, so that at any moment the place holds a whole file. No pickle.
 """
 
+import contextlib
+import functools
+import glob
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +21,53 @@ FORMAT = "2"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is of another training, or is none."""
+    """A checkpoint is of another training, or is none, or is in use."""
+
+
+def alone(method):
+    """Decorator of a Trainer's method: meanwhile its checkpoint is its alone.
+
+    Where the disk knows no locks, two trainings still write whole files each.
+    """
+
+    @functools.wraps(method)
+    def locked(trainer, *args, **kwargs):
+        with _lock(trainer):
+            return method(trainer, *args, **kwargs)
+
+    return locked
+
+
+@contextlib.contextmanager
+def _lock(trainer):
+    if not trainer.checkpoint or trainer.holds_checkpoint:
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    path = Path(os.path.realpath(base.file_path(trainer.checkpoint)))
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+            part.unlink()  # of a process that was killed
+    except Timeout:
+        raise CheckpointError(
+            f"Another training is using {path}: a notebook that is open twice, say. "
+            "It goes on. Wait for its end or stop it, or choose another path here."
+        ) from None
+    except (OSError, NotImplementedError):  # filelock raises it on disks without locks
+        pass
+    trainer.holds_checkpoint = True
+    try:
+        yield
+    finally:
+        trainer.holds_checkpoint = False
+        if lock.is_locked:
+            with contextlib.suppress(OSError):
+                os.unlink(lock.lock_file)
+        lock.release()
 
 
 def save(trainer):
@@ -39,10 +89,9 @@ def save(trainer):
     metadata = {"checkpoint": FORMAT, "about": json.dumps(about)}
     # safetensors writes the bytes as they lie, in whatever order.
     tensors = {k: np.asarray(x, order="C") for k, x in trainer.state_tensors().items()}
-    path = Path(trainer.checkpoint)
+    path = base.file_path(trainer.checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    base.replace_file(path, to_bytes(tensors, metadata), part)
+    base.replace_file(path, to_bytes(tensors, metadata))
 
 
 def resume(trainer):
@@ -51,7 +100,7 @@ def resume(trainer):
     Raises CheckpointError, with model and optimizer unchanged, where the file is
     damaged or of another training.
     """
-    path = Path(trainer.checkpoint)
+    path = base.file_path(trainer.checkpoint)
     if not path.exists():
         return False
     tensors, about = read(path)

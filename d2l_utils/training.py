@@ -28,7 +28,7 @@ from os import PathLike
 import numpy as np
 
 from d2l_utils import checkpoints, failures, host
-from d2l_utils.base import HyperParameters, current_seed, fast_mode
+from d2l_utils.base import HyperParameters, current_seed, fast_mode, file_path
 from d2l_utils.board import ProgressBar, to_numpy
 from d2l_utils.data import DataModule
 from d2l_utils.ownership import library
@@ -112,6 +112,7 @@ class Trainer(HyperParameters):
     compiles_steps, why_eager = True, ""
     plan = progress = data = model = optim = None
     bar = ProgressBar(0, active=False)
+    holds_checkpoint = False
     _ready = False  # for the first step of this training
     _values = None  # what the step that runs now has recorded
 
@@ -133,6 +134,8 @@ class Trainer(HyperParameters):
         self.save_hyperparameters()
         check_num_gpus(num_gpus, self.gpus_there())
         self.find_device()
+        if checkpoint:
+            self.checkpoint = file_path(checkpoint)  # now, whatever os.chdir does
         if precision not in PRECISIONS:
             raise ValueError(f"precision={precision!r}: choose one of {PRECISIONS}.")
         if not isinstance(every, Integral) or every < 1:
@@ -205,6 +208,7 @@ class Trainer(HyperParameters):
 
     # The loop ------------------------------------------------------------------------
 
+    @checkpoints.alone
     def fit(self, model, data) -> None:
         """Train the model on the data.
 
@@ -259,6 +263,7 @@ class Trainer(HyperParameters):
         if board.display and progress.history:
             print(self.summary())
 
+    @checkpoints.alone
     def fit_epoch(self) -> None:
         """One pass over the training data and one over the validation data."""
         self.get_ready()

@@ -6,7 +6,6 @@ stored OIHW, dense layers (out, in), all in float32. The framework modules turn
 their own layouts into these names and back.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -59,16 +58,14 @@ def write(path, tensors, *, model, input_shape, num_classes):
         "num_classes": str(num_classes),
     }
     tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
-    path = Path(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    base.replace_file(path, save(tensors, metadata), part)
+    base.replace_file(path, save(tensors, metadata))
 
 
 def read(path):
     """(tensors, metadata) of a file; raises WeightsError if it is none of ours."""
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = base.file_path(path)
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}.")
     try:

@@ -98,16 +98,90 @@ def test_handlers_of_others_and_threads_are_left_alone():
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
-    path, part = tmp_path / "f", tmp_path / "f.part"
-    base.replace_file(path, b"old", part)
+    path = tmp_path / "f"
+    base.replace_file(path, b"old")
 
     def full(file):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left"):
-        base.replace_file(path, b"new", part)
-    assert path.read_bytes() == b"old" and not part.exists()
+        base.replace_file(path, b"new")
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["f"]
+
+
+def test_where_a_file_is_written(tmp_path, monkeypatch):
+    """`~` is the home folder; what a link leads to is written; a folder stays one."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "drive" / "in").mkdir(parents=True)
+    cases = {
+        "~/a": "a",
+        "b": "b",
+        "link": "drive/target",  # a relative link, to a file that is not there yet
+        "linked/../c": "drive/c",
+    }
+    (tmp_path / "link").symlink_to("drive/target")
+    (tmp_path / "linked").symlink_to("drive/in")
+    for name, written in cases.items():
+        for content in (b"1", b"2"):
+            base.replace_file(name, content)
+            assert (tmp_path / written).read_bytes() == content, name
+    assert (tmp_path / "link").is_symlink()
+    there = base.file_path("b")
+    monkeypatch.chdir("/")
+    assert there == tmp_path / "b"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for none in (tmp_path / "drive", tmp_path / "loop"):
+        with pytest.raises(OSError, match=r"is no file"):
+            base.replace_file(none, b"")
+    with pytest.raises(ValueError, match=r"no such user.*Write \./~no-such"):
+        base.file_path("~no-such/x")
+
+
+class Keeps:
+    """What `alone` asks of a Trainer."""
+
+    holds_checkpoint = False
+
+    def __init__(self, checkpoint):
+        self.checkpoint = checkpoint
+
+    @checkpoints.alone
+    def within(self, do):
+        return do()
+
+
+def test_one_training_a_checkpoint(tmp_path):
+    """Another one is refused, by another name, too, while the first goes on."""
+    first, same = Keeps(tmp_path / "new" / "c"), Keeps(tmp_path / "link")
+    same.checkpoint.symlink_to("new/c")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "c.1234.part").touch()
+    (tmp_path / "new" / "cc.1234.part").touch()
+
+    def meanwhile():
+        assert first.within(lambda: 1) == 1, "its own parts may ask for it again"
+        assert Keeps(tmp_path / "new" / "d").within(lambda: 2) == 2
+        with pytest.raises(checkpoints.CheckpointError, match=r"Another training is"):
+            same.within(pytest.fail)
+        return 3
+
+    assert first.within(meanwhile) == 3
+    assert os.listdir(tmp_path / "new") == ["cc.1234.part"], "left by one killed"
+    with pytest.raises(KeyError):
+        first.within(lambda: {}["an error"])
+    assert same.within(lambda: 4) == 4
+
+
+def test_a_disk_without_locks(tmp_path, monkeypatch):
+    import filelock
+
+    def acquire(*args, **kwargs):
+        raise NotImplementedError
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    assert Keeps(tmp_path / "c").within(lambda: 1) == 1
 
 
 @given(st.binary(max_size=300))

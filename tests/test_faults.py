@@ -59,7 +59,7 @@ def test_killed_and_resumed(framework, d2l, nin, whole, tmp_path, where, number)
     assert path.exists(), "the checkpoint before is whole"
     trainer = made_training.train(d2l, nin["NiN28"], path)
     assert_same(whole, trainer)
-    assert not path.with_name("checkpoint.part").exists()
+    assert os.listdir(tmp_path) == ["checkpoint"], "neither lock nor part"
 
 
 def stopping_after(d2l, steps, stop):
