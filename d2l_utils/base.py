@@ -129,14 +129,16 @@ class HyperParameters:
     def save_hyperparameters(self, ignore: Iterable[str] = ()) -> None:
         """Save the calling method's arguments as attributes and in `self.hparams`.
 
-        Arguments whose names begin with an underscore are not saved.
+        So are, as in the textbook, the method's variables. What begins with an
+        underscore is not saved.
 
         Parameters:
             ignore: names of further arguments that are not saved.
         """
         frame = inspect.currentframe().f_back
         names = inspect.getargvalues(frame).locals
-        skip = {*ignore, "self"}
+        # The names of a function around the class are among these, too.
+        skip = {*ignore, "self", *frame.f_code.co_freevars}
         self.hparams = {k: v for k, v in names.items() if k not in skip and k[0] != "_"}
         for k, v in self.hparams.items():
             setattr(self, k, v)

@@ -6,6 +6,7 @@ training still runs and shows a progress bar.
 
 import sys
 import time
+from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any
 
@@ -208,26 +209,30 @@ def show_images(
     return axes
 
 
+Point = namedtuple("Point", "x y")
+
+
 class ProgressBoard(HyperParameters):
     """Curves that grow while they are computed (textbook, section 3.2).
 
     In a notebook the figure is redrawn in place, seldom enough not to cost training
-    time. Elsewhere nothing is drawn; the points are collected all the same, in
-    `data`: {label: [(x, y), ...]}.
+    time, and once more when the cell ends. In a script it waits in `fig` for
+    `plt.show()` or `fig.savefig(path)`. The points are in `data`, also where there is
+    no matplotlib: {label: [Point(x, y), ...]}.
 
     Parameters:
         xlabel, ylabel, xlim, ylim, xscale, yscale: see `set_axes`.
         ls, colors: style and colour of each curve.
         fig, axes: a figure and axes of matplotlib to draw in, instead of new ones.
         figsize: width and height of a new figure in inches.
-        display: False draws nothing in a notebook, either.
+        display: False draws nothing.
 
     Example:
         >>> board = ProgressBoard(xlabel="x")
         >>> for x in range(4):
         ...     board.draw(x, x**2, "square", every_n=2)
-        >>> board.data
-        {'square': [(0.5, 0.5), (2.5, 6.5)]}
+        >>> board.data["square"][-1].y
+        6.5
     """
 
     def __init__(
@@ -240,9 +245,10 @@ class ProgressBoard(HyperParameters):
         figsize: tuple[float, float] = (3.5, 2.5), display: bool = True,
     ) -> None:  # fmt: skip
         self.save_hyperparameters()
-        self.data: dict[str, list[tuple[float, float]]] = {}
-        self.raw_points: dict[str, list[tuple[Any, Any]]] = {}  # not yet averaged
-        self._handle, self._drawn_at, self._wait = None, 0.0, 0.0
+        self.data: dict[str, list[Point]] = {}
+        self.raw_points: dict[str, list[Point]] = {}  # not yet averaged
+        self._lines, self._settings = {}, None  # what is in the axes
+        self._end_cell()
 
     def draw(self, x: Any, y: Any, label: str, every_n: int = 1) -> None:
         """Add a point to a curve.
@@ -254,52 +260,91 @@ class ProgressBoard(HyperParameters):
             every_n: so many points become one, their mean.
         """
         raw = self.raw_points.setdefault(label, [])
-        raw.append((x, y))
+        raw.append(Point(x, y))
         if len(raw) < every_n:
             return
         points = [(float(x), float(y)) for x, y in raw]
-        self.data.setdefault(label, []).append(tuple(np.mean(points, axis=0).tolist()))
+        self.data.setdefault(label, []).append(Point(*np.mean(points, axis=0).tolist()))
         raw.clear()
         if time.monotonic() - self._drawn_at >= self._wait:
             self.redraw()
 
-    def redraw(self, final: bool = False) -> None:
-        """Draw the figure now, in a notebook.
-
-        Parameters:
-            final: this is the last time; later points begin a new figure.
-        """
-        if not (self.display and self.data and in_notebook()):
+    def redraw(self) -> None:
+        """Bring the figure up to date; in a notebook, show it."""
+        if not (self.display and self.data):
             return
         start = time.monotonic()
-        from IPython import display
+        try:
+            self._update()
+        except ImportError:  # of matplotlib, or of the windows it should open
+            return
+        if in_notebook():
+            self._show()
+            self._drawn_at = time.monotonic()
+            cost = self._drawn_at - start
+            self._wait = max(REDRAW_SECONDS, cost / REDRAW_SHARE)
+
+    def _update(self):
+        """Put all points into the figure, which is made if there is none."""
         from matplotlib import pyplot as plt
 
-        if self.fig is None:
-            self.fig = plt.figure(figsize=self.figsize)
-        axes = self.axes if self.axes is not None else self.fig.gca()
-        axes.clear()
-        styles = list(zip(self.ls, self.colors))
-        for i, (label, points) in enumerate(self.data.items()):
-            x, y = zip(*points)
-            ls, color = styles[i % len(styles)]
-            mark = "o" if len(points) == 1 else None
-            axes.plot(x, y, linestyle=ls, color=color, marker=mark, label=label)
-        set_axes(
-            axes, self.xlabel, self.ylabel, self.xlim, self.ylim,
-            self.xscale, self.yscale, None,
-        )  # fmt: skip
-        axes.legend()
+        if self.axes is None:
+            self.fig = self.fig or plt.figure(figsize=self.figsize)
+            self.axes = self.fig.gca()
+        self.fig = self.axes.figure
+        for label in self._lines.keys() - self.data.keys():
+            self._lines.pop(label).remove()
+        for label, points in self.data.items():
+            if label not in self._lines:
+                i = len(self._lines)
+                ls, color = (x[i % len(x)] for x in (self.ls, self.colors))
+                (self._lines[label],) = self.axes.plot(
+                    [], [], linestyle=ls, color=color, label=label
+                )
+                self.axes.legend()
+            self._lines[label].set_data(*zip(*points))
+            self._lines[label].set_marker("o" if len(points) == 1 else "")
+        self.axes.relim()
+        self.axes.autoscale_view()
+        settings = (self.xlabel, self.ylabel, self.xlim, self.ylim,
+                    self.xscale, self.yscale)  # fmt: skip
+        if settings != self._settings:
+            set_axes(self.axes, *settings, None)
+            self._settings = settings
+
+    def _show(self):
+        """Show the figure below the cell that runs now, in place of the last time."""
+        from IPython import display, get_ipython
+        from matplotlib import pyplot as plt
+
         if self._handle is None:
             self._handle = display.display(self.fig, display_id=True)
+            get_ipython().events.register("post_run_cell", self._at_end_of_cell)
         else:
             self._handle.update(self.fig)
         plt.close(self.fig)  # or the cell's end would show it a second time
-        self._drawn_at = time.monotonic()
-        cost = self._drawn_at - start
-        self._wait = max(REDRAW_SECONDS, cost / REDRAW_SHARE)
-        if final:
-            self.fig = self._handle = None
+
+    def _at_end_of_cell(self, _):
+        from IPython import get_ipython
+
+        get_ipython().events.unregister("post_run_cell", self._at_end_of_cell)
+        self.redraw()
+        self._end_cell()
+
+    def _end_cell(self):
+        self._handle, self._drawn_at, self._wait = None, 0.0, 0.0
+
+    def __getstate__(self):
+        """A copy, or what is pickled, has the points and no figure."""
+        no_figure = {"fig": None, "axes": None}
+        shown = {**no_figure, "_lines": {}, "_settings": None}
+        raw = {
+            label: [Point(float(x), float(y)) for x, y in points]
+            for label, points in self.raw_points.items()
+        }
+        shown |= {"_handle": None, "_drawn_at": 0.0, "_wait": 0.0}
+        hparams = self.hparams | no_figure
+        return vars(self) | shown | {"raw_points": raw, "hparams": hparams}
 
 
 class ProgressBar:

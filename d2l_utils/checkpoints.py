@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from d2l_utils import base
+from d2l_utils.board import Point
 from d2l_utils.progress import Progress
 
 FORMAT = "2"
@@ -120,8 +121,8 @@ def resume(trainer):
     if about["order"] is not None:
         trainer.data.seed = about["order"]
     board = trainer.model.board
-    board.data = {k: [tuple(p) for p in v] for k, v in about["curves"].items()}
-    board.raw_points = {k: [tuple(p) for p in v] for k, v in about["points"].items()}
+    board.data = {k: [Point(*p) for p in v] for k, v in about["curves"].items()}
+    board.raw_points = {k: [Point(*p) for p in v] for k, v in about["points"].items()}
     return True
 
 

@@ -259,7 +259,7 @@ class Trainer(HyperParameters):
         finally:
             self.tell_epoch(None)
             self.bar.close()
-            board.redraw(final=True)
+            board.redraw()
         if board.display and progress.history:
             print(self.summary())
 

@@ -1,8 +1,10 @@
 """The framework-free core: hyperparameters, boards, counting, weights, imports."""
 
 import ast
+import copy
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -125,7 +127,7 @@ def test_the_core_works_without_ipython_matplotlib_and_pooch():
         "board.ProgressBar(10).update(1, 0)\n"
     )
     done = run_python(code, cwd=ROOT)
-    assert done.stdout.strip() == "{'loss': [(1.0, 2.0)]}", done.stderr
+    assert done.stdout.strip() == "{'loss': [Point(x=1.0, y=2.0)]}", done.stderr
 
 
 @pytest.mark.parametrize("module", ["torch", "mxnet", "tensorflow", "jax"])
@@ -193,6 +195,24 @@ def test_save_hyperparameters():
     assert (model.a, model.b) == (1, 2) and not hasattr(model, "c")
 
 
+def test_names_of_a_function_around_a_class_are_no_hyperparameters():
+    def experiment(dropout):
+        from math import pi
+
+        class Net(base.HyperParameters):
+            def __init__(self, lr, width=2):
+                hidden = 2 * width
+                self.save_hyperparameters()
+                self.kept = lambda: (lr, hidden, pi, dropout)  # lr: an argument, too
+                super().__init__()
+
+        return Net(0.1)
+
+    net = experiment(0.5)
+    assert net.hparams == {"lr": 0.1, "width": 2, "hidden": 4}
+    assert not hasattr(net, "dropout") and net.kept()[3] == 0.5
+
+
 def test_add_to_class():
     class A:
         pass
@@ -216,6 +236,83 @@ def test_board_takes_means():
     for x in range(6):
         b.draw(x, 10 * x, "loss", every_n=3)
     assert b.data == {"loss": [(1.0, 10.0), (4.0, 40.0)]}
+    assert b.data["loss"][-1].y == 40
+
+
+def shown(figure):
+    """{label: y of its points} of the curves in a figure."""
+    return {
+        line.get_label(): list(line.get_ydata())
+        for axes in figure.axes
+        for line in axes.lines
+    }
+
+
+def test_in_a_script_the_curves_wait_to_be_shown(tmp_path):
+    from matplotlib import pyplot as plt
+
+    b = board.ProgressBoard(xlabel="x", xlim=[0, 9])
+    for x in range(5):
+        b.draw(x, 2 * x, "double")
+        b.draw(x, -x, "less", every_n=2)
+    assert b.fig.number in plt.get_fignums()
+    assert shown(b.fig) == {"double": [0, 2, 4, 6, 8], "less": [-0.5, -2.5]}
+    assert b.axes.get_xlim() == (0, 9) and b.axes.get_ylim()[1] > 8
+    b.fig.savefig(tmp_path / "curves.png")
+    b.data = {"double": b.data["double"][:1]}
+    b.xlim = [0, 20]
+    b.redraw()
+    assert shown(b.fig) == {"double": [0]} and b.axes.get_xlim() == (0, 20)
+    plt.close(b.fig)
+    hidden = board.ProgressBoard(display=False)
+    hidden.draw(1, 2, "loss")
+    assert hidden.fig is None and hidden.data
+
+
+IN_CELLS = """
+import IPython, json
+from unittest import mock
+from IPython.core.interactiveshell import InteractiveShell
+from d2l_utils import board
+
+shell, seen = InteractiveShell.instance(), []
+
+def note(what):
+    def noting(fig, **kwargs):
+        seen.append((what, len(fig.axes[0].lines[0].get_xdata())))
+        return mock.Mock(update=note("again"))
+    return noting
+
+with (mock.patch.object(board, "in_notebook", lambda: True),
+      mock.patch.object(IPython.display, "display", note("new"))):
+    b = shell.user_ns["b"] = board.ProgressBoard()
+    for cell in ("for x in range(50): b.draw(x, x, 'line')", "1 + 1",
+                 "b.draw(50, 50, 'line'); raise SystemError"):
+        shell.run_cell(cell)
+        seen.append(("end of cell", len(b.data["line"])))
+print(json.dumps(seen))
+"""
+
+
+def test_in_a_notebook_all_points_are_shown_when_the_cell_ends():
+    done = run_python(IN_CELLS, cwd=ROOT)
+    seen = [tuple(x) for x in json.loads(done.stdout.splitlines()[-1])]
+    end = "end of cell"
+    assert seen == [
+        ("new", 1), ("again", 50), (end, 50), (end, 50),
+        ("new", 51), ("again", 51), (end, 51),
+    ]  # fmt: skip
+
+
+def test_a_copied_board_has_the_points_alone():
+    b = board.ProgressBoard(xlabel="x")
+    for x in range(3):
+        b.draw(np.float32(x), x, "line", every_n=2)
+    for other in (copy.deepcopy(b), pickle.loads(pickle.dumps(b))):
+        assert other.fig is None and other.axes is None
+        assert other.data == b.data and other.raw_points == b.raw_points
+        other.draw(3, 3, "line")
+        assert len(shown(other.fig)["line"]) == 2 and len(b.data["line"]) == 1
 
 
 def test_resources_are_counted():

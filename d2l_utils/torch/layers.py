@@ -4,12 +4,11 @@ The hooks that d2l_utils.inference calls, see there.
 """
 
 import contextlib
-import copy
 
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.parameter import UninitializedBuffer
+from torch.nn.parameter import UninitializedTensorMixin
 
 from d2l_utils import summary
 from d2l_utils.torch.batches import to_tensors
@@ -69,23 +68,41 @@ def materialize(model, run):
         init_cnn(module)
 
 
-def _copy(model):
-    """A copy of an unbuilt model, to try a size on."""
-    shared = (getattr(model, "trainer", None), getattr(model, "board", None))
-    memo = {id(x): x for x in shared} | {
-        id(b): UninitializedBuffer()  # cannot be copied
-        for b in model.buffers()
-        if isinstance(b, UninitializedBuffer)
-    }
-    return copy.deepcopy(model, memo)
+@contextlib.contextmanager
+def _on_trial(model):
+    """Lazy layers that find their sizes within the block forget them at its end.
+
+    The model itself is used: a copy could not be made of all that a reader's model
+    may hold, such as a file or a logger.
+    """
+    lazy, shape = unbuilt(model), getattr(model, "_input_shape", None)
+    classes, before = [type(layer) for layer in lazy], []
+    for layer in lazy:
+        inner = [d for d in vars(layer).values() if isinstance(d, dict)]
+        before += [(d, dict(d)) for d in (vars(layer), *inner)]
+        for tensors in (layer._parameters, layer._buffers):
+            for name, x in tensors.items():
+                if isinstance(x, UninitializedTensorMixin):
+                    tensors[name] = type(x)(
+                        x.requires_grad, x.data.device, x.data.dtype
+                    )
+    try:
+        yield model
+    finally:
+        for layer, Class in zip(lazy, classes):
+            layer.__class__ = Class
+        for values, those in before:  # in place: removing a hook needs its dict
+            values.clear()
+            values.update(those)
+        model._input_shape = shape
 
 
 def build(model, X_shape):
     lazy = unbuilt(model)
 
-    def attempt(shape):  # on a copy: a trial would fix the sizes of lazy layers
-        net = _copy(model) if lazy else model
-        return [r.output_shape for r in trace(net, shape)]
+    def attempt(shape):
+        with _on_trial(model):
+            return [r.output_shape for r in trace(model, shape)]
 
     summary.check_size(type(model).__name__, X_shape, attempt, CHANNELS_LAST)
     if lazy:
@@ -170,9 +187,7 @@ def outputs(model, X):
 # Weights in files -----------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def trial(model):
-    yield _copy(model) if unbuilt(model) else model
+trial = _on_trial
 
 
 def named_tensors(model, shape):

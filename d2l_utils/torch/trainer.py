@@ -54,8 +54,11 @@ class Trainer(_Trainer):
         super().prepare_model(model)
         *inputs, _ = self.prepare_batch(self.first_batch())
         model.apply_init([x[:1] for x in inputs])
+        model.to(self.device)
         # Convolutions are much faster on a CPU with channels innermost in memory.
-        model.to(self.device, memory_format=torch.channels_last)
+        for p in model.parameters():
+            if p.dim() == 4:
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
 
     def prepare_batch(self, batch):
         matrices = self.data.resize_matrices() if self.plan.stored_bytes else None
