@@ -3,6 +3,7 @@
 What each framework does in its own way is here a name and a docstring.
 """
 
+from d2l_utils.board import to_numpy
 from d2l_utils.ownership import library
 
 OF_A_FRAMEWORK = (
@@ -15,6 +16,7 @@ class ModuleMixin:
     """What the `Module` of every framework shares (textbook, section 3.2)."""
 
     _input_shape = None  # (C, H, W), known from the first batch on
+    trainer = None
 
     def loss(self, y_hat, y):
         """The loss of a batch, which a subclass defines.
@@ -56,7 +58,28 @@ class ModuleMixin:
             value: a number, which stays on the device, so that a step need not wait.
             train: whether it is of training or of validation.
         """
-        self.trainer.take_value(key, value, train)
+        if self.trainer is None:
+            raise AttributeError(
+                f"This {type(self).__name__} has no Trainer to record {key!r} for. "
+                "Trainer.fit sets one; a loop of your own needs only loss and accuracy."
+            )
+        take = getattr(self.trainer, "take_value", None)
+        if take is not None:
+            take(key, value, train)
+        else:  # a Trainer that is all the reader's own
+            self.draw_value(key, float(to_numpy(value)), train)
+
+    def draw_value(self, key, value, train):
+        """Draw a value of the step that `self.trainer` is at."""
+        trainer = self.trainer
+        if train:
+            x = trainer.train_batch_idx / trainer.num_train_batches
+            every_n = trainer.num_train_batches / self.plot_train_per_epoch
+        else:
+            x = trainer.epoch + 1
+            every_n = trainer.num_val_batches / self.plot_valid_per_epoch
+        label = ("train_" if train else "val_") + key
+        self.board.draw(x, value, label, every_n=max(1, int(every_n)))
 
     def training_step(self, batch):
         """The loss of a batch, which the Trainer differentiates.

@@ -67,7 +67,8 @@ def make_plan(trainer, model, data):
     if not isinstance(data, FashionMNIST):
         why_loader = f"{type(data).__name__} has loaders of its own"
     else:
-        why_loader = _yours(loop + batches + replaced(data, *LOADERS))
+        own = loop + batches + replaced(trainer, "prepare_data")
+        why_loader = _yours(own + replaced(data, *LOADERS))
     seen = loop + batches + replaced(trainer, "clip_gradients")
     why_uncompiled = trainer.why_eager
     if trainer.compiles_steps:

@@ -4,12 +4,12 @@
 framework, in d2l_utils/<framework>/trainer.py, says how. It defines
 
     gpus_there()             the number of GPUs, without an instance
-    find_device()            sets `device`
+    find_device()            the device, by `gpus` if a reader has set them
     device_text()            the device in words
     compiles_steps           whether whole steps are compiled; if not, `why_eager` says
                              why steps run operation by operation, '' if they do not
     why_not_bfloat16()       why bfloat16 would not be faster here; '' where it is
-    prepare_model(model)     ours, and the model's weights, made from a first batch
+    make_weights(model)      the model's weights, made from a first batch, on the device
     prepare_steps()          compiles `train_step` and `val_step` if so planned
     prepare_batch(batch)     a batch as tensors on the device
     train_step(batch), val_step(batch)      {key: value on the device} that was recorded
@@ -21,6 +21,7 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
 
 import time
 import warnings
+from functools import cached_property
 from itertools import islice
 from numbers import Integral
 from os import PathLike
@@ -69,7 +70,7 @@ def _of_progress(name, what):
             raise AttributeError(f"There is no {name} before `fit` has begun.")
         return getattr(trainer.progress, name)
 
-    return property(get, lambda t, value: setattr(t.progress, name, value), doc=what)
+    return property(get, lambda t, value: setattr(t.known(), name, value), doc=what)
 
 
 @library
@@ -110,13 +111,17 @@ class Trainer(HyperParameters):
     """
 
     compiles_steps, why_eager = True, ""
-    plan = progress = data = model = optim = None
+    plan = progress = data = model = optim = watch = None
     bar = ProgressBar(0, active=False)
+    # For a Trainer with an `__init__` of the reader's own.
+    num_gpus, gradient_clip_val, precision, checkpoint, every = 0, 0, "auto", None, 100
     holds_checkpoint = False
-    _ready = False  # for the first step of this training
+    _begun = None  # the model whose training has begun
+    _ready = None  # (the optimizer that the steps of this training were made for,)
+    _in_epoch = False
     _values = None  # what the step that runs now has recorded
 
-    epoch = _of_progress("epoch", "Number of the epoch in training, from 0.")
+    epochs_done = _of_progress("epoch", "Epochs that are done.")
     train_batch_idx = _of_progress("train_batch_idx", "Training steps so far.")
     val_batch_idx = _of_progress("val_batch_idx", "Validation batches so far.")
     train_images = _of_progress("train_images", "Images trained on so far.")
@@ -133,7 +138,7 @@ class Trainer(HyperParameters):
     ) -> None:
         self.save_hyperparameters()
         check_num_gpus(num_gpus, self.gpus_there())
-        self.find_device()
+        self.device = self.find_device()
         if checkpoint:
             self.checkpoint = file_path(checkpoint)  # now, whatever os.chdir does
         if precision not in PRECISIONS:
@@ -144,10 +149,35 @@ class Trainer(HyperParameters):
             print(f"D2L_UTILS_FAST: 1 epoch instead of {max_epochs}, few batches.")
             self.max_epochs = 1
 
+    @cached_property
+    def device(self):
+        return self.find_device()
+
+    @property
+    def epoch(self):
+        """Number of the epoch in training, from 0; between two, that of the last."""
+        done = self.epochs_done
+        return done if self._in_epoch or not done else done - 1
+
+    @epoch.setter
+    def epoch(self, number):
+        progress = self.known()
+        if number > progress.epoch and len(progress.train):
+            progress.end_epoch()  # that of a loop and a `fit_epoch` of the reader's own
+        progress.epoch, self._in_epoch = number, True
+
+    def known(self):
+        """The progress, begun here where nothing of ours has begun it."""
+        self.progress = self.progress or Progress(current_seed())
+        return self.progress
+
     # What a framework may leave as it is -------------------------------------------
 
     def why_not_bfloat16(self):
         return "this framework trains no faster in bfloat16 here"
+
+    def make_weights(self, model):
+        pass
 
     def prepare_steps(self):
         pass
@@ -174,20 +204,30 @@ class Trainer(HyperParameters):
 
     def prepare_model(self, model):
         """Take the model to be trained; a new training begins."""
-        self._ready = False
         model.trainer = self
         model.board.xlim = [0, self.max_epochs]
         self.model = model
+        self.begin()
+
+    def begin(self):
+        """A training begins: all that does not need the optimizer.
+
+        `prepare_model` does this, or else what comes after one of the reader's own.
+        """
+        self._begun, self._ready, self._in_epoch = self.model, None, False
         self.progress = Progress(current_seed())
-        self.plan = make_plan(self, model, self.data)
+        self.plan = make_plan(self, self.model, self.data)
         self.resident = {}  # {train: (images, labels)} on the device
         if self.plan.stored_bytes and self.keeps_data():
             for train in (True, False):
                 self.resident[train] = self.put(self.data.arrays(train))
+        self.make_weights(self.model)
 
     def get_ready(self):
         """What has to be done once, when the optimizer is there, before its steps."""
-        if self._ready:
+        if self._begun is not self.model:
+            self.begin()
+        if self._ready and self._ready[0] is self.optim:
             return
         model, progress, board = self.model, self.progress, self.model.board
         self.prepare_steps()
@@ -204,7 +244,7 @@ class Trainer(HyperParameters):
             getattr(model, "num_classes", None),
             progress.train_batch_idx,
         )
-        self.in_step, self._ready = False, True
+        self.in_step, self._ready = False, (self.optim,)
 
     # The loop ------------------------------------------------------------------------
 
@@ -222,8 +262,11 @@ class Trainer(HyperParameters):
     def prepare(self, model, data):
         """All of `fit` that comes before the first step."""
         host.keep_memory()
+        self.data, self._begun = data, None
         self.prepare_data(data)
         self.prepare_model(model)
+        if self._begun is None:
+            self.begin()
         self.optim = model.configure_optimizers()
         self.get_ready()
 
@@ -240,6 +283,7 @@ class Trainer(HyperParameters):
             while progress.epoch < self.max_epochs:
                 before = progress.epoch
                 self.tell_epoch(before)
+                self._in_epoch = True
                 self.fit_epoch()
                 if progress.epoch == before:  # a fit_epoch of the reader's own
                     self.end_epoch()
@@ -267,7 +311,7 @@ class Trainer(HyperParameters):
     def fit_epoch(self) -> None:
         """One pass over the training data and one over the validation data."""
         self.get_ready()
-        progress = self.progress
+        self._in_epoch, progress = True, self.progress
         done = len(progress.train)  # some steps, after a checkpoint
         start = time.perf_counter() - progress.epoch_seconds
         for batch in islice(self.batches(train=True), done, None):
@@ -293,12 +337,12 @@ class Trainer(HyperParameters):
     def batches(self, train):
         """The batches of this epoch: stored bytes where the plan says so."""
         if self.plan.stored_bytes:
-            return self.data.batches(train, self.epoch, self.resident.get(train))
+            return self.data.batches(train, self.epochs_done, self.resident.get(train))
         return iter(self.train_dataloader if train else self.val_dataloader)
 
     def first_batch(self):
         """A training batch, to build and check the model with."""
-        self.tell_epoch(self.epoch)
+        self.tell_epoch(self.epochs_done)
         try:
             return next(iter(self.batches(train=True)))
         finally:
@@ -317,6 +361,7 @@ class Trainer(HyperParameters):
         """Enter the results of an epoch into the history; the next one begins."""
         self.check_losses()
         self.progress.end_epoch()
+        self._in_epoch = False
         self.save_checkpoint()
 
     def save_checkpoint(self):
@@ -353,27 +398,21 @@ class Trainer(HyperParameters):
         if self._values is not None:
             self._values[key] = value
             return
-        values = {key: float(to_numpy(value))}
-        records = self.progress.train if train else self.progress.val
+        values, progress = {key: float(to_numpy(value))}, self.known()
+        records = progress.train if train else progress.val
         records.add(1, values)
         self._draw(values, train)
         if train and len(records) % failures.LOOK_EVERY == 0:
             self.check_losses()
 
     def _draw(self, values, train):
-        model, progress = self.model, self.progress
-        if train:
-            x = progress.train_batch_idx / self.num_train_batches
-            every_n = self.num_train_batches / model.plot_train_per_epoch
-        else:
-            x = progress.epoch + 1
-            every_n = self.num_val_batches / model.plot_valid_per_epoch
         for key in sorted(values, reverse=True):  # loss before acc, everywhere
-            label = ("train_" if train else "val_") + key
-            model.board.draw(x, values[key], label, every_n=max(1, int(every_n)))
+            self.model.draw_value(key, values[key], train)
 
     def check_losses(self):
         """Stop at a loss that is not finite; warn of a dead network."""
+        if self.watch is None:
+            return  # nothing here but the reader's own has prepared this training
         losses = self.progress.train.new_losses()
         warning = self.watch.look(losses, self.progress.epoch)
         if warning:

@@ -19,10 +19,11 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
     key = None  # that fresh weights come from
+    _given = False  # whether a reader has set `state`
 
     def find_device(self):
-        self.gpus = try_all_gpus()[: self.num_gpus]
-        self.device = self.gpus[0] if self.gpus else cpu()
+        self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
+        return self.gpus[0] if self.gpus else cpu()
 
     def device_text(self):
         return self.device.device_kind if self.keeps_data() else host.cpu_text()
@@ -36,7 +37,7 @@ class Trainer(_Trainer):
                 of the weights that the model is bound to or was trained to; if there
                 are none, from fresh ones of `get_key()`.
         """
-        self.key = key
+        self.key, self._given = key, False
         super().fit(model, data)
 
     @property
@@ -46,7 +47,7 @@ class Trainer(_Trainer):
 
     @state.setter
     def state(self, state):
-        self.model._fitted = state
+        self.model._fitted, self._given = state, True
 
     def prepare_steps(self):
         self.prepare_state(self.model)
@@ -56,7 +57,13 @@ class Trainer(_Trainer):
         self._train_step, self._val_step = steps
 
     def prepare_state(self, model):
-        """The first TrainState, of the weights that there are or of fresh ones."""
+        """The first TrainState, of the weights that there are or of fresh ones.
+
+        A `fit` of the reader's own may have made it.
+        """
+        given = model._fitted if self._given else None
+        if hasattr(given, "batch_stats") and hasattr(given, "dropout_rng"):
+            return
         key = get_key() if self.key is None else self.key
         known = model.scope is not None or model._fitted is not None
         params_key, dropout_key = jax.random.split(key)
@@ -67,7 +74,7 @@ class Trainer(_Trainer):
         # A loop of the reader's own says itself when the model is in training.
         net = model if not self.plan.our_loop else clone(model, False)
         state = make_state(net, variables, self.optim, dropout_key)
-        self.state = jax.device_put(state, self.device)
+        model._fitted = jax.device_put(state, self.device)
 
     def train_update(self, state, batch):
         """(state after a step, recorded values), as a function that may be compiled."""
@@ -128,7 +135,7 @@ class Trainer(_Trainer):
         return state.tensors_of(self.state)
 
     def restore(self, tensors):
-        self.state = state.restored(self.state, tensors, self.device)
+        self.model._fitted = state.restored(self.state, tensors, self.device)
 
     def prepare_batch(self, batch):
         return jax.device_put(tuple(batch), self.device)
@@ -140,7 +147,7 @@ class Trainer(_Trainer):
 
     def train_step(self, batch):
         batch = self.prepare_batch(batch)
-        self.state, recorded = self._train_step(self.state, batch)
+        self.model._fitted, recorded = self._train_step(self.state, batch)
         return recorded
 
     def val_step(self, batch):

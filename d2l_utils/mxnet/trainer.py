@@ -32,8 +32,8 @@ class Trainer(_Trainer):
     graphs = None  # of the model in training
 
     def find_device(self):
-        self.gpus = try_all_gpus()[: self.num_gpus]
-        self.device = self.gpus[0] if self.gpus else cpu()
+        self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
+        return self.gpus[0] if self.gpus else cpu()
 
     def device_text(self):
         return host.cpu_text() if self.device == cpu() else str(self.device)
@@ -52,8 +52,7 @@ class Trainer(_Trainer):
     def seed_step(self, seed):
         mx_random.seed(seed)
 
-    def prepare_model(self, model):
-        super().prepare_model(model)
+    def make_weights(self, model):
         *inputs, _ = self.prepare_batch(self.first_batch())
         inputs = [x[:1] for x in inputs]
         model.apply_init(inputs)

@@ -48,7 +48,7 @@ class Trainer(_Trainer):
 
     def find_device(self):
         # Without a GPU asked for, the device is that of the caller's `with`.
-        self.device = try_gpu() if self.num_gpus else contextlib.nullcontext()
+        return try_gpu() if self.num_gpus else contextlib.nullcontext()
 
     def fit(self, model, data):
         """Train the model on the data."""
@@ -72,8 +72,7 @@ class Trainer(_Trainer):
     def restore(self, tensors):
         state.restore(self.model, self.optim, tensors)
 
-    def prepare_model(self, model):
-        super().prepare_model(model)
+    def make_weights(self, model):
         batch = [tf.convert_to_tensor(x) for x in self.first_batch()]
         # What a batch of any size is like, so that the steps are traced only once.
         self.spec = tuple(tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in batch)

@@ -18,8 +18,8 @@ class Trainer(_Trainer):
     compiles_steps, why_eager = False, "as PyTorch does by default"
 
     def find_device(self):
-        self.gpus = try_all_gpus()[: self.num_gpus]
-        self.device = self.gpus[0] if self.gpus else cpu()
+        self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
+        return self.gpus[0] if self.gpus else cpu()
 
     def device_text(self):
         if self.device.type == "cuda":
@@ -50,8 +50,7 @@ class Trainer(_Trainer):
     def seed_step(self, seed):
         torch.manual_seed(seed)
 
-    def prepare_model(self, model):
-        super().prepare_model(model)
+    def make_weights(self, model):
         *inputs, _ = self.prepare_batch(self.first_batch())
         model.apply_init([x[:1] for x in inputs])
         model.to(self.device)
