@@ -21,7 +21,7 @@ LABELS = [
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
 ]  # fmt: skip
 
-FAST_TRAIN_BATCHES, FAST_VAL_BATCHES = 4, 2
+FAST_TRAIN_BATCHES, FAST_VAL_BATCHES = 2, 1
 
 # Before any framework starts its threads: one that has allocated once keeps to its
 # own part of the memory for good.
