@@ -67,10 +67,11 @@ class Trainer(_Trainer):
         key = get_key() if self.key is None else self.key
         known = model.scope is not None or model._fitted is not None
         params_key, dropout_key = jax.random.split(key)
-        inputs = jax.eval_shape(self.inputs, self.prepare_batch(self.first_batch()))
-        variables = model.apply_init(inputs[:-1], params_key)
         if known and self.key is None:  # copied, since the steps take over the memory
             variables = jax.tree.map(jnp.copy, variables_of(model))
+        else:
+            inputs = jax.eval_shape(self.inputs, self.prepare_batch(self.first_batch()))
+            variables = model.apply_init(inputs[:-1], params_key)
         # A loop of the reader's own says itself when the model is in training.
         net = model if not self.plan.our_loop else clone(model, False)
         state = make_state(net, variables, self.optim, dropout_key)
