@@ -164,7 +164,9 @@ def path(write):
 
 def wrong_parts(framework, path, replace=None):
     """What of the first batch normalization differs from what NumPy computes."""
-    found = parity_worker.measure(framework, BATCH_NORM, path, replace=replace)
+    found = parity_worker.measure(
+        framework, BATCH_NORM, path, replace=replace, parts=("update",)
+    )
     w = {k: v.astype(np.float64) for k, v in weights.read(path)[0].items()}
     Z = correlated(parity_worker.images(28)[0][:-1], w["conv0.weight"])
     gamma, beta, mean, var = (
@@ -238,7 +240,9 @@ def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path)
 
 def test_the_smoothed_loss(framework, write):
     case = (SECTION, "label smoothing", 28)
-    found = parity_worker.measure(framework, case, write(norm=False))
+    found = parity_worker.measure(
+        framework, case, write(norm=False), parts=("gradients",)
+    )
     y = parity_worker.images(28)[1]
     logits = found["logits"].astype(np.float64)
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

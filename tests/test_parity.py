@@ -93,9 +93,7 @@ def forward(framework, write):
         if path is None and key in kept:
             return kept[key]
         path, faulty = path or paths[name], path
-        result = parity_worker.measure(
-            framework, case, path, replace=replace, forward_only=True
-        )
+        result = parity_worker.measure(framework, case, path, replace=replace, parts=())
         if faulty is None:
             kept[key] = result
         return result

@@ -21,20 +21,20 @@ from d2l_utils import data, sources, weights
 from d2l_utils.frameworks import FRAMEWORKS
 
 LARGEST_LOGIT = 10  # larger ones leave nothing for the loss to say
-NUM_IMAGES = 8
-NUM_IMAGES_FLOAT64 = 2  # for which XLA has no fast convolution
+NUM_IMAGES = 4  # few: XLA has no fast convolution in float64
+PARTS = "gradients", "update"
 NUM_CARRIED = 2000  # the notebook on parity compares all validation images
 LR = 0.5  # large, so that an update is not lost in the rounding of the weight
 
 
-def images(size, n=NUM_IMAGES):
+def images(size):
     """Real images (n + 1, 1, size, size) float32, and labels (n,) without the last."""
     split = sources.load_sample().val
-    X = data.images_to_float(split.images[: n + 1])[:, None]
+    X = data.images_to_float(split.images[: NUM_IMAGES + 1])[:, None]
     matrices = data.resize_matrices((28, 28), (size, size))
     if matrices:
         X = matrices[0] @ X @ matrices[1].T
-    return X, split.labels[:n].astype(np.int32)
+    return X, split.labels[:NUM_IMAGES].astype(np.int32)
 
 
 def made_weights(shapes, seed=0):
@@ -100,13 +100,13 @@ class PyTorch:
         model.configure_optimizers().step()
         return loss.item(), gradients, None
 
-    def as_others(self, model, before, after, num_images):
+    def as_others(self, model, before, after):
         """Running variances after a step as the other frameworks have them.
 
         PyTorch takes in the sum of squares over n - 1, where n is the number of values
         of a channel in the batch, and the others over n.
         """
-        for row in self.layers.trace(model, (num_images, *model._input_shape)):
+        for row in self.layers.trace(model, (NUM_IMAGES, *model._input_shape)):
             if row.kind == "bn":
                 n = np.prod(row.input_shape) / row.input_shape[1]
                 name = f"{row.name}.var"
@@ -241,15 +241,6 @@ def find_model(section, framework, name, replace=None):
     return namespace.get("variants", {}).get(name) or namespace[name]
 
 
-def has_gradients(section):
-    """Whether loss and gradients are compared, too.
-
-    Of a variant of the exercises the update is enough: without momentum, it is the
-    gradients times the learning rate.
-    """
-    return not section.endswith("_exercises")
-
-
 def new_model(Model):
     """An instance that trains without momentum and dropout."""
     there = inspect.signature(getattr(Model, "func", Model).__init__).parameters
@@ -257,20 +248,20 @@ def new_model(Model):
     return Model(**{k: v for k, v in settings.items() if k in there})
 
 
-def measure(framework, case, path, dtype="float32", replace=None, forward_only=False):
+def measure(framework, case, path, dtype="float32", replace=None, parts=PARTS):
     """All that is compared of one framework and case, as {name: array}.
 
-    case: (section, class, image size); path: the weights. For tests: replace,
-    (old, new), puts an error into the model's source; forward_only leaves out
-    loss, gradients and update.
+    case: (section, class, image size); path: the weights; parts: what is measured
+    beside activations and logits: "gradients", with the loss, and "update". For
+    tests: replace, (old, new), puts an error into the model's source.
     """
     section, cls, size = case
     d2l = import_module(FRAMEWORKS[framework].here)
     side = adapter(framework, dtype)
     layers = side.layers
     Model = find_model(section, framework, cls, replace)
-    X_all, y = images(size, NUM_IMAGES if dtype == "float32" else NUM_IMAGES_FLOAT64)
-    public = dtype == "float32" and not forward_only
+    X_all, y = images(size)
+    public = dtype == "float32" and bool(parts)
 
     def loaded():
         return side.loaded(new_model(Model), lambda m: d2l.load_weights(m, path))
@@ -285,17 +276,17 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
             logits = outputs[-1]
         result = {f"activation/{i}": a[:-1] for i, a in enumerate(outputs)}
         result |= {"logits": logits[:-1], "other": logits[-1:]}
-        if forward_only:
+        if not parts:
             return result
 
         batch = side.batch(X_all[:-1], y)
         learned = {}
-        if not public or has_gradients(section):
+        if not public or "gradients" in parts:
             loss, gradients, variables = side.learn(model, batch)
             learned = {f"gradient/{name}": g for name, g in gradients.items()}
             learned["loss"] = np.array(loss)
             after = layers.stored(model, model._input_shape, variables)
-        if public:
+        if public and "update" in parts:
             trained = loaded()
             trained.board.display = False
             trainer = d2l.Trainer(max_epochs=1, num_gpus=0, precision="float32")
@@ -303,7 +294,7 @@ def measure(framework, case, path, dtype="float32", replace=None, forward_only=F
             after = layers.stored(trained, trained._input_shape)
         before = weights.read(path)[0]
         if framework == "pytorch":
-            side.as_others(model, before, after, len(y))
+            side.as_others(model, before, after)
     result |= learned
     for name, w in after.items():  # running means and variances among them
         result[f"update/{name}"] = w.astype(np.float64) - before[name]
