@@ -1,8 +1,9 @@
 """A training on disk, so that it can go on where it was cut off: safetensors.
 
-One file holds the tensors of model and optimizer, and as JSON where the training
-stands: epoch, step, seeds, history. It is written beside its place and then moved
-there, so that at any moment the place holds a whole file. No pickle.
+One file holds the tensors of model and optimizer, what else training changes (see
+attributes.py), and as JSON where the training stands: epoch, step, seeds, history.
+It is written beside its place and then moved there, so that at any moment the place
+holds a whole file. No pickle.
 """
 
 import contextlib
@@ -10,19 +11,29 @@ import functools
 import glob
 import json
 import os
+import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from d2l_utils import base
+from d2l_utils import attributes, base
 from d2l_utils.board import Point
-from d2l_utils.progress import Progress
+from d2l_utils.failures import in_one_line
+from d2l_utils.progress import Progress, is_number
 
-FORMAT = "2"
+FORMAT = "3"
+PARTS = {"training", "progress", "order", "curves", "points", "settings", "changed",
+         "states", "begin", "start", "first"}  # fmt: skip
 
 
 class CheckpointError(ValueError):
     """A checkpoint is of another training, or is none, or is in use."""
+
+
+class CheckpointWarning(UserWarning):
+    """Something that a checkpoint does not hold, so that resuming changes a result."""
 
 
 def alone(method):
@@ -71,65 +82,191 @@ def _lock(trainer):
         lock.release()
 
 
-def save(trainer):
-    """Write the state of a training to `trainer.checkpoint`, all or nothing."""
+def begin(trainer):
+    """What a checkpoint needs before the first step: resume, or see that it can be.
+
+    Raises CheckpointError for a file that is none of this training, and where a
+    training cannot be kept in one.
+    """
+    display, beside = trainer.model.board.display, trainer.beside
+    known = resume(trainer)
+    if known is None:
+        save(trainer, keep=False)
+    elif display:
+        print(trainer.where())
+        changed = _what_changed(known["settings"], beside, trainer.checkpoint)
+        if changed:
+            print(changed)
+    lost = beside.unstorable()
+    if lost:
+        warn(trainer, f"{', '.join(lost)} cannot be stored and starts anew")
+    first = _first_batch(trainer)
+    again = _first_batch(trainer)
+    if first != again:
+        warn(
+            trainer,
+            "the batches of its loader come in another order, or changed otherwise, "
+            "each time they are asked for, by what no checkpoint holds",
+        )
+    elif known and None not in (first, known["first"]) and first != known["first"]:
+        warn(trainer, "its first batch is another one than when the training began")
+    beside.first = first if first == again else None
+
+
+def warn(trainer, what):
+    """Say what a checkpoint does not hold."""
+    warnings.warn(
+        f"A training resumed from {trainer.checkpoint} will not be the same as one "
+        f"that was not interrupted: {what}. See the docstring of Trainer.",
+        CheckpointWarning,
+        stacklevel=4,
+    )
+
+
+def _first_batch(trainer):
+    """A number that the first batch of the training gives; None for one of no kind."""
+    beside, progress = trainer.beside, trainer.progress
+    if isinstance(trainer.train_dataloader, Iterator):  # that would use it up
+        return None
+    now, epoch = beside.states(), progress.epoch
+    beside.set_states(beside.start)
+    progress.epoch = 0
+    trainer.tell_epoch(0)
+    try:
+        trainer.seed_batch(0)
+        batch = next(iter(trainer.batches(train=True)), None)
+        text = attributes.fingerprint(batch, trainer.state_hooks.array_of)
+    finally:
+        progress.epoch = epoch
+        trainer.tell_epoch(None)
+        beside.set_states(now)
+    return text and zlib.crc32(text.encode())
+
+
+def _what_changed(there, beside, path):
+    """In one line, which settings are others than when the training began."""
+    changed = [
+        f"{name} is {beside.settings[name]!r}, was {value!r}"
+        + (" and goes on as training had changed it" if name in beside.moved else "")
+        for name, value in there.items()
+        if beside.settings.get(name, value) != value
+    ]
+    return changed and f"Not as in {path}: {'; '.join(changed)}."
+
+
+def save(trainer, keep=True):
+    """Write the state of a training to `trainer.checkpoint`, all or nothing.
+
+    keep: False tries only whether it could be written. Raises CheckpointError for a
+    training that cannot be stored.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
 
-    board = trainer.model.board
-    about = {
-        "training": _training(trainer),
-        "progress": trainer.progress.to_json(),
-        "order": getattr(trainer.data, "seed", None),
-        "curves": board.data,
-        "points": {
-            label: [[float(x), float(y)] for x, y in points]
-            for label, points in board.raw_points.items()
-            if not label.startswith("val_")  # a validation starts from its beginning
-        },
-    }
-    metadata = {"checkpoint": FORMAT, "about": json.dumps(about)}
-    # safetensors writes the bytes as they lie, in whatever order.
-    tensors = {k: np.asarray(x, order="C") for k, x in trainer.state_tensors().items()}
+    board, beside = trainer.model.board, trainer.beside
+    name = "an attribute"
+    try:
+        changed, arrays = beside.changed()
+        tensors = {f"beside.{i}": x for i, x in enumerate(arrays)}
+        for name, x in trainer.state_tensors().items():
+            tensors[name] = attributes.plain(x)
+        about = {
+            "training": _training(trainer),
+            "progress": trainer.progress.to_json(),
+            "order": getattr(trainer.data, "seed", None),
+            "curves": board.data,
+            "points": {
+                label: [[float(x), float(y)] for x, y in points]
+                for label, points in board.raw_points.items()
+                if not label.startswith("val_")  # validation starts from its beginning
+            },
+            "settings": beside.settings,
+            "changed": changed,
+            "states": beside.states(),
+            "begin": beside.begin,
+            "start": beside.start,
+            "first": beside.first,
+        }
+        name = "all of it"
+        content = to_bytes(tensors, {"checkpoint": FORMAT, "about": json.dumps(about)})
+    except (SafetensorError, AttributeError, TypeError, ValueError, KeyError,
+            NotImplementedError, RuntimeError) as error:  # fmt: skip
+        raise CheckpointError(
+            f"A training of this {type(trainer.model).__name__} cannot be kept in a "
+            f"checkpoint: {name}: {in_one_line(error)}. Train it without one."
+        ) from error
     path = base.file_path(trainer.checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
-    base.replace_file(path, to_bytes(tensors, metadata))
+    base.replace_file(path, content, keep=keep)
 
 
 def resume(trainer):
-    """Bring a training to where its checkpoint stands; False if there is none.
+    """Bring a training to where its checkpoint stands; None if there is none.
 
-    Raises CheckpointError, with model and optimizer unchanged, where the file is
-    damaged or of another training.
+    Returns what the file says about itself. Raises CheckpointError, with model and
+    optimizer unchanged, where the file is damaged or of another training.
     """
     path = base.file_path(trainer.checkpoint)
     if not path.exists():
-        return False
+        return None
     tensors, about = read(path)
+    progress, beside = about["progress"], trainer.beside
     this, there = _training(trainer), about["training"]
     for name in this:
         if this[name] != there.get(name):
             raise _misfit(path, f"its {name} is {there.get(name)}, not {this[name]}")
-    wanted = trainer.state_tensors()
+    number = trainer.num_train_batches
+    if trainer.plan.our_loop and (
+        len(progress.train) > number
+        or progress.train_batch_idx != progress.epoch * number + len(progress.train)
+    ):
+        raise _misfit(path, f"{progress.train_batch_idx} steps were not done in it")
+    longest = max(map(len, progress.history.values()), default=0)
+    if progress.epoch > max(longest, trainer.max_epochs):
+        raise _misfit(path, f"{progress.epoch} epochs were not done in it")
+    names = [name for name in tensors if name.startswith("beside.")]
+    arrays = {name.partition(".")[2]: tensors.pop(name) for name in names}
+    if not all(map(str.isdecimal, arrays)):
+        raise _misfit(path, f"it has {names}")
+    arrays = {int(number): x for number, x in arrays.items()}
+    wanted = {k: np.array(x) for k, x in trainer.state_tensors().items()}
     for name in dict.fromkeys([*wanted, *tensors]):
-        stored, own = (getattr(t.get(name), "shape", None) for t in (tensors, wanted))
-        late = own is None and name.startswith("optim.")  # made in the first step
+        own = attributes.plain(wanted[name]) if name in wanted else None
+        stored, own = (
+            None if x is None else f"{x.dtype} {x.shape}"
+            for x in (tensors.get(name), own)
+        )
+        late = own is None and name.startswith("optim.") and trainer.state_hooks.LATE
         if stored != own and not late:
             why = f"{name} is {stored or 'missing'} there, {own or 'missing'} here"
             raise _misfit(path, why)
-    trainer.restore(tensors)
-    vars(trainer.progress).update(vars(about["progress"]))
+    states = beside.states()
+    try:
+        trainer.restore(tensors)
+        beside.restore(about["changed"], arrays)
+        beside.set_states(about["states"])
+        for name in ("begin", "start"):
+            beside.states_like(about[name])
+            setattr(beside, name, about[name])
+    except Exception as error:  # whatever such a file can hold
+        trainer.restore(wanted)
+        beside.set_states(states)
+        raise _misfit(path, in_one_line(error)) from error
+    vars(trainer.progress).update(vars(progress))
     if about["order"] is not None:
         trainer.data.seed = about["order"]
     board = trainer.model.board
     board.data = {k: [Point(*p) for p in v] for k, v in about["curves"].items()}
     board.raw_points = {k: [Point(*p) for p in v] for k, v in about["points"].items()}
-    return True
+    return about
 
 
 def read(path):
     """(tensors, about) of a checkpoint; CheckpointError if it is none of ours."""
     from safetensors import SafetensorError, safe_open
 
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path} is a folder. Name a file in it.")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -140,18 +277,44 @@ def read(path):
                 )
             names = file.keys()  # the file itself cannot be iterated over
             tensors = {name: file.get_tensor(name) for name in names}
-        about = json.loads(metadata["about"])
-        missing = {"training", "progress", "order", "curves", "points"} - set(about)
-        if missing:
-            raise KeyError(f"it lacks {sorted(missing)}")
-        about["progress"] = Progress.from_json(about["progress"])
-        return tensors, about
+        return tensors, _checked(json.loads(metadata["about"]))
     except CheckpointError:
         raise
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError,
+            RecursionError) as error:  # fmt: skip
         raise CheckpointError(
-            f"{path} is not a readable checkpoint ({error}). Delete it to start anew."
+            f"{path} is not a readable checkpoint ({in_one_line(error)}). Delete it to "
+            "start anew."
         ) from error
+
+
+def _checked(about):
+    """What a checkpoint says about itself, if all of it is of the right kind.
+
+    Raises ValueError where something is not. What it says of attributes and
+    generators is tried when they are restored.
+    """
+    if type(about) is not dict or set(about) != PARTS:
+        raise ValueError("its parts are not those of a checkpoint")
+    order = about["order"]
+    if order is not None and (type(order) is not int or order < 0):
+        raise ValueError(f"the order of its data is {order!r:.40}")
+    for name in ("training", "settings", "changed", "states", "begin", "start"):
+        if type(about[name]) is not dict:
+            raise ValueError(f"{name} is {about[name]!r:.40}")
+    for name in ("curves", "points"):
+        curves = about[name]
+        if type(curves) is not dict or not all(
+            type(points) is list
+            and all(
+                type(p) is list and len(p) == 2 and all(map(is_number, p))
+                for p in points
+            )
+            for points in curves.values()
+        ):
+            raise ValueError(f"{name} is {curves!r:.40}")
+    about["progress"] = Progress.from_json(about["progress"])
+    return about
 
 
 def _training(trainer):

@@ -85,7 +85,8 @@ class DataModule(HyperParameters):
         ...         return self.get_tensorloader((X, y), train)
     """
 
-    training_epoch = None  # the epoch, from 0, while a Trainer trains on this data
+    # The epoch, from 0, while a Trainer trains on this data, and the training's seed.
+    training_epoch = training_seed = None
 
     def __init__(self, root=None, num_workers=0):
         self.save_hyperparameters()
@@ -142,7 +143,8 @@ class TensorLoader(_Passes):
         n, size = len(self.tensors[0]), self.data.batch_size
         order = np.arange(n)
         if self.train:
-            order = epoch_order(n, self.seed, self.next_epoch())
+            seed, told = self.seed, self.data.training_seed
+            order = epoch_order(n, seed if told is None else told, self.next_epoch())
         for i in range(len(self)):
             chosen = order[i * size : (i + 1) * size]
             yield tuple(self.data.take(x, chosen) for x in self.tensors)

@@ -1,6 +1,12 @@
 """How far a training is: what its steps gave, epoch by epoch."""
 
+import math
 from dataclasses import dataclass, field, fields
+
+
+def is_number(x):
+    """Whether it is one of JSON's numbers."""
+    return type(x) in (int, float)
 
 
 class Records:
@@ -98,6 +104,36 @@ class Progress:
 
     @classmethod
     def from_json(cls, stored):
-        """The progress that `to_json` gave; TypeError or KeyError for anything else."""
-        parts = {k: Records(stored[k]) for k in ("train", "val")}
-        return cls(**{**stored, **parts})
+        """The progress that `to_json` gave; ValueError for anything else."""
+        if type(stored) is not dict or set(stored) != {f.name for f in fields(cls)}:
+            raise ValueError("progress")
+        for name, default in vars(cls()).items():
+            value = stored[name]
+            if type(default) in (int, float) and (
+                type(value) not in (int, type(default))
+                or not (math.isfinite(value) and value >= 0)
+            ):
+                raise ValueError(f"{name} is {value!r:.40}")
+        history, rows = stored["history"], stored["train"]
+        if type(history) is not dict or not all(
+            type(values) is list
+            and len(values) <= stored["epoch"]
+            and all(map(is_number, values))
+            for values in history.values()
+        ):
+            raise ValueError(f"history is {history!r:.40}")
+        if type(rows) is not list or stored["val"] != [] or not all(map(_is_row, rows)):
+            raise ValueError(f"the records are {rows!r:.40}")
+        return cls(**{**stored, "train": Records(rows), "val": Records()})
+
+
+def _is_row(row):
+    """Whether it is what `Records.as_numbers` gives for a step."""
+    return (
+        type(row) is list
+        and len(row) == 2
+        and type(row[0]) is int
+        and row[0] > 0
+        and type(row[1]) is dict
+        and all(map(is_number, row[1].values()))
+    )

@@ -15,20 +15,21 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
     train_step(batch), val_step(batch)      {key: value on the device} that was recorded
     clip_gradients(...)      as in the textbook
     keeps_data(), put(arrays)               whether and how all data lives on the device
-    seed_step(seed)          seeds what dropout draws from, if that is a generator
-    state_tensors(), restore(tensors)       all that training changes, {name: array}
+    seed_step(seed)          seeds the framework's generator
+    state_tensors(), restore(tensors)       model and optimizer, {name: array}
+    state_hooks              the framework's state.py, see attributes.py
 """
 
 import time
 import warnings
 from functools import cached_property
-from itertools import islice
 from numbers import Integral
 from os import PathLike
 
 import numpy as np
 
 from d2l_utils import checkpoints, failures, host
+from d2l_utils.attributes import Beside
 from d2l_utils.base import HyperParameters, current_seed, fast_mode, file_path
 from d2l_utils.board import ProgressBar, to_numpy
 from d2l_utils.data import DataModule
@@ -57,9 +58,9 @@ def check_num_gpus(asked, there):
         )
 
 
-def step_seed(seed: int, step: int) -> int:
-    """The seed of everything random in one step: 31 bits."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0] >> 1)
+def step_seed(seed: int, step: int, *what) -> int:
+    """The seed of everything random in one step, or in its batch: 31 bits."""
+    return int(np.random.SeedSequence([seed, step, *what]).generate_state(1)[0] >> 1)
 
 
 def _of_progress(name, what):
@@ -92,16 +93,27 @@ class Trainer(HyperParameters):
             and this framework is faster with it; weights, validation and prediction
             stay in float32. 'float32' computes everything in float32.
         checkpoint: None, or the path of a file that keeps the state of the training. It
-            is written after every `every` steps and every epoch. Where it exists, `fit`
-            goes on from there, to the same result, bit by bit in float32 on a CPU, as
-            if it had never been interrupted.
+            is written after the first step, every `every` steps and every epoch. Where
+            it exists, `fit` goes on from there, to the same result, bit by bit in
+            float32 on a CPU, as if it had never been interrupted. It holds weights,
+            optimizer, learning rates and schedules; numbers, arrays, lists and
+            generators that training changes in attributes of the model, the layers of
+            your own, and the Trainer; numbers of the data; the states of NumPy's and
+            Python's generators, and of those in attributes of data and loader. The
+            framework's generator is seeded in every step and epoch. Of the rest, a
+            `CheckpointWarning` names before the first step batches that do not come
+            the same twice, or not as when the training began, iterators in attributes,
+            and TensorFlow's `tf.random` in a compiled step. Nothing is known of
+            variables outside these objects, of what objects of other packages hold
+            inside, and of when a `fit` of your own stops.
         every: steps between two checkpoints.
 
     Raises:
         ValueError: in `Trainer(...)` for an impossible setting, in `fit` for no data.
         FloatingPointError: in `fit`, where the loss is not finite.
         MemoryError: in `fit`, where memory runs out.
-        checkpoints.CheckpointError: in `fit`, for a file of another training.
+        checkpoints.CheckpointError: in `fit`, for a file of another training, or one
+            that another training is using, and for what cannot be stored.
         KeyboardInterrupt: between two steps, never within one.
 
     Example:
@@ -111,11 +123,11 @@ class Trainer(HyperParameters):
     """
 
     compiles_steps, why_eager = True, ""
-    plan = progress = data = model = optim = watch = None
+    plan = progress = data = model = optim = watch = beside = None
     bar = ProgressBar(0, active=False)
     # For a Trainer with an `__init__` of the reader's own.
     num_gpus, gradient_clip_val, precision, checkpoint, every = 0, 0, "auto", None, 100
-    holds_checkpoint = False
+    holds_checkpoint = running = False
     _begun = None  # the model whose training has begun
     _ready = None  # (the optimizer that the steps of this training were made for,)
     _in_epoch = False
@@ -237,8 +249,9 @@ class Trainer(HyperParameters):
                 "Training steps compute in bfloat16, which is faster here; "
                 "Trainer(precision='float32') does not."
             )
-        if self.checkpoint and checkpoints.resume(self) and board.display:
-            print(self.where())
+        self.beside = Beside(self) if self.checkpoint else None
+        if self.checkpoint:
+            checkpoints.begin(self)
         self.watch = failures.LossWatch(
             getattr(model, "lr", None),
             getattr(model, "num_classes", None),
@@ -279,14 +292,18 @@ class Trainer(HyperParameters):
             board.display and self.plan.our_loop,
         )
         self.bar.update(progress.train_images, progress.epoch)
+        self.running = True
         try:
             while progress.epoch < self.max_epochs:
                 before = progress.epoch
                 self.tell_epoch(before)
                 self._in_epoch = True
+                if self.checkpoint and not self.plan.our_loop:
+                    self.seed_step(step_seed(progress.seed, before, 2))
                 self.fit_epoch()
                 if progress.epoch == before:  # a fit_epoch of the reader's own
                     self.end_epoch()
+                self.save_checkpoint()  # with what an end_epoch of the reader's did
         except KeyboardInterrupt:
             if self.plan.our_loop and not self.in_step:  # else a step was cut in two
                 self.check_losses()
@@ -301,6 +318,7 @@ class Trainer(HyperParameters):
                 error, batch_size, self.device_text()
             ) from error
         finally:
+            self.running = False
             self.tell_epoch(None)
             self.bar.close()
             board.redraw()
@@ -312,19 +330,19 @@ class Trainer(HyperParameters):
         """One pass over the training data and one over the validation data."""
         self.get_ready()
         self._in_epoch, progress = True, self.progress
-        done = len(progress.train)  # some steps, after a checkpoint
         start = time.perf_counter() - progress.epoch_seconds
-        for batch in islice(self.batches(train=True), done, None):
+        for batch in self.batches_left():
             if self.checkpoint:
                 self.seed_step(step_seed(progress.seed, progress.train_batch_idx))
             n = len(batch[-1])
             self._step(self.train_step, batch, n, train=True)
             self.bar.update(n, progress.epoch)
-            if self.checkpoint and progress.train_batch_idx % self.every == 0:
+            number = progress.train_batch_idx
+            if self.checkpoint and (number % self.every == 0 or number == 1):
                 self.check_losses()
                 progress.epoch_seconds = time.perf_counter() - start
                 self.save_checkpoint()
-            elif progress.train_batch_idx % failures.LOOK_EVERY == 0:
+            elif number % failures.LOOK_EVERY == 0:
                 self.check_losses()
         progress.train.means()  # waits for the device
         self.check_losses()
@@ -333,6 +351,41 @@ class Trainer(HyperParameters):
             for batch in self.batches(train=False):
                 self._step(self.val_step, batch, len(batch[-1]), train=False)
         self.end_epoch()
+
+    def batches_left(self):
+        """The training batches of this epoch that are left, some after a checkpoint.
+
+        Those before are drawn again, from generators in the states of then.
+        """
+        progress, beside = self.progress, self.beside
+        done = len(progress.train)
+        step = progress.train_batch_idx - done
+        if beside and done:
+            now = beside.states()
+            beside.set_states(beside.begin)
+        elif beside:
+            beside.begin = beside.states()
+        by_itself = beside and getattr(self.data, "training_epoch", 0) is None
+        if by_itself:  # `fit_epoch` without `fit`
+            self.tell_epoch(progress.epoch)
+        self.seed_batch(step)
+        batches = self.batches(train=True)
+        for i in range(step, step + done):
+            self.seed_batch(i)
+            next(batches, None)
+        if beside and done:
+            beside.set_states(now)
+        self.seed_batch(step + done)
+        for i, batch in enumerate(batches, step + done + 1):
+            yield batch
+            self.seed_batch(i)
+        if by_itself:
+            self.tell_epoch(None)
+
+    def seed_batch(self, step):
+        """Seed what a loader may draw the batch of a step from."""
+        if self.checkpoint and not self.plan.stored_bytes:
+            self.seed_step(step_seed(self.progress.seed, step, 1))
 
     def batches(self, train):
         """The batches of this epoch: stored bytes where the plan says so."""
@@ -356,13 +409,15 @@ class Trainer(HyperParameters):
         """
         if isinstance(self.data, DataModule):
             self.data.training_epoch = epoch
+            self.data.training_seed = None if epoch is None else self.progress.seed
 
     def end_epoch(self):
         """Enter the results of an epoch into the history; the next one begins."""
         self.check_losses()
         self.progress.end_epoch()
         self._in_epoch = False
-        self.save_checkpoint()
+        if not self.running:  # `fit_epoch` by itself
+            self.save_checkpoint()
 
     def save_checkpoint(self):
         """Write where the training stands, if asked for."""

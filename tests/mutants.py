@@ -174,8 +174,8 @@ FAULTS = (
     Fault(
         "a checkpoint is made one step early",
         "d2l_utils/training.py",
-        "self.checkpoint and progress.train_batch_idx % self.every == 0",
-        "self.checkpoint and (progress.train_batch_idx + 1) % self.every == 0",
+        "number % self.every == 0 or number == 1",
+        "(number + 1) % self.every == 0 or number == 1",
         REFERENCE, "checkpoint_holds", "pytorch",
     ),
     Fault(
@@ -191,6 +191,20 @@ FAULTS = (
         "if x is not None:",
         "if False:",
         REFERENCE, "checkpoint_holds", "pytorch",
+    ),
+    Fault(
+        "batches before a checkpoint are drawn again from other states",
+        "d2l_utils/training.py",
+        "beside.set_states(beside.begin)",
+        "pass",
+        "test_resuming.py", "numpy", "pytorch",
+    ),
+    Fault(
+        "what training changes in attributes is not stored",
+        "d2l_utils/attributes.py",
+        "self.moved.add(leaf.path)",
+        "continue",
+        "test_resuming.py", "methods_that_only", "jax",
     ),
     # Notebooks --------------------------------------------------------------------
     Fault(

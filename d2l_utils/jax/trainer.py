@@ -9,7 +9,7 @@ from d2l_utils.jax.batches import to_arrays
 from d2l_utils.jax.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.jax.fast import faster
 from d2l_utils.jax.layers import clone
-from d2l_utils.jax.variables import get_key, make_state, variables_of
+from d2l_utils.jax.variables import get_key, make_state, restart_keys, variables_of
 from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
 
@@ -18,6 +18,7 @@ from d2l_utils.training import Trainer as _Trainer
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
+    state_hooks = state
     key = None  # that fresh weights come from
     _given = False  # whether a reader has set `state`
 
@@ -137,6 +138,9 @@ class Trainer(_Trainer):
 
     def restore(self, tensors):
         self.model._fitted = state.restored(self.state, tensors, self.device)
+
+    def seed_step(self, seed):
+        restart_keys(seed)  # dropout draws from the keys in the state
 
     def prepare_batch(self, batch):
         return jax.device_put(tuple(batch), self.device)

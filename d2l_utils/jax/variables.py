@@ -15,10 +15,10 @@ from d2l_utils import base
 _key_numbers = itertools.count()
 
 
-def restart_keys():
-    """Begin anew with the keys that `get_key` gives."""
+def restart_keys(number=0):
+    """Begin anew with the keys that `get_key` gives, or at a number."""
     global _key_numbers
-    _key_numbers = itertools.count()
+    _key_numbers = itertools.count(number)
 
 
 def get_key() -> jax.Array:

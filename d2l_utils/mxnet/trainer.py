@@ -28,6 +28,7 @@ def _hybridize(model, active):
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
+    state_hooks = state
     compiles_steps = False  # but the blocks of the network, see `compile`
     graphs = None  # of the model in training
 

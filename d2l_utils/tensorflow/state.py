@@ -1,11 +1,17 @@
 """Keras: the variables of a model and its optimizer, as NumPy arrays and back.
 
-Those of a model include the states of its dropout layers' generators.
+Those of a model include the states of its dropout layers' generators. Also what else
+training changes, see `attributes.py`.
 """
+
+import tensorflow as tf
+
+GENERATORS, LATE = (tf.random.Generator,), False
 
 
 def _variables(model, optim):
-    slots = (v for v in optim.variables if v.name != "learning_rate")
+    slots = getattr(optim, "variables", ())  # none in an optimizer from scratch
+    slots = (v for v in slots if v.name != "learning_rate")  # see `options`
     named = [(f"model.{i}", v) for i, v in enumerate(model.variables)]
     return named + [(f"optim.{i}", v) for i, v in enumerate(slots)]
 
@@ -19,3 +25,47 @@ def restore(model, optim, tensors):
     """Put back what `tensors_of` gave, in place."""
     for name, v in _variables(model, optim):
         v.assign(tensors[name])
+
+
+def parts(model):
+    return [(str(i) if i else "", x) for i, x in enumerate(model._flatten_layers())]
+
+
+def own_names():
+    keras = tf.keras
+    return {*vars(keras.layers.Layer()), *vars(keras.Model()), "board", "trainer",
+            "hparams", "training"}  # fmt: skip
+
+
+def options(optim):
+    if not isinstance(optim, tf.keras.optimizers.Optimizer):
+        return [("", optim)]
+    found = {k: x for k, x in optim.get_config().items() if type(x) is float}
+    rate = optim._learning_rate  # a variable, or a schedule, which follows the step
+    if hasattr(rate, "assign"):
+        found["learning_rate"] = rate
+    return [("", found)]
+
+
+def extras(model):
+    return []
+
+
+def _is_variable(x):
+    return isinstance(x, tf.Variable | tf.keras.Variable)
+
+
+def array_of(x):
+    if isinstance(x, tf.random.Generator):
+        return x.state.numpy()
+    known = _is_variable(x) or (tf.is_tensor(x) and hasattr(x, "numpy"))
+    if not known or x.dtype in (tf.resource, tf.variant):  # or within a graph
+        return None
+    return x.numpy()
+
+
+def put(x, array):
+    if isinstance(x, tf.random.Generator) or _is_variable(x):
+        (x.state if isinstance(x, tf.random.Generator) else x).assign(array)
+        return x
+    return tf.constant(array)

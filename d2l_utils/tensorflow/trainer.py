@@ -4,7 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
-from d2l_utils import base, failures, host
+from d2l_utils import base, checkpoints, failures, host
 from d2l_utils.ownership import library
 from d2l_utils.tensorflow import state
 from d2l_utils.tensorflow.batches import to_tensors
@@ -15,6 +15,11 @@ from d2l_utils.tensorflow.device import (
     try_gpu,
 )
 from d2l_utils.training import Trainer as _Trainer
+
+# Operations that draw from a generator which can be neither read nor set.
+RANDOM = {"RandomStandardNormal", "RandomUniform", "RandomUniformInt", "Multinomial",
+          "TruncatedNormal", "RandomShuffle", "RandomGamma",
+          "RandomPoissonV2"}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -45,6 +50,7 @@ def _mode(model, training):
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
+    state_hooks = state
 
     def find_device(self):
         # Without a GPU asked for, the device is that of the caller's `with`.
@@ -72,6 +78,10 @@ class Trainer(_Trainer):
     def restore(self, tensors):
         state.restore(self.model, self.optim, tensors)
 
+    def seed_step(self, seed):
+        if not self.plan.compiled:  # it clears TensorFlow's caches
+            tf.random.set_seed(seed)
+
     def make_weights(self, model):
         batch = [tf.convert_to_tensor(x) for x in self.first_batch()]
         # What a batch of any size is like, so that the steps are traced only once.
@@ -96,7 +106,13 @@ class Trainer(_Trainer):
     def compiled(self, step):
         """A step as a graph, traced here and now."""
         step = tf.function(step, autograph=False)
-        step.get_concrete_function(self.spec)
+        traced = step.get_concrete_function(self.spec).graph.as_graph_def()
+        if self.checkpoint:
+            nodes = [traced.node, *(f.node_def for f in traced.library.function)]
+            drawn = RANDOM.intersection(node.op for part in nodes for node in part)
+            if drawn:
+                what = f"a compiled step draws from tf.random ({', '.join(drawn)}); use"
+                checkpoints.warn(self, f"{what} keras.random or a tf.random.Generator")
         return step
 
     def prepare_batch(self, batch):

@@ -1,29 +1,133 @@
-"""PyTorch: the tensors of a model and its optimizer, as NumPy arrays and back."""
+"""PyTorch: the tensors of a model and its optimizer, as NumPy arrays and back.
+
+Also what else training changes there, see `attributes.py`.
+"""
+
+import gc
+from collections import Counter
 
 import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from d2l_utils.attributes import Leaf
+
+GENERATORS, LATE = (torch.Generator,), True
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _numpy(x):
+    """A tensor in NumPy; as whole numbers where NumPy has no such type (bfloat16)."""
+    x = x.detach().cpu()
+    try:
+        return x.numpy()
+    except TypeError:
+        return x.view(INTEGERS[x.element_size()]).numpy()
+
+
+def _tensor(array, like):
+    """The inverse of `_numpy`, `like` being a tensor of the same type."""
+    x = torch.from_numpy(array)
+    if x.dtype != like.dtype == torch.bfloat16 and x.dtype == torch.int16:
+        x = x.view(like.dtype)
+    return x
+
+
+def _named(model):
+    """{name: tensor} of all weights and statistics, those not persistent among them."""
+    extra = "_extra_state"  # see `extras`
+    found = {k: x for k, x in model.state_dict().items() if not k.endswith(extra)}
+    return found | {k: x.detach() for k, x in model.named_buffers() if k not in found}
 
 
 def tensors_of(model, optim):
     """{name: NumPy array} of all that training has changed so far."""
-    found = {f"model.{name}": x for name, x in model.state_dict().items()}
-    for i, slots in optim.state_dict()["state"].items():
-        for slot, x in slots.items():
-            if x is not None:
-                found[f"optim.{i}.{slot}"] = torch.as_tensor(x)
-    return {name: x.detach().cpu().numpy() for name, x in found.items()}
+    found = {f"model.{name}": x for name, x in _named(model).items()}
+    if hasattr(optim, "state_dict"):
+        for i, slots in optim.state_dict()["state"].items():
+            for slot, x in slots.items():
+                if x is not None:
+                    found[f"optim.{i}.{slot}"] = torch.as_tensor(x)
+    return {name: _numpy(x) for name, x in found.items()}
 
 
 def restore(model, optim, tensors):
-    """Put back what `tensors_of` gave, in place."""
-    for name, x in model.state_dict().items():
-        x.copy_(torch.from_numpy(tensors[f"model.{name}"]))
+    """Put back what `tensors_of` gave, in place.
+
+    Raises ValueError or IndexError for what is no state of this optimizer.
+    """
+    for name, x in _named(model).items():
+        x.copy_(_tensor(tensors[f"model.{name}"], x))
+    if not hasattr(optim, "state_dict"):
+        return
     params = [p for group in optim.param_groups for p in group["params"]]
     state = {}
     for name, array in tensors.items():
-        kind, i, slot = name.split(".", 2)
-        if kind == "optim":
-            x, param = torch.from_numpy(array), params[int(i)]
-            if x.shape == param.shape:  # in memory as the weights are
-                x = torch.empty_like(param, dtype=x.dtype).copy_(x).detach()
-            state.setdefault(int(i), {})[slot] = x
+        kind, i, *slot = name.split(".", 2)
+        if kind != "optim":
+            continue
+        param = params[int(i)]
+        x = _tensor(array, param)
+        fits = len(x.shape) == len(param.shape) and all(
+            a in (1, b) for a, b in zip(x.shape, param.shape)
+        )
+        if x.dim() and not fits:
+            raise ValueError(f"{name} is {tuple(x.shape)}, of {tuple(param.shape)}")
+        if x.shape == param.shape:  # in memory as the weights are
+            x = torch.empty_like(param, dtype=x.dtype).copy_(x).detach()
+        state.setdefault(int(i), {})[".".join(slot)] = x
     optim.load_state_dict({**optim.state_dict(), "state": state})
+
+
+def parts(model):
+    return list(model.named_modules())
+
+
+def own_names():
+    return {*vars(nn.Module()), "board", "trainer", "hparams"}
+
+
+def options(optim):
+    groups = getattr(optim, "param_groups", None)
+    if groups is None:  # an optimizer from scratch
+        return [("", optim)]
+    found = [(f"groups.{i}", group) for i, group in enumerate(groups)]
+    # Whoever holds them: a model, a Trainer, a variable of a notebook.
+    schedulers = [
+        x
+        for x in gc.get_objects()
+        if issubclass(type(x), LRScheduler) and getattr(x, "optimizer", None) is optim
+    ]
+    named = [(f"scheduler.{type(x).__name__}", x) for x in schedulers]
+    counts = Counter()
+    for name, x in named:
+        found.append((f"{name}.{counts[name]}", x))
+        counts[name] += 1
+    return found
+
+
+def extras(model):
+    return [
+        Leaf(f"model.{name}.extra", m.get_extra_state(), m.set_extra_state, strict=True)
+        for name, m in model.named_modules()
+        if type(m).get_extra_state is not nn.Module.get_extra_state
+    ]
+
+
+def array_of(x):
+    if isinstance(x, torch.Generator):
+        return x.get_state().numpy()
+    return _numpy(x) if isinstance(x, torch.Tensor) else None
+
+
+def put(x, array):
+    if isinstance(x, torch.Generator):
+        x.set_state(torch.from_numpy(array))
+        return x
+    if not isinstance(x, torch.Tensor):
+        return torch.from_numpy(array.copy())
+    new = _tensor(array.copy(), x).to(x.device)
+    if x.requires_grad and x.is_leaf and x.shape == new.shape:  # an optimizer has it
+        x.detach().copy_(new)
+        return x
+    return new

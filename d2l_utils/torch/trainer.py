@@ -15,6 +15,7 @@ from d2l_utils.training import Trainer as _Trainer
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
+    state_hooks = state
     compiles_steps, why_eager = False, "as PyTorch does by default"
 
     def find_device(self):

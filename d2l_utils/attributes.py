@@ -1,0 +1,329 @@
+"""State beside weights: counters, statistics, generators, rates in plain attributes.
+
+Only what training changes is stored, so that a setting that a reader changes for a
+resumed training stays changed. Each framework says in its `state.py`
+
+    parts(model)             [(name, layer)], of all layers, the model among them
+    own_names()              the attributes that the framework's layers have themselves
+    options(optim)           [(name, object or dict)]: what holds an optimizer's rates
+    extras(model)            [Leaf]: what is reached in another way, and must be stored
+    array_of(x)              a tensor, or the state of a generator, in NumPy; else None
+    put(x, array)            the same put back, in place where x takes it; returns it
+    GENERATORS               classes of generators
+    LATE                     whether the optimizer's state is made in its first step
+"""
+
+import io
+import json
+import random
+import sys
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from d2l_utils.frameworks import FRAMEWORKS
+
+GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
+CONTAINERS = {"list": list, "tuple": tuple, "set": set, "deque": deque}
+GLOBAL = (("numpy", np.random.mtrand._rand), ("python", random._inst))
+LIBRARIES = {"builtins", "numpy", "jaxlib", "optax", "d2l_utils"}
+LIBRARIES.update(*((f.base, f.package) for f in FRAMEWORKS.values()))
+OF_TRAINERS = {  # what a Trainer of ours notes about itself and its run
+    "model", "data", "optim", "train_dataloader", "val_dataloader", "resident", "plan",
+    "progress", "in_step", "watch", "bar", "holds_checkpoint", "beside", "hparams",
+    "running", "max_epochs", "every", "checkpoint", "num_train_batches",
+    "num_val_batches",
+}  # fmt: skip
+OF_DATA = {"train", "val", "seed", "training_seed", "training_epoch", "hparams"}
+DEPTH, MANY = 4, 100  # how far generators are looked for, among how many
+
+
+@dataclass
+class Leaf:
+    """A value, where it is, and how it is replaced."""
+
+    path: str
+    value: Any
+    replace: Callable
+    strict: bool = False  # an error if it cannot be stored
+
+
+def encode(x, arrays, array_of):
+    """A value as JSON can hold it; its arrays are appended to `arrays`.
+
+    Raises TypeError for what cannot be stored.
+    """
+
+    def inner(x):
+        return encode(x, arrays, array_of)
+
+    if x is None or type(x) in (bool, int, float, str):
+        return x
+    if isinstance(x, np.random.Generator):
+        return {"generator": inner(x.bit_generator.state)}
+    if isinstance(x, np.random.RandomState):
+        return {"generator": inner(x.get_state(legacy=False))}
+    if isinstance(x, random.Random):
+        return {"generator": inner(x.getstate())}
+    kind = "numpy" if isinstance(x, np.ndarray | np.generic) else "tensor"
+    array = x if kind == "numpy" else array_of(x)
+    if array is not None:
+        arrays.append(plain(array))
+        return {kind: len(arrays) - 1}
+    if isinstance(x, dict):
+        return {"dict": [[inner(k), inner(v)] for k, v in x.items()]}
+    for kind, Class in CONTAINERS.items():
+        if isinstance(x, Class):
+            return {kind: [inner(v) for v in x]}
+    raise TypeError(f"{type(x).__name__} cannot be stored")
+
+
+def decode(node, old, arrays, put):
+    """The inverse of `encode`, in place where `old` is of the same kind."""
+    if not isinstance(node, dict):
+        return node
+    ((kind, content),) = node.items()
+    if kind == "generator":
+        state = decode(content, None, arrays, put)
+        if isinstance(old, np.random.Generator):
+            old.bit_generator.state = state
+        elif isinstance(old, np.random.RandomState):
+            old.set_state(state)
+        else:
+            old.setstate(state)
+        return old
+    if kind in ("numpy", "tensor"):
+        array = arrays[content]
+        if kind == "tensor":
+            return put(old, array)
+        # A copy: two attributes may begin as one array.
+        return array.copy() if array.ndim or isinstance(old, np.ndarray) else array[()]
+    if kind == "dict":
+        known = old if isinstance(old, dict) else {}
+        new = {}
+        for key, value in content:
+            key = decode(key, None, arrays, put)
+            new[key] = decode(value, known.get(key), arrays, put)
+        if isinstance(old, dict):
+            old.clear()
+            old.update(new)
+            return old
+        return new
+    Class = CONTAINERS[kind]
+    same = isinstance(old, Class) and len(old) == len(content) and Class is not set
+    olds = list(old) if same else [None] * len(content)
+    new = [decode(v, o, arrays, put) for v, o in zip(content, olds)]
+    if Class is tuple:
+        return type(old)._make(new) if hasattr(old, "_make") else tuple(new)
+    if not isinstance(old, Class):
+        return Class(new)
+    old.clear()
+    (old.update if Class is set else old.extend)(new)
+    return old
+
+
+def plain(array):
+    """An array as a file can hold it: bfloat16 and its like as whole numbers."""
+    array = np.asarray(array, order="C")
+    if array.dtype.kind == "V" and array.dtype.names is None:
+        return array.view(f"u{array.dtype.itemsize}")
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"an array of {array.dtype} cannot be stored")
+    return array
+
+
+def fingerprint(x, array_of):
+    """A text that another value does not have; None for what cannot be stored."""
+    arrays = []
+    try:
+        text = json.dumps(encode(x, arrays, array_of))
+    except (TypeError, NotImplementedError, RecursionError, RuntimeError):
+        return None
+    sums = [f"{a.dtype}{a.shape}{zlib.crc32(a.tobytes()):x}" for a in arrays]
+    return " ".join((text, *sums))
+
+
+def generators_in(name, x, kinds, depth=DEPTH, seen=None):
+    """[(name, generator)] in the attributes of an object, its parts, and so on."""
+    seen = set() if seen is None else seen
+    if depth < 0 or id(x) in seen:
+        return []
+    seen.add(id(x))
+    if isinstance(x, kinds):
+        return [] if isinstance(x, random.SystemRandom) else [(name, x)]
+    if isinstance(x, dict):
+        inside = x
+    elif isinstance(x, list | tuple):
+        inside = dict(enumerate(x)) if len(x) <= MANY else {}
+    else:
+        inside = {} if isinstance(x, type) else getattr(x, "__dict__", {})
+    if len(inside) > MANY:
+        return []
+    found = []
+    for key, value in list(inside.items()):
+        found += generators_in(f"{name}.{key}", value, kinds, depth - 1, seen)
+    return found
+
+
+def _is_of_a_library(x):
+    root = type(x).__module__.partition(".")[0]
+    return root in LIBRARIES or root in sys.stdlib_module_names
+
+
+class Beside:
+    """What a training changes beside weights and optimizer states.
+
+    streams: the generators that batches may be drawn from. begin: their states when
+    the epoch in training began. start: when the training did. first: a number that
+    its first batch gives, None if that is not the same each time. settings: at its
+    start.
+    """
+
+    def __init__(self, trainer):
+        self.trainer, self.hooks = trainer, trainer.state_hooks
+        kinds = GENERATORS + self.hooks.GENERATORS
+        self.streams = [
+            *GLOBAL,
+            *generators_in("data", trainer.data, kinds),
+            *generators_in("loader", trainer.train_dataloader, kinds),
+        ]
+        self.begin = self.start = self.states()
+        self.first = None
+        self.known = {leaf.path: self._print(leaf.value) for leaf in self.leaves()}
+        self.moved = set()  # paths of what has changed
+        self.settings = self._settings()
+
+    def _print(self, value):
+        return fingerprint(value, self.hooks.array_of)
+
+    def states(self):
+        """The states of the generators, as JSON can hold them."""
+        states = {}
+        for name, x in self.streams:
+            arrays = []
+            node = encode(x, arrays, self.hooks.array_of)
+            states[name] = [node, [[str(a.dtype), a.tolist()] for a in arrays]]
+        return states
+
+    def set_states(self, states):
+        """Put back what `states` gave."""
+        for name, x in self.streams:
+            if name in states:
+                node, arrays = states[name]
+                arrays = [np.array(values, dtype) for dtype, values in arrays]
+                decode(node, x, arrays, self.hooks.put)
+
+    def states_like(self, states):
+        """Raise an error unless these are what `states` gives; changes nothing."""
+        now = self.states()
+        try:
+            self.set_states(states)
+        finally:
+            self.set_states(now)
+
+    def leaves(self):
+        """What may change, attribute by attribute."""
+        trainer, hooks = self.trainer, self.hooks
+        parts = [(f"model{n and '.'}{n}", x) for n, x in hooks.parts(trainer.model)]
+        roots = [(name, x, hooks.own_names()) for name, x in parts]
+        options = hooks.options(trainer.optim)
+        roots += [(f"optim{n and '.'}{n}", x, {"params"}) for n, x in options]
+        roots += [("trainer", trainer, OF_TRAINERS), ("data", trainer.data, OF_DATA)]
+        seen = {id(x) for _, x, _ in roots}
+        found = list(hooks.extras(trainer.model))
+        for name, x, without in roots:
+            if not (name.startswith("model") and _is_of_a_library(x)):
+                found += self._in(name, x, without, seen)
+        return found
+
+    def _in(self, name, x, without, seen):
+        space = x if isinstance(x, dict) else getattr(x, "__dict__", {})
+        for key, value in list(space.items()):
+            private = name == "trainer" and str(key).startswith("_")
+            if key in without or private or id(value) in seen:
+                continue
+            path = f"{name}.{key}"
+            if hasattr(value, "__dict__") and not _is_of_a_library(value):
+                seen.add(id(value))
+                yield from self._in(path, value, (), seen)
+            elif name != "data" or isinstance(value, bool | int | float | str):
+                yield Leaf(path, value, lambda new, key=key: space.update({key: new}))
+
+    def unstorable(self):
+        """Paths of what surely changes and cannot be stored."""
+        return [
+            leaf.path
+            for leaf in self.leaves()
+            if isinstance(leaf.value, Iterator | random.SystemRandom)
+            and not isinstance(leaf.value, io.IOBase)
+        ]
+
+    def _settings(self):
+        """{path: number or text} of what a reader may have changed."""
+        values = {leaf.path: leaf.value for leaf in self.leaves()}
+        for name, x in self.hooks.parts(self.trainer.model):
+            if _is_of_a_library(x):  # its rates: of dropout, say
+                floats = {k: v for k, v in vars(x).items() if type(v) is float}
+                values |= {f"model.{name}.{k}": v for k, v in floats.items()}
+        found = {}
+        for path, value in values.items():
+            array = self.hooks.array_of(value) if path.startswith("optim") else None
+            if array is not None and not array.ndim:
+                value = array.item()
+            if type(value) in (bool, int, float, str):
+                found[path] = value
+        return found
+
+    def changed(self):
+        """({path: JSON}, arrays) of what training has changed so far.
+
+        Raises TypeError, with the path, for what must be stored and cannot be.
+        """
+        nodes, arrays = {}, []
+        for leaf in self.leaves():
+            now = self._print(leaf.value)
+            if now is None and leaf.strict:
+                raise TypeError(f"{leaf.path}, {leaf.value!r:.60}, cannot be stored")
+            if now is None:
+                continue
+            if leaf.path in self.moved or self.known.get(leaf.path, "") != now:
+                self.moved.add(leaf.path)
+                nodes[leaf.path] = encode(leaf.value, arrays, self.hooks.array_of)
+        return nodes, arrays
+
+    def restore(self, nodes, arrays):
+        """Put back what `changed` gave; all of it or, with an error, nothing."""
+        put, array_of = self.hooks.put, self.hooks.array_of
+        leaves = {leaf.path: leaf for leaf in self.leaves()}
+        holders = {"trainer": self.trainer, "data": self.trainer.data}
+        for name, x in self.hooks.parts(self.trainer.model):
+            holders[f"model{name and '.'}{name}"] = x
+        new = [path.rpartition(".") for path in nodes if path not in leaves]
+        for holder, _, key in new:  # attributes that the first steps made
+            if holder not in holders:
+                raise ValueError(
+                    f"it has {holder}.{key}, and here is no {holder} before the first "
+                    "step; make it in the model's constructor or configure_optimizers"
+                )
+        undo = []
+        try:
+            for path, node in nodes.items():
+                if path in leaves:
+                    leaf, before = leaves[path], []
+                    old = encode(leaf.value, before, array_of)
+                    undo.append((leaf, old, [x.copy() for x in before]))
+                    leaf.replace(decode(node, leaf.value, arrays, put))
+            for holder, _, key in new:
+                node = nodes[f"{holder}.{key}"]
+                vars(holders[holder])[key] = decode(node, None, arrays, put)
+        except Exception:
+            for leaf, old, before in undo:
+                leaf.replace(decode(old, leaf.value, before, put))
+            for holder, _, key in new:
+                vars(holders[holder]).pop(key, None)
+            raise
+        self.moved.update(nodes)
