@@ -179,13 +179,14 @@ def main():
         print("\n" + json.dumps(observe(framework, d2l)))
         return
     from bench.environments import python_of
+    from book.source import files
 
     found = {}
     for framework in MODULES:
         command = [python_of(framework), __file__, framework]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found[framework] = json.loads(done.stdout.splitlines()[-1])
-    RECORDED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    files.write(RECORDED, json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What is measured: contenders, and the cases in which they take turns."""
 
 import contextlib
+import io
 import json
 import os
 import statistics
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import environments
+from book.source import files
 from book.source.book import BOOK, ROOT
 from book.source.cells import LOADED_TAGS
 from book.source.reading import read_source
@@ -135,7 +137,9 @@ def stored_arrays(part, n):
     split, paths = getattr(load_fashion_mnist(), part), []
     for name, array, dtype in zip(split._fields, split, ("uint8", "int32")):
         path = BUILD / f"{part}-{name}-{n}.npy"
-        np.save(path, array[:n].astype(dtype))
+        made = io.BytesIO()
+        np.save(made, array[:n].astype(dtype))
+        files.write(path, made.getvalue())
         paths.append(str(path))
     return paths
 
@@ -153,7 +157,7 @@ def stored_models(framework, theirs):
         source = source.replace("from d2l_utils import", "from d2l import")
         source = source.replace("d2l.require(api=1)", "")
     path = BUILD / f"models-{framework}-{'d2l' if theirs else 'ours'}.py"
-    path.write_text(source)
+    files.write(path, source)
     return path
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from book.source import files
 from book.source.book import ROOT
 
 FOLDER = ROOT / "build" / "bench"
@@ -36,10 +37,10 @@ def python_of(framework):
     if framework == "jax":
         ours, theirs = Path(sys.prefix), next(folder.glob("lib/python*/site-packages"))
         path = next(ours.glob("lib/python*/site-packages"))
-        (theirs / "ours.pth").write_text(f"{path}\n")
+        files.write(theirs / "ours.pth", f"{path}\n")
         packages = [*packages, "-c", str(ROOT / "requirements.txt")]
     install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*install, *packages], check=True)
     subprocess.run([*install, "--no-deps", *NOTHING_ELSE], check=True)
-    done.touch()
+    files.write(done, "")
     return python

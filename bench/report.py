@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 from bench.cases import GOALS, NETWORKS
 from bench.floors import FLOORS
 from bench.run import RESULTS
-from book.source import readme
+from book.source import files, readme
 from book.source.book import BOOK, ROOT
 from d2l_utils.frameworks import FRAMEWORKS
 
@@ -272,7 +272,7 @@ def main(argv=None):
     if args.check:
         return 0
     for results_path, results in machines():
-        results_path.with_suffix(".html").write_text(page(results), encoding="utf-8")
+        files.write(results_path.with_suffix(".html"), page(results))
     return 0
 
 

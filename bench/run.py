@@ -14,6 +14,7 @@ import time
 
 from bench import cases
 from bench.floors import NEED_BFLOAT16, missed
+from book.source import files
 from book.source.book import ROOT
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.host import cpu_has_bfloat16, cpu_text, processor_name
@@ -79,14 +80,13 @@ KEY = ("what", "framework", "network", "size")  # of a record
 
 def store(record):
     """Put a record into the results of this machine, in place of an older one."""
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{machine_name()}.json"
     kept = json.loads(path.read_text())["records"] if path.exists() else []
     kept = [r for r in kept if any(r.get(k) != record.get(k) for k in KEY)]
     record = {**record, "date": time.strftime("%Y-%m-%d")}
     machine = {"processor": processor_name(), "device": cpu_text()}
     records = sorted([*kept, record], key=lambda r: [str(r.get(k)) for k in KEY])
-    path.write_text(json.dumps({**machine, "records": records}, indent=1) + "\n")
+    files.write(path, json.dumps({**machine, "records": records}, indent=1) + "\n")
 
 
 def machine_name():

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from book.source import files
 from d2l_utils.sources import FILES, SAMPLE, load_fashion_mnist
 
 PER_CLASS = {"train": 200, "val": 50}
@@ -29,7 +30,7 @@ def main():
         chosen = np.sort([np.flatnonzero(labels == c)[:n] for c in range(10)], None)
         for kind, array in (("images", images), ("labels", labels)):
             path = SAMPLE / f"{FILES[f'{part}_{kind}']}.gz"
-            path.write_bytes(gzip.compress(encode_idx(array[chosen]), 9, mtime=0))
+            files.write(path, gzip.compress(encode_idx(array[chosen]), 9, mtime=0))
             print(f"{path.name}: {array[chosen].shape}, {path.stat().st_size:,} bytes")
 
 

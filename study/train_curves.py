@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from book.source import cells
+from book.source import cells, files
 from book.source.book import ROOT
 from d2l_utils import weights
 from d2l_utils.frameworks import FRAMEWORKS
@@ -32,7 +32,7 @@ def worker(framework, out):
         "loss": [round(l, 5) for l in notebook["losses"]],
         "classes": "".join(str(c) for c in notebook["classes"]),
     }
-    out.write_text(json.dumps(result))
+    files.write(out, json.dumps(result))
 
 
 def main(argv=None):
@@ -55,7 +55,7 @@ def main(argv=None):
             for kind in ("loss", "classes"):
                 stored[kind][framework] = result[kind]
             print(f"{framework}: last loss {result['loss'][-1]}")
-    PATH.write_text(json.dumps(stored, separators=(",", ":")) + "\n")
+    files.write(PATH, json.dumps(stored, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from book.source import readme
+from book.source import files, readme
 from book.source.book import ROOT
 from d2l_utils.frameworks import FRAMEWORKS
 
@@ -165,7 +165,7 @@ def save(name, entry):
     """Write the results with one environment's changed, and the README's table."""
     results = {**load(), name: entry}
     ordered = {k: results[k] for k in ENVIRONMENTS if k in results}
-    RESULTS.write_text(json.dumps(ordered, indent=1) + "\n")
+    files.write(RESULTS, json.dumps(ordered, indent=1) + "\n")
     write_table()
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from book.checks import parity_worker
+from book.source import files
 from book.source.book import ROOT
 from d2l_utils import weights
 from d2l_utils.frameworks import FRAMEWORKS
@@ -265,7 +266,7 @@ def main(argv=None):
         table, passed = compare_all(frameworks, Path(folder))
         carried, travelled = compare_all_carried(frameworks, Path(folder))
     passed &= travelled
-    (build / "parity.json").write_text(json.dumps(table + carried, indent=1))
+    files.write(build / "parity.json", json.dumps(table + carried, indent=1))
     print("parity: " + ("all pairs within tolerance" if passed else "FAILED"))
     return int(not passed)
 

@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from book.notebooks import editions
+from book.source import files
 from book.source.book import BOOK, ROOT
 from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
@@ -101,8 +102,7 @@ def write(book, out, sections, frameworks):
                 nb = self_contained(book, section, framework, wheel, language)
                 path = book.edition_path(section, framework, language)
                 path = Path(out, path.relative_to(book.notebooks))
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(editions.dumps(nb), encoding="utf-8")
+                files.write(path, editions.dumps(nb))
                 made.append(path)
     return made
 

@@ -11,6 +11,8 @@ editions run by execute.py, pages made by pages.py.
 
 import argparse
 import ast
+import copy
+import difflib
 import hashlib
 import json
 import sys
@@ -20,12 +22,16 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from book.pages import launch
-from book.source import readme
+from book.source import files, readme
 from book.source.book import BOOK, SourceError
 from book.source.reading import (
+    IMAGE,
+    author_metadata,
     embed,
     extract,
     in_full,
+    open_notebook,
+    parse,
     read_notebook,
     read_source,
     title_of,
@@ -35,6 +41,15 @@ from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+PROGRAMS = {  # metadata of a notebook that Jupyter, Colab and the like write
+    "accelerator", "celltoolbar", "colab", "d2l", "jupytext", "kernelspec",
+    "language_info", "toc", "vscode", "widgets",
+}  # fmt: skip
+NOT_TAKEN = """\
+{name} was edited, and nothing was written: as a source, this would become something
+else. Text cannot hold lines +++ or ```{{code-cell}} of its own (within four backticks,
+````, it can), pasted pictures are files in notebooks/img, shown by ![what](img/NAME).
+{shown}"""
 
 
 # Writing notebooks --------------------------------------------------------------
@@ -60,20 +75,26 @@ def setup_source(book, framework):
     return "\n".join(lines)
 
 
+def key(cell):
+    """By this the id of a cell begins as long as it is as it was made."""
+    digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode())
+    return digest.hexdigest()[:12]
+
+
 def number(cells):
     """Give cells their ids: content hash plus ordinal among equals."""
     seen = {}
     for cell in cells:
-        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode())
-        key = digest.hexdigest()[:12]
-        seen[key] = seen.get(key, -1) + 1
-        cell.id = f"{key}-{seen[key]}"
+        digest = key(cell)
+        seen[digest] = seen.get(digest, -1) + 1
+        cell.id = f"{digest}-{seen[digest]}"
     return cells
 
 
-def new_cell(kind, source, tags=()):
+def new_cell(kind, source, tags=(), metadata=()):
     make = new_code_cell if kind == "code" else new_markdown_cell
-    return make(source, metadata={"tags": list(tags)} if tags else {})
+    tagged = {"tags": list(tags)} if tags else {}
+    return make(source, metadata={**tagged, **copy.deepcopy(dict(metadata))})
 
 
 def made_cells(book, section, framework, language):
@@ -86,9 +107,12 @@ def made_cells(book, section, framework, language):
         if cell.kind == "markdown":
             text = text_for(framework, cell.source, cell.place)
             if text:
-                pairs.append((i, new_cell("markdown", embed(book, text), cell.tags)))
+                text = embed(book, text)
+                made = new_cell("markdown", text, cell.tags, cell.metadata)
+                pairs.append((i, made))
         elif framework in cell.tabs:
-            pairs.append((i, new_cell("code", cell.source, cell.tags)))
+            made = new_cell("code", cell.source, cell.tags, cell.metadata)
+            pairs.append((i, made))
     setup = new_cell("code", setup_source(book, framework), ("setup",))
     pairs.insert(1, (None, setup))
     path = book.relative(book.edition_path(section, framework, language))
@@ -115,7 +139,7 @@ def stored_outputs(path, code):
     """The code cells of the notebook at `path` if it is the same code, else None."""
     if not path.exists():
         return None
-    old = code_of(nbformat.read(path, as_version=4).cells)
+    old = code_of(open_notebook(path).cells)
     same = [syntax_of(c.source) for c in old] == [syntax_of(c.source) for c in code]
     return old if same else None
 
@@ -167,9 +191,11 @@ def four_tab(book, section, only=None):
     cells = []
     for i, parsed in enumerate(read_source(book, section)):
         if parsed.kind == "markdown":
-            cells.append(new_cell("markdown", embed(book, parsed.source), parsed.tags))
+            text = embed(book, parsed.source)
+            cells.append(new_cell("markdown", text, parsed.tags, parsed.metadata))
             continue
-        cell = new_cell("code", parsed.head + parsed.source, parsed.tags)
+        code = parsed.head + parsed.source
+        cell = new_cell("code", code, parsed.tags, parsed.metadata)
         if parsed.include:
             line, mark = parsed.include
             cell.metadata["include"] = {"line": line, "digest": mark}
@@ -199,29 +225,50 @@ def label(framework):
 # Edits made in Jupyter ----------------------------------------------------------
 
 
+def edited_parts(book, nb):
+    """[[kind, text, tags, what else there is, ...], ...]: all that an author edits.
+
+    Of the notebook itself, metadata that no program writes by itself.
+    """
+    cells = []
+    for c in nb.cells:
+        metadata = author_metadata(c)
+        text = c.source if c.cell_type == "code" else extract(book, c.source)
+        parts = [c.cell_type, text.rstrip().lstrip("\n")]
+        parts.append(list(metadata.pop("tags", [])))
+        pasted = {"attachments": c.attachments} if c.get("attachments") else {}
+        if parts[1] or pasted:
+            cells.append([*parts, *filter(None, (metadata, pasted))])
+    more = {k: v for k, v in nb.metadata.items() if k not in PROGRAMS}
+    return [*cells, more] if more else cells
+
+
 def digest(book, nb):
-    """Hash of what an author can edit: kinds, texts and tags of the cells."""
-    cells = [
-        (c.cell_type, extract(book, c.source), list(c.metadata.get("tags", [])))
-        for c in nb.cells
-    ]
-    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+    """Hash of what an author can edit."""
+    return hashlib.sha256(json.dumps(edited_parts(book, nb)).encode()).hexdigest()
 
 
 def take_back(book, section):
     """Take an edit saved in the four-tab notebook back into the source.
 
     Where Jupytext has written the source already, it is put in its short form.
-    Raises SourceError if both were edited since the last `make notebooks`.
+    Raises SourceError if both were edited since the last `make notebooks`, or for what
+    a source cannot hold; then nothing is written.
     """
     path, source = book.four_tab_path(section), book.source_path(section)
     if not path.exists():
         return False
     nb, md = read_notebook(book, path), read_notebook(book, source)
+    drawings = {m[1]: m[2] for c in md.cells for m in IMAGE.finditer(c.source)}
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            continue
+        as_made = cell.get("id", "").startswith(key(cell))
+        cell.source = extract(book, cell.source, drawings if as_made else ())
     generated = nb.metadata.get("d2l", {}).get("source")
     edited, current = digest(book, nb), digest(book, md)
     if edited == current:
-        if not in_full(source):
+        if not in_full(book, source):
             return False
     elif edited == generated:
         return False
@@ -232,13 +279,53 @@ def take_back(book, section):
             "were made. Keep one: undo the edit of the other, for example with "
             f"`git checkout {name}`, then run `make notebooks` again."
         )
-    for cell in nb.cells:
-        cell.source = extract(book, cell.source)
-    nb.metadata = md.metadata
-    body = jupytext.writes(nb, fmt="md:myst").split("---\n", 2)[2]
-    header = source.read_text(encoding="utf-8").split("---\n", 2)[1]
-    source.write_text(f"---\n{header}---\n{body}", encoding="utf-8")
+    files.write(source, source_text(book, section, nb, md))
     return True
+
+
+def source_text(book, section, nb, md):
+    """The source that a notebook is; md: the present one, whose head it keeps.
+
+    Raises SourceError where reading it would not give the same notebook again.
+    """
+    path, source = book.four_tab_path(section), book.source_path(section)
+    saved, name = edited_parts(book, nb), book.relative(path)
+    made = new_notebook(metadata=md.metadata)
+    for cell in nb.cells:
+        if cell.source.strip():
+            cell.metadata = author_metadata(cell)
+            made.cells.append(cell)
+    body = jupytext.writes(made, fmt="md:myst").split("---\n", 2)[2]
+    header = source.read_text(encoding="utf-8").split("---\n", 2)[1]
+    text = f"---\n{header}---\n{body}"
+    try:
+        back = edited_parts(book, parse(book, source, text))
+        if back == saved:
+            read_source(book, section, text)
+    except SourceError as error:
+        said = f"{name} was edited, and nothing was written. As a source: {error}"
+        raise SourceError(said) from None
+    if back != saved:
+        raise SourceError(NOT_TAKEN.format(name=name, shown=difference(saved, back)))
+    return text
+
+
+def difference(saved, back):
+    """What `edited_parts` has in two notebooks, as lines that begin with - or +."""
+    texts = (
+        [
+            line[:160]
+            for part in parts
+            for line in (
+                ["", json.dumps(part)]
+                if isinstance(part, dict)
+                else ["", json.dumps([part[0], *part[2:]]), *part[1].split("\n")]
+            )
+        ]
+        for parts in (saved, back)
+    )
+    lines = [*difflib.unified_diff(*texts, "saved", "as a source", n=1, lineterm="")]
+    return "\n".join(lines[:40] + ["..."] * (len(lines) > 40))
 
 
 # The command --------------------------------------------------------------------
@@ -273,8 +360,7 @@ def write(book, section):
     """Write what is stale; returns the paths written."""
     made = stale(book, section)
     for path, text in made.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        files.write(path, text)
     return list(made)
 
 
@@ -299,9 +385,6 @@ def update(book, section, check):
 
     With check, nothing is changed.
     """
-    if not check and take_back(book, section):
-        source = book.relative(book.source_path(section))
-        print(f"took the edit back into {source}")
     paths = stale(book, section) if check else write(book, section)
     verb = "is stale: run `make notebooks`" if check else "written"
     for path in paths:
@@ -320,6 +403,10 @@ def main(argv=None, book=BOOK):
     parser.add_argument("--check", action="store_true", help="change nothing")
     check = parser.parse_args(argv).check
     try:
+        for section in () if check else book.sections:  # all else comes from these
+            if take_back(book, section):
+                source = book.relative(book.source_path(section))
+                print(f"took the edit back into {source}")
         table, path = readme_table(book), book.root / "README.md"
         was_stale = readme.update(path, "notebooks", table, check)
         if was_stale:
@@ -328,7 +415,7 @@ def main(argv=None, book=BOOK):
         was_stale |= catalogues.update(book, check)
         for section in book.sections:
             was_stale |= not update(book, section, check)
-    except SourceError as error:
+    except (SourceError, OSError) as error:
         sys.exit(str(error))
     return int(was_stale and check)
 

@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from book.notebooks import editions
+from book.source import files
 from book.source.book import BOOK
 from d2l_utils.base import fast_mode
 from d2l_utils.frameworks import FRAMEWORKS
@@ -71,7 +72,7 @@ def execute(book, section, framework):
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()
-    path.write_text(editions.dumps(clean(book, nb)), encoding="utf-8")
+    files.write(path, editions.dumps(clean(book, nb)))
 
 
 def main(argv=None, book=BOOK):

@@ -13,6 +13,7 @@ from pathlib import Path
 from nbformat import v4
 
 from book.notebooks import editions
+from book.source import files
 from book.source.book import BOOK
 from book.source.reading import read_source
 from d2l_utils.frameworks import FRAMEWORKS
@@ -69,9 +70,8 @@ def main(argv=None, book=BOOK):
             continue
         for framework in FRAMEWORKS:
             path = args.out / framework / f"{section}.ipynb"
-            path.parent.mkdir(parents=True, exist_ok=True)
             nb = for_nbgrader(book, section, framework)
-            path.write_text(editions.dumps(nb), encoding="utf-8")
+            files.write(path, editions.dumps(nb))
             print(path)
     return 0
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from book.checks.parity import installed
 from book.notebooks import editions
+from book.source import files
 from book.source.book import BOOK, ROOT
 from d2l_utils.frameworks import FRAMEWORKS
 
@@ -38,9 +39,8 @@ JAX_SETTINGS = {
 def four_tab_copy(book, section):
     """The four-tab notebook with one tab's outputs, as running it should give."""
     path = book.root / "build" / "nbval" / f"{section}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
     cells = editions.four_tab(book, section, only=FOUR_TAB[1])
-    path.write_text(editions.dumps(cells))
+    files.write(path, editions.dumps(cells))
     return path
 
 

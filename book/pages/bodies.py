@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 from book.notebooks.editions import edition_cells, is_executed
 from book.pages.exporter import TEMPLATES, Body, render
 from book.pages.markup import Marks, PageError
+from book.source import files
 from book.source.reading import read_source, title_of
 from book.translate import catalogues
 from book.translate.catalogues import strings
@@ -105,9 +106,8 @@ def rendered(cells, editions, titles, path, t, cache, anchors=()):
         if stored.pop("key") == key.hexdigest():
             return Body(**{**stored, "marks": Marks(**stored["marks"])}), True
     body = render(cells, editions, titles, path.parent, t, anchors)
-    cache.mkdir(parents=True, exist_ok=True)
     stored = {"key": key.hexdigest(), **dataclasses.asdict(body)}
-    kept.write_text(json.dumps(stored), encoding="utf-8")
+    files.write(kept, json.dumps(stored))
     return body, False
 
 

@@ -132,8 +132,8 @@ def sanitize(text):
 
 def webp(png):
     """The same pixels in about half the bytes."""
-    made = io.BytesIO()
-    Image.open(io.BytesIO(png)).save(made, "WEBP", lossless=True, quality=50, method=2)
+    image, made = Image.open(io.BytesIO(png)), io.BytesIO()
+    image.save(made, "WEBP", lossless=True, quality=50, method=2)
     return made.getvalue()
 
 

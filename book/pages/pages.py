@@ -23,6 +23,7 @@ from book.pages.bodies import in_language, read_sections
 from book.pages.exporter import TEMPLATES, render
 from book.pages.links import Links
 from book.pages.markup import PageError
+from book.source import files
 from book.source.book import BOOK, SourceError
 from book.source.reading import title_of
 from book.translate import catalogues
@@ -229,8 +230,7 @@ def build(book, out, only=None, framework=None):
                 f"{LIMIT:,} that can be mailed: make its figures smaller."
             )
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            files.write(path, text)
             changed.append(path)
     return changed, list(pages)
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from book.source import files
 from book.source.book import SECTIONS
 from d2l_utils.frameworks import FRAMEWORKS
 
@@ -26,8 +27,8 @@ def browser():
 
 def print_page(chromium, page, framework, path):
     """Print one page, with one framework's tabs, to a PDF."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile:
+        printed = Path(profile, "page.pdf")
         command = [
             chromium,
             "--headless",
@@ -37,14 +38,15 @@ def print_page(chromium, page, framework, path):
             "--disable-background-networking",
             f"--user-data-dir={profile}",
             "--no-pdf-header-footer",
-            f"--print-to-pdf={path.resolve()}",
+            f"--print-to-pdf={printed}",
         ]
         address = f"{page.resolve().as_uri()}?framework={framework}"
         done = subprocess.run(
             [*command, address], capture_output=True, text=True, timeout=120
         )
-    if done.returncode or not path.is_file():
-        sys.exit(f"{page} could not be printed:\n{done.stderr}")
+        if done.returncode or not printed.is_file():
+            sys.exit(f"{page} could not be printed:\n{done.stderr}")
+        files.write(path, printed.read_bytes())
 
 
 def main(argv=None):

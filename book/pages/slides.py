@@ -17,6 +17,7 @@ from book.pages.bodies import check_outputs
 from book.pages.exporter import TEMPLATES, BodyExporter, text_cell
 from book.pages.markup import PageError
 from book.pages.pages import rendered, stylesheet
+from book.source import files
 from book.source.book import BOOK, SourceError
 from book.source.reading import read_source, title_of
 from book.source.tabs import Passage
@@ -110,8 +111,7 @@ def main(argv=None, book=BOOK):
                 if text is None:
                     continue
                 made, path = True, Path(args.out, framework, f"{section}.html")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+                files.write(path, text)
                 print(f"{path}  {len(text.encode()) / 1000:.0f} kB")
         if not made:
             raise PageError("No slides: no cell is tagged 'slide'.")

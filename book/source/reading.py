@@ -11,8 +11,9 @@ import base64
 import hashlib
 import itertools
 import json
+import mimetypes
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import jupytext
 import nbformat
@@ -23,9 +24,13 @@ from book.source.tabs import passages
 from d2l_utils import tab
 from d2l_utils.frameworks import FRAMEWORKS
 
-IMAGE = re.compile(r"(!\[[^\]]*\]\()(img/(?:\w+/)?[\w.-]+\.svg)(\))")
-EMBEDDED = re.compile(r"(!\[[^\]]*\]\()(data:image/svg\+xml;base64,[\w+/=]+)(\))")
+IMAGE = re.compile(r"(!\[[^\]]*\]\()(img/(?:\w+/)?[\w.-]+\.(?:svg|png|jpg))(\))")
+EMBEDDED = re.compile(r"(!\[[^\]]*\]\()(data:image/[\w+]+;base64,[\w+/=]+)(\))")
 DIRECTIVE = ":::{include}"
+SHOWN = {  # metadata by which Jupyter remembers how a cell was shown or run last
+    "autoscroll", "collapsed", "ExecuteTime", "execution", "scrolled", "trusted",
+    "jp-MarkdownHeadingCollapsed",
+}  # fmt: skip
 INCLUDE = re.compile(r":::\{include\} *(?P<section>\w+) *: *(?P<names>\w+( *, *\w+)*)")
 
 
@@ -36,6 +41,7 @@ class SourceCell:
     tabs: its frameworks (all, for text). head: the %%tab line, with its end. file,
     line: where it begins, for messages; the line is None if it is not known. include:
     (line, digest of all its cells) of the directive that a cell comes from, or ().
+    metadata: what else the cell has, such as the slide type chosen in Jupyter.
     """
 
     kind: str
@@ -46,6 +52,7 @@ class SourceCell:
     line: int | None = None
     head: str = ""
     include: tuple = ()
+    metadata: dict = field(default_factory=dict)
 
     def place(self, row=0):
         """'notebooks/nin.md:12': where a row of the cell stands, counted from 0."""
@@ -55,20 +62,45 @@ class SourceCell:
 # Cells --------------------------------------------------------------------------
 
 
+def open_notebook(path):
+    """A notebook's file; raises SourceError for one that is damaged."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except OSError:
+        raise
+    except Exception as error:  # nbformat raises many kinds
+        raise SourceError(
+            f"{path} is no notebook; get it back, for example with "
+            f"`git checkout {path.name}`: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
 def read_notebook(book, path):
     """A source or a four-tab notebook, with includes as the lines they stand for."""
     if path.suffix == ".md":
-        nb = jupytext.read(path, fmt="md:myst")
-    else:
-        nb = nbformat.read(path, as_version=4)
+        return parse(book, path, path.read_text(encoding="utf-8"))
+    nb = open_notebook(path)
     nb.cells = collapse(book, nb.cells, path)
     return nb
 
 
-def read_source(book, section):
-    """The cells of notebooks/<section>.md; raises SourceError for a bad one."""
+def parse(book, path, text):
+    """The notebook that a text is as the source at `path`."""
+    try:
+        nb = jupytext.reads(text, fmt="md:myst")
+    except Exception as error:  # of Jupytext, of YAML
+        raise SourceError(f"{book.relative(path)}: {error}") from error
+    nb.cells = collapse(book, nb.cells, path)
+    return nb
+
+
+def read_source(book, section, text=None):
+    """The cells of notebooks/<section>.md; raises SourceError for a bad one.
+
+    text: what the file would hold, in place of what it does.
+    """
     cells, seen = [], set()
-    for cell in own_cells(book, section):
+    for cell in own_cells(book, section, text):
         if cell.kind == "markdown" and DIRECTIVE in cell.source:
             found = included(book, cell)
             new = {(c.place(), c.source) for c in found}
@@ -81,11 +113,12 @@ def read_source(book, section):
     return cells
 
 
-def own_cells(book, section):
+def own_cells(book, section, text=None):
     """The cells of a source, without those that it includes."""
-    path = book.source_path(section)
-    text, end, cells = path.read_text(encoding="utf-8") + "\n", 0, []
-    for cell in read_notebook(book, path).cells:
+    path, end, cells = book.source_path(section), 0, []
+    text = path.read_text(encoding="utf-8") if text is None else text
+    read, text = parse(book, path, text), text + "\n"
+    for cell in read.cells:
         start = text.find(f"\n{cell.source}\n", end)
         found = start >= 0
         line = text.count("\n", 0, start) + 2 if found else None
@@ -96,8 +129,15 @@ def own_cells(book, section):
 
 def parse_cell(cell, file, line=None):
     """A notebook's cell as a SourceCell; file, line: its place, for messages."""
-    tags = tuple(cell.metadata.get("tags", ()))
-    made = SourceCell("markdown", cell.source, tags=tags, file=file, line=line)
+    metadata = dict(cell.metadata)
+    tags = tuple(metadata.pop("tags", ()))
+    made = SourceCell(
+        "markdown", cell.source, tags=tags, file=file, line=line, metadata=metadata
+    )
+    if cell.cell_type == "raw":
+        raise SourceError(
+            f"{made.place()}: there are no raw cells here: make it text or code."
+        )
     if cell.cell_type != "code":
         if DIRECTIVE not in cell.source:
             passages(cell.source, made.place)  # raises if unbalanced
@@ -177,8 +217,10 @@ def collapse(book, cells, path):
         if mark is None:
             kept += run
             continue
+        run = list(run)
         parts = ((c.cell_type, c.source, c.metadata.get("tags", [])) for c in run)
-        if digest_of(parts) != mark["digest"]:
+        more = any(set(author_metadata(c)) - {"tags", "include"} for c in run)
+        if digest_of(parts) != mark["digest"] or more:
             section = INCLUDE.fullmatch(mark["line"])["section"]
             name, source = book.relative(path), book.source_path(section)
             raise SourceError(
@@ -190,13 +232,20 @@ def collapse(book, cells, path):
     return kept
 
 
-def in_full(path):
+def author_metadata(cell):
+    """The metadata of a cell, without what Jupyter notes about how it is shown."""
+    return {k: v for k, v in cell.metadata.items() if k not in SHOWN}
+
+
+def in_full(book, path):
     """Whether a source holds drawings or included cells in full.
 
     So Jupytext writes it when the four-tab notebook is saved in Jupyter.
     """
     cells = jupytext.read(path, fmt="md:myst").cells
-    return any("include" in c.metadata or EMBEDDED.search(c.source) for c in cells)
+    return any(
+        "include" in c.metadata or extract(book, c.source) != c.source for c in cells
+    )
 
 
 def digest_of(parts):
@@ -210,7 +259,8 @@ def data_uri(book, name):
     path = book.notebooks / name
     if not path.is_file():
         raise SourceError(f"The figure notebooks/{name} does not exist.")
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+    mime = mimetypes.guess_type(name)[0]
+    return f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def embed(book, text):
@@ -218,10 +268,19 @@ def embed(book, text):
     return IMAGE.sub(lambda m: m[1] + data_uri(book, m[2]) + m[3], text)
 
 
-def extract(book, text):
-    """The inverse of `embed`."""
+def extract(book, text, former=()):
+    """The inverse of `embed`.
+
+    former: {description with its marks: name} of drawings, by which one is known that
+    was changed after it had been embedded.
+    """
+    if not EMBEDDED.search(text):
+        return text
     names = {
         data_uri(book, f"img/{p.name}"): f"img/{p.name}"
-        for p in sorted((book.notebooks / "img").glob("*.svg"))
+        for p in sorted((book.notebooks / "img").glob("*.*"))
     }
-    return EMBEDDED.sub(lambda m: m[1] + names.get(m[2], m[2]) + m[3], text)
+    former = dict(former)
+    return EMBEDDED.sub(
+        lambda m: m[1] + (names.get(m[2]) or former.get(m[1], m[2])) + m[3], text
+    )

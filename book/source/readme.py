@@ -6,6 +6,8 @@ Each stands between two comments, `<!-- NAME: made by ... -->` and
 
 import re
 
+from book.source import files
+
 
 def table(rows):
     """A Markdown table; rows: lists of texts, of which the first is the head."""
@@ -34,5 +36,5 @@ def update(path, name, passage, check=False):
     text = path.read_text(encoding="utf-8")
     new = replaced(text, name, passage)
     if new != text and not check:
-        path.write_text(new, encoding="utf-8")
+        files.write(path, new)
     return new != text

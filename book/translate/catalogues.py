@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polib
 
+from book.source import files
 from book.source.book import BOOK, SourceError
 from book.translate import drawings
 from book.translate.drawings import DRAWINGS
@@ -56,9 +57,14 @@ def english():
 
 def read(path):
     try:
-        return polib.pofile(str(path), encoding="utf-8")
-    except OSError as error:
+        found = polib.pofile(str(path), encoding="utf-8")
+    except (OSError, ValueError) as error:
         raise SourceError(f"{path} is no catalogue: {error}") from None
+    if not found.metadata:  # cut, as a whole one begins with a header
+        raise SourceError(
+            f"{path} is empty; get it back, for example with `git checkout {path.name}`"
+        )
+    return found
 
 
 def is_used(entry):
@@ -143,8 +149,7 @@ def catalogues(book, language):
 
 def write(book, language, name):
     path = catalogue_path(book, language, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{updated(book, language, name)}\n", encoding="utf-8")
+    files.write(path, f"{updated(book, language, name)}\n")
     return path
 
 
@@ -229,8 +234,7 @@ def update(book, check=False):
             verb = "is stale: run `make notebooks`" if check else "written"
             print(f"{book.relative(path)} {verb}")
             if not check:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+                files.write(path, text)
     print("\n".join(reports))
     return was_stale
 
