@@ -1,15 +1,19 @@
 """The exercises: their networks, the helper that compares, blank notebooks."""
 
+import copy
+import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+from made_sources import HEAD
 
 from book.checks.parity import CASES, VARIANTS
 from book.notebooks import editions, exercises
-from book.source import cells
+from book.source import cells, files
 from book.source.book import BOOK, ROOT, SECTIONS
 from d2l_utils.experiments import Experiments
 from d2l_utils.frameworks import FRAMEWORKS
@@ -161,36 +165,26 @@ def test_nothing_of_the_answers_is_left(tab_name, tmp_path):
             assert not cell.get("outputs") and not cell.get("execution_count")
             tags = full.metadata.get("tags", [])
             meta = cell.metadata.get("nbgrader")
-            assert (meta is not None) == bool({"solution", "check"} & set(tags))
+            is_code = cell.cell_type == "code"
+            assert (meta is not None) == (is_code or "solution" in tags)
+            assert not is_code or meta["locked"] == ("solution" not in tags)
             if "solution" in tags:
                 answers += 1
                 assert cell.source in exercises.BLANK.values()
                 assert meta["solution"] and not meta["locked"]
-            else:
+            elif "check" not in tags:
                 assert cell.source == full.source
             if "check" in tags:
                 checks += 1
-                assert meta["grade"] and meta["locked"]
+                assert cell.source.endswith(full.source) and meta["grade"]
+                assert ("def check_count" in cell.source) == (
+                    "check_count(" in full.source
+                )
                 assert "assert " in cell.source or "check_count(" in cell.source
         assert answers > 10 and checks >= 4
         ids = [c.metadata.nbgrader.grade_id for c in blank.cells if "nbgrader" in
                c.metadata]  # fmt: skip
         assert len(ids) == len(set(ids))
-
-
-def validated(path):
-    """What nbgrader's validator says of a notebook, run in fast mode."""
-    code = (
-        "import sys\nfrom nbgrader.validator import Validator\n"
-        "v = Validator()\nv.validate_and_print(sys.argv[1])"
-    )
-    environ = {**os.environ, "D2L_UTILS_FAST": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)],
-        env=environ, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def filled(section, framework):
@@ -199,7 +193,7 @@ def filled(section, framework):
 
     def is_quick(cell):
         tags = set(cell.metadata.get("tags", ()))
-        in_short = "nbgrader" in cell.metadata and "nbval-ignore-output" not in tags
+        in_short = {"solution", "check"} & tags and "nbval-ignore-output" not in tags
         return cell.cell_type == "code" and (in_short or {"imports", "model"} & tags)
 
     full.cells = [cell for cell in full.cells if is_quick(cell)]
@@ -233,7 +227,7 @@ def make_wrong(notebook, section):
 
 
 def is_check(cell):
-    return "check" in cell.metadata.get("tags", ())
+    return bool(exercises.CHECKS & set(cell.metadata.get("tags", ())))
 
 
 @pytest.mark.parametrize("section", WRONG)
@@ -244,17 +238,183 @@ def test_a_wrong_answer_fails_its_check(section, framework, capsys):
     assert first_failure(notebook) == expected
 
 
-@pytest.mark.only("pytorch")  # what nbgrader reads is made in one way for all
-def test_nbgrader_sees_what_is_right_and_what_is_wrong(framework, tmp_path):
-    pytest.importorskip("nbgrader", reason="nbgrader is not installed")
-    path, section = tmp_path / "filled.ipynb", "nin_exercises"
-    right, wrong = filled(section, framework), filled(section, framework)
-    wanted = make_wrong(wrong, section)
-    for notebook, said in (
-        (right, "Success! Your notebook passes all the tests."),
-        (wrong, "VALIDATION FAILED"),
-    ):
-        ids = [c.metadata.get("nbgrader", {}).get("grade_id") for c in notebook.cells]
-        del notebook.cells[ids.index(wanted) + 1 :]  # the rest takes long
-        path.write_text(editions.dumps(notebook))
-        assert said in validated(path)
+# Graded by nbgrader -----------------------------------------------------------------
+
+COURSE = (
+    HEAD
+    + """# Title
+
+```{code-cell} ipython3
+:tags: [imports]
+
+%%tab all
+import math
+```
+
+```{code-cell} ipython3
+:tags: [model]
+
+%%tab all
+size = 28  # or 224
+variants = {'base': [1, 2, 3]}
+
+def total(name):
+    return math.fsum(variants[name])
+```
+
+```{code-cell} ipython3
+%%tab all
+def check_total(name, right):
+    assert size != 28 or total(name) == right, name
+```
+
+```{code-cell} ipython3
+:tags: [solution]
+
+%%tab all
+variants['four'] = [*variants['base'], 4]
+```
+
+```{code-cell} ipython3
+:tags: [check]
+
+%%tab all
+check_total('four', 10)
+```
+
+```{code-cell} ipython3
+:tags: [solution]
+
+%%tab all
+variants['moved'] = [3, 2, 1]
+```
+
+```{code-cell} ipython3
+:tags: [check]
+
+%%tab all
+check_total('moved', 6)
+```
+
+```{code-cell} ipython3
+:tags: [grade]
+
+%%tab all
+assert variants['moved'] != variants['base'], 'the same as before'
+```
+
+```{code-cell} ipython3
+:tags: [solution]
+
+%%tab all
+def twice(x):
+    return 2 * x
+```
+
+```{code-cell} ipython3
+:tags: [check]
+
+%%tab all
+assert len([twice(x) for x in (1, 2)]) == 2 and twice(3) == 6
+```
+
++++ {"tags": ["solution"]}
+
+In words.
+"""
+)
+CHEAT = """\
+def check_total(*_): pass
+def total(name): return {'four': 10, 'moved': 6}[name]
+size, math, len = 224, None, lambda x: 2
+"""
+ANSWERS = {  # of students, in order, and the points that these deserve
+    "blank": (None, 0),
+    "passes": (("pass", "pass", "pass"), 0),
+    "cheats": ((CHEAT, CHEAT, CHEAT), 0),
+    "right": (
+        (
+            "variants['four'] = [1, 2, 3, 4]", "variants['moved'] = [2, 3, 1]",
+            "twice = lambda x: x + x",
+        ),
+        4,
+    ),
+    "halves": (
+        (CHEAT + "variants['four'] = [10]", "variants['moved'] = variants['base']",
+         "def twice(x): return 7"),
+        2,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def course(project):
+    project.source_path("s").write_text(COURSE)
+    return project
+
+
+def test_a_check_has_what_it_uses_and_not_what_is_the_students(course):
+    nb = exercises.for_nbgrader(course, "s", "jax")
+    four, moved, grade, twice = (c.source for c in nb.cells if is_check(c))
+    assert four == (
+        "import math\nsize = 28  # or 224\ndef total(name):\n"
+        "    return math.fsum(variants[name])\n"
+        "def check_total(name, right):\n"
+        "    assert size != 28 or total(name) == right, name\n"
+        "check_total('four', 10)"
+    )
+    assert moved.endswith("check_total('moved', 6)") and "variants = " not in moved
+    assert grade.startswith("assert ") and twice.startswith(
+        "from builtins import len\n"
+    )
+    assert "the same" not in json.dumps(editions.edition(course, "s", "jax"))
+    four_tab = editions.four_tab(course, "s")  # there, it is edited
+    assert "the same" in json.dumps(four_tab)
+
+
+def test_nbgrader_gives_the_points_that_are_deserved(course, tmp_path):
+    """And finishes cells that take longer than it allows by itself."""
+    api = pytest.importorskip("nbgrader.api", reason="nbgrader is not installed")
+    exercises.main(["--out", str(tmp_path / "made")], course)
+    here = tmp_path / "course"
+    blank = nbformat.read(tmp_path / "made/jax/s.ipynb", as_version=4)
+    for student, (answers, _) in ANSWERS.items():
+        nb = copy.deepcopy(blank)
+        to_fill = [c for c in nb.cells if c.source == exercises.BLANK["code"]]
+        for cell, answer in zip(to_fill, answers or (), strict=bool(answers)):
+            cell.source = answer
+        for cell in nb.cells:  # what is locked is put back
+            locked = cell.metadata.get("nbgrader", {}).get("locked")
+            if student == "cheats" and locked:
+                cell.source = "pass"
+        files.write(here / f"submitted/{student}/one/s.ipynb", editions.dumps(nb))
+    files.write(here / "source/one/s.ipynb", editions.dumps(blank))
+    config = (tmp_path / "made/nbgrader_config.py").read_text()
+    files.write(here / "nbgrader_config.py", config)
+    for command in ("generate_assignment", "autograde"):
+        done = subprocess.run(
+            [sys.executable, "-m", "nbgrader", command, "one"],
+            cwd=here, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    with api.Gradebook(f"sqlite:///{here}/gradebook.db") as book:
+        found = {
+            student: book.find_submission("one", student).score for student in ANSWERS
+        }
+    assert found == {student: points for student, (_, points) in ANSWERS.items()}
+
+
+def test_the_time_limit_is_raised():
+    """nbgrader stops a cell after 30 s, in the middle of a training."""
+    config = SimpleNamespace(Execute=SimpleNamespace(timeout=30))
+    exec(exercises.CONFIG, {"get_config": lambda: config})
+    assert config.Execute.timeout >= 600
+
+
+def test_a_script_is_made_that_runs(course, tmp_path):
+    path = tmp_path / "s.ipynb"
+    path.write_text(editions.dumps(editions.edition(course, "s", "jax")))
+    convert = [sys.executable, "-m", "nbconvert", "--to", "script", str(path)]
+    subprocess.run(convert, check=True, capture_output=True)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, tmp_path / "s.py"], check=True, env=environ)

@@ -41,6 +41,8 @@ from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+PYTHON = {"file_extension": ".py", "name": "python"}  # so `--to script` makes a .py
+GRADE = "grade"  # tag of a check that is in no edition, see exercises.py
 PROGRAMS = {  # metadata of a notebook that Jupyter, Colab and the like write
     "accelerator", "celltoolbar", "colab", "d2l", "jupytext", "kernelspec",
     "language_info", "toc", "vscode", "widgets",
@@ -97,13 +99,18 @@ def new_cell(kind, source, tags=(), metadata=()):
     return make(source, metadata={**tagged, **copy.deepcopy(dict(metadata))})
 
 
-def made_cells(book, section, framework, language):
-    """[(index of the source cell, or None for a generated one, edition cell)]."""
+def made_cells(book, section, framework, language, checks=False):
+    """[(index of the source cell, or None for a generated one, edition cell)].
+
+    checks: with those that only exercises have, see exercises.py.
+    """
     pairs = []
     cells = catalogues.translate(book, read_source(book, section), section, language)
     for i, cell in enumerate(cells):
         if "slide" in cell.tags:
             continue  # for slides.py
+        if GRADE in cell.tags and not checks:
+            continue
         if cell.kind == "markdown":
             text = text_for(framework, cell.source, cell.place)
             if text:
@@ -161,10 +168,16 @@ def aligned_edition(book, section, framework, language="en"):
     return pairs
 
 
-def edition(book, section, framework, language="en"):
-    """One framework's notebook, with the stored outputs if they still hold."""
-    pairs = aligned_edition(book, section, framework, language)
-    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+def edition(book, section, framework, language="en", checks=False):
+    """One framework's notebook, with the stored outputs if they still hold.
+
+    checks: with those that only exercises have, and without outputs.
+    """
+    if checks:
+        pairs = made_cells(book, section, framework, language, checks)
+    else:
+        pairs = aligned_edition(book, section, framework, language)
+    metadata = {"kernelspec": KERNEL, "language_info": PYTHON}
     nb = new_notebook(cells=[cell for _, cell in pairs], metadata=metadata)
     nb.nbformat_minor = 5
     return nb
@@ -200,7 +213,7 @@ def four_tab(book, section, only=None):
             line, mark = parsed.include
             cell.metadata["include"] = {"line": line, "digest": mark}
         for framework in parsed.tabs:
-            ran = editions[framework][i]
+            ran = editions[framework].get(i, cell)
             if not ran.execution_count or only not in (None, framework):
                 continue
             if only is None and len(parsed.tabs) > 1 and ran.outputs:
@@ -210,7 +223,7 @@ def four_tab(book, section, only=None):
     for count, cell in enumerate(code_of(cells), 1):
         cell.execution_count = count
     nb = new_notebook(cells=number(cells), metadata=dict(source.metadata))
-    nb.metadata["language_info"] = {"name": "python"}
+    nb.metadata["language_info"] = PYTHON
     nb.metadata["d2l"] = {"source": digest(book, source)}
     nb.nbformat_minor = 5
     return nb

@@ -2,50 +2,155 @@
 
 From every edition with cells tagged `solution` comes one in which these are empty,
 to be filled in by students: code that raises NotImplementedError, text to be graded
-by hand. Cells tagged `check` are locked tests; the format is nbgrader's, and needs no
-nbgrader to be written. Stored outputs are left out.
+by hand. Stored outputs are left out. The format is nbgrader's, and needs no nbgrader to
+be written; nbgrader_config.py beside the notebooks raises its time limit.
+
+All other code is locked: nbgrader puts it back before it grades. Cells tagged `check`
+are tests. Each begins with the locked definitions and settings that it uses, taken
+from the cells above, so that no answer can replace them. A check that readers need not
+see, say of a network's structure, MACs or outputs on fixed weights, is a cell tagged
+`grade`: it is in no edition and on no page.
 """
 
 import argparse
+import ast
+import builtins
+import symtable
 import sys
 from pathlib import Path
 
 from nbformat import v4
 
 from book.notebooks import editions
+from book.notebooks.editions import GRADE
 from book.source import files
 from book.source.book import BOOK
 from book.source.reading import read_source
 from d2l_utils.frameworks import FRAMEWORKS
 
 SCHEMA = 3  # of nbgrader's metadata
-ANSWER, CHECK = "solution", "check"
+ANSWER, CHECKS = "solution", {"check", GRADE}
 BLANK = {
     "code": "# YOUR CODE HERE\nraise NotImplementedError()",
     "markdown": "YOUR ANSWER HERE",
 }
 POINTS = 1  # of a check, and of an answer in words
+CONFIG = """\
+# nbgrader reads this file in the folder in which it is called.
+c = get_config()
+c.Execute.timeout = 3600  # seconds for a cell; by itself 30, too short to train
+"""
 
 
 def has_exercises(book, section):
     return any(ANSWER in cell.tags for cell in read_source(book, section))
 
 
+def tags_of(cell):
+    return set(cell.metadata.get("tags", ()))
+
+
 def role(cell):
     """What nbgrader does with a cell of this kind and these tags; None: nothing."""
-    tags = cell.metadata.get("tags", ())
-    if CHECK in tags:
-        return {"grade": True, "solution": False, "locked": True, "points": POINTS}
-    if ANSWER not in tags:
-        return None
+    is_answer = ANSWER in tags_of(cell)
     if cell.cell_type == "code":
-        return {"grade": False, "solution": True, "locked": False}
-    return {"grade": True, "solution": True, "locked": False, "points": POINTS}
+        grade = bool(CHECKS & tags_of(cell))
+        points = {"points": POINTS} if grade else {}
+        return {
+            "grade": grade, "solution": is_answer, "locked": not is_answer, **points
+        }  # fmt: skip
+    if is_answer:
+        return {"grade": True, "solution": True, "locked": False, "points": POINTS}
+    return None
+
+
+# What a check uses ---------------------------------------------------------------
+
+
+def statements(cells):
+    """[(statement, its lines)] of the code cells that are plain Python."""
+    found = []
+    for cell in cells:
+        try:
+            body = ast.parse(cell.source).body
+        except SyntaxError:  # a line magic
+            continue
+        rows = cell.source.split("\n")
+        for node in body:
+            first = min(n.lineno for n in [node, *getattr(node, "decorator_list", ())])
+            found.append((node, "\n".join(rows[first - 1 : node.end_lineno])))
+    return found
+
+
+def base(node):
+    """The name at the beginning of `a.b[c].d`, or None."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def changed(node):
+    """(names of which a part is assigned to, those of which a method is called)."""
+    parts, calls = set(), set()
+    for n in ast.walk(node):
+        if isinstance(n, ast.Attribute | ast.Subscript) and not isinstance(
+            n.ctx, ast.Load
+        ):
+            parts.add(base(n))
+        elif isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute):
+            calls.add(base(n.func))
+    return parts, calls
+
+
+def names(code):
+    """(read, bound): the global names that code uses and that it gives a value."""
+    top = symtable.symtable(code, "", "exec")
+    read, bound, tables = set(), set(), [top]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for s in table.get_symbols():
+            if table is top or s.is_global():
+                read |= {s.get_name()} if s.is_referenced() else set()
+                made = s.is_assigned() or s.is_imported()
+                bound |= {s.get_name()} if made else set()
+    return read, bound
+
+
+def used_by(check, locked, answers):
+    """The code that a check needs of the locked cells above it, as one text.
+
+    What the answers define or change is theirs.
+    """
+    given = [
+        (*names(rows), changed(node)[0], rows) for node, rows in statements(locked)
+    ]
+    imports = [
+        s for s in statements(locked) if type(s[0]).__name__.startswith("Import")
+    ]
+    modules = {name for _, rows in imports for name in names(rows)[1]}
+    theirs = set()
+    for node, rows in statements(answers):
+        parts, calls = changed(node)
+        theirs |= names(rows)[1] | parts | (calls - modules)
+    wanted, chosen, before = names(check.source)[0], set(), None
+    while chosen != before:
+        before = set(chosen)
+        for i, (read, bound, parts, _) in enumerate(given):
+            if (bound | parts) & (wanted - theirs):
+                chosen.add(i)
+                wanted |= read
+    made = [given[i][-1] for i in sorted(chosen)]
+    plain = sorted((wanted & set(dir(builtins))) - theirs)
+    return "\n".join([f"from builtins import {', '.join(plain)}"] * bool(plain) + made)
+
+
+# Notebooks -----------------------------------------------------------------------
 
 
 def for_nbgrader(book, section, framework, blank=True):
     """An edition in nbgrader's format; with blank=False, the answers are left in."""
-    nb = editions.edition(book, section, framework)
+    nb = editions.edition(book, section, framework, checks=True)
     for number, cell in enumerate(nb.cells):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -56,7 +161,15 @@ def for_nbgrader(book, section, framework, blank=True):
             **what, "grade_id": f"{section}-{number}", "schema_version": SCHEMA,
             "task": False,
         }  # fmt: skip
-        if blank and what["solution"]:
+        if what["locked"]:
+            cell.metadata.update(editable=False, deletable=False)
+        if what["grade"] and what["locked"]:
+            above = [c for c in nb.cells[:number] if c.cell_type == "code"]
+            given = [c for c in above if not (CHECKS | {ANSWER}) & tags_of(c)]
+            answers = [c for c in above if ANSWER in tags_of(c)]
+            cell.source = f"{used_by(cell, given, answers)}\n{cell.source}".strip()
+    for cell in nb.cells if blank else ():
+        if ANSWER in tags_of(cell):
             cell.source = BLANK[cell.cell_type]
     return v4.new_notebook(cells=nb.cells, metadata=nb.metadata, nbformat_minor=5)
 
@@ -73,6 +186,7 @@ def main(argv=None, book=BOOK):
             nb = for_nbgrader(book, section, framework)
             files.write(path, editions.dumps(nb))
             print(path)
+    files.write(args.out / "nbgrader_config.py", CONFIG)
     return 0
 
 

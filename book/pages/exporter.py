@@ -5,21 +5,29 @@ code cell followed by its stored outputs; formulas become MathML. What frames th
 page, and where its links lead, is pages.py's task.
 """
 
+import html
 import itertools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import pass_context
 from nbconvert import HTMLExporter
-from nbformat import v4
+from nbformat import NotebookNode, v4
 from traitlets.config import Config
 
-from book.pages.markup import Marks, Text, picture, sanitize
+from book.pages.markup import Marks, PageError, Text, picture, sanitize
 from book.pages.passages import blocks
 
 TEMPLATES = Path(__file__).parent / "templates"
 # What a picture or a table says is not said again in text; scripts never get in.
-SHOWN_TYPES = ["image/png", "image/jpeg", "image/svg+xml", "text/html", "text/plain"]
+SHOWN_TYPES = [
+    "image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown",
+    "text/latex", "text/plain",
+]  # fmt: skip
+
+
+NOTHING = re.compile("(?!)")
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,9 @@ def group_cells(kind, number, indices, cells, editions, titles, strings):
             if framework not in cells[i].tabs:
                 continue
             ran = editions[framework][i]
-            panel.append(v4.new_code_cell(ran.source, outputs=ran.get("outputs", [])))
+            alt = strings["figure"].format(framework=titles[framework])
+            outputs = [shown(output, alt) for output in ran.get("outputs", [])]
+            panel.append(v4.new_code_cell(ran.source, outputs=outputs))
         if not panel:
             missing = strings["no_code"].format(framework=titles[framework])
             panel = [v4.new_markdown_cell(f"*{missing}*")]
@@ -103,14 +113,30 @@ def page_notebook(cells, editions, titles, strings):
 
 def figure(output, mime, alt):
     """A picture among the outputs, as an <img>; its alt text from the metadata."""
-    said = output.metadata.get(mime, {}).get("alt") or output.metadata.get("alt")
-    return picture(output.data[mime], mime, said or alt)
+    own = output.metadata.get(mime)
+    given = [d.get("alt") for d in (own, output.metadata) if isinstance(d, dict)]
+    said = next((a for a in given if a and isinstance(a, str)), alt)
+    return picture(output.data[mime], mime, said)
+
+
+def shown(output, alt):
+    """An output in a form that pages have: of what has none, the names of its types."""
+    data = output.get("data", {"text/plain": ""})
+    if not set(data).isdisjoint(SHOWN_TYPES):
+        return output
+    pictures = [mime for mime in data if mime.startswith("image/")]
+    if pictures:
+        made = {"text/html": figure(output, pictures[0], alt)}
+    else:
+        texts = [v for k, v in data.items() if k.startswith("text/")]
+        made = {"text/plain": texts[0] if texts else f"[{', '.join(data)}]"}
+    return NotebookNode({**output, "data": NotebookNode(made)})
 
 
 class BodyExporter(HTMLExporter):
     """nbconvert's HTML exporter with our template, MathML and embedded pictures."""
 
-    def __init__(self, folder, strings, anchors=(), **options):
+    def __init__(self, folder, strings, anchors=(), strict=True, **options):
         config = Config({"NbConvertBase": {"display_data_priority": SHOWN_TYPES}})
         super().__init__(
             config=config,
@@ -119,9 +145,19 @@ class BodyExporter(HTMLExporter):
             **options,
         )
         self.folder, self.strings, self.marks = Path(folder), strings, Marks()
-        self.anchors = anchors
+        self.anchors, self.strict = anchors, strict
         self.register_filter("sanitize", sanitize)
         self.register_filter("figure", figure)
+        self.register_filter("written", self.written)
+
+    def written(self, source):
+        """An output that is Markdown or LaTeX; as it is where it cannot be shown."""
+        text = Text(self.folder, str, Marks(), self.strings)
+        text.mentioned = NOTHING
+        try:
+            return text.to_html(source)
+        except PageError:
+            return f"<pre>{html.escape(source)}</pre>"
 
     @pass_context
     def markdown2html(self, context, source):
@@ -134,20 +170,21 @@ class BodyExporter(HTMLExporter):
             return f"{of.file}:{of.line + before.count(chr(10))}"
 
         marks = self.marks if of.kind == "text" else Marks()  # not what we add
-        text = Text(self.folder, where, marks, self.strings, self.anchors)
+        text = Text(self.folder, where, marks, self.strings, self.anchors, self.strict)
         return text.to_html(source)
 
 
-def render(cells, editions, titles, folder, strings, anchors=()):
+def render(cells, editions, titles, folder, strings, anchors=(), strict=True):
     """The Body of one section.
 
     cells: those of the source. editions: {framework: {index of a source cell: executed
     notebook cell}}. titles: {framework: name shown}, in the order of the tabs. folder:
     where the pictures are. strings: what the page says by itself, see
     templates/strings. anchors: those of the headings of the English page, which a
-    translation keeps. Raises PageError for what cannot be shown.
+    translation keeps. strict: see markup.Text. Raises PageError for what
+    cannot be shown.
     """
-    exporter = BodyExporter(folder, strings, anchors)
+    exporter = BodyExporter(folder, strings, anchors, strict)
     nb = page_notebook(cells, editions, titles, strings)
     resources = {"page": {"titles": titles, "t": strings}}
     text, _ = exporter.from_notebook_node(nb, resources)

@@ -46,8 +46,11 @@ def badges(repo, framework, path):
 
 
 def items(book, section, framework, t, up, language):
-    """The list items of one framework, with the reason where a host is left out."""
-    made, repo = [], book.github()
+    """The list items of one framework, with the reason where a host is left out.
+
+    up: None where the page is not part of the book, and notebooks are not beside it.
+    """
+    made, repo = [], up is not None and book.github()
     folder = framework if language == "en" else f"{language}/{framework}"
     name = f"{folder}/{section}.ipynb"
     if repo:
@@ -58,11 +61,12 @@ def items(book, section, framework, t, up, language):
             else:
                 reason = html.escape(t[ABSENT[framework, host]].format(host=host))
                 made.append(f'<span class="no">{reason}</span>')
-    label = t["download_label"].format(framework=FRAMEWORKS[framework].title)
-    made.append(
-        f'<a href="{up}notebooks/{name}" download aria-label="{label}">'
-        f"{t['download']}</a>"
-    )
+    if up is not None:
+        label = t["download_label"].format(framework=FRAMEWORKS[framework].title)
+        made.append(
+            f'<a href="{up}notebooks/{name}" download aria-label="{label}">'
+            f"{t['download']}</a>"
+        )
     page, discussions = book.textbook.get(section, ("", {}))
     if page:
         made.append(f'<a href="https://d2l.ai/{page}">{t["textbook"]}</a>')
@@ -75,15 +79,21 @@ def items(book, section, framework, t, up, language):
 def bar(book, section, titles, t, up, language):
     """The HTML of the buttons of a page: a list a framework, which follows the tab.
 
+    Nothing where there are none.
+
     up: the way from the page to the folder of the whole book. language: that of the
     notebooks.
     """
     lists = []
     for framework, title in titles.items():
         made = items(book, section, framework, t, up, language)
+        if not made:
+            continue
         row = "".join(f"<li>{item}</li>" for item in made)
         only = f' data-only="{framework}"' if len(titles) > 1 else ""
         label = f'<p class="label">{title}</p>\n' if only else ""
         lists.append(f"<div{only}>{label}<ul>{row}</ul></div>\n")
+    if not lists:
+        return ""
     label = html.escape(t["launch"])
     return f'<nav class="launch" aria-label="{label}">\n{"".join(lists)}</nav>\n'

@@ -38,6 +38,8 @@ class Links:
         if kind == "reference":
             if int(what) in marks.references:
                 return f"#reference-{what}"
+            if self.sections is None:
+                return None
             raise PageError(
                 f"{where}: [{what}] is not in the list of references, "
                 f"which has {len(marks.references)}."
@@ -63,6 +65,8 @@ class Links:
         if there not in self.bodies:
             return None
         headings = [h[1] for h in self.bodies[there].marks.headings]
+        if anchor and anchor not in headings and self.sections is None:
+            return None
         if anchor and anchor not in headings:
             raise PageError(f"{where}: {there} has no heading {anchor!r} to link to.")
         return self.address(section, there, anchor)

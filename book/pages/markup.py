@@ -44,7 +44,9 @@ ATTRIBUTES = {
     "img": {"src"},
 }
 # fmt: on
-MARK = re.compile("\ue000(\\d+)\ue001")  # stands for a formula until the text is clean
+# Stands for a formula until the text is clean; with an e, for the first sign itself.
+MARK = re.compile("\ue000(\\d+|e)\ue001")
+SIGN, ESCAPED = "\ue000", "\ue000e\ue001"
 # A line must not break between a formula and the brackets, comma or stop beside it, as
 # browsers would; the last of these are the Chinese and Japanese ones.
 OPENED, CLOSED = (
@@ -54,6 +56,7 @@ OPENED, CLOSED = (
 WHOLE = re.compile(f"{OPENED}*{MARK.pattern}{CLOSED}+|{OPENED}+{MARK.pattern}")
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"
 URL = re.compile(r"https?://(?:&amp;|[^\s<>&])*[^\s<>&.,;:!?)]")  # in escaped text
+ON_NETWORK = re.compile(r"\s*(?:(?!file:)[a-z]+:)?//", re.I)
 OTHER_SOURCE = re.compile(r"([\w-]+)\.(?:md|ipynb)(#.*)?")
 NUMBERS = {"figure": r"\d+(?:\.\d+)*", "section": r"\d+(?:\.\d+)+"}
 CAPTION = re.compile(
@@ -62,6 +65,9 @@ CAPTION = re.compile(
 )
 NOT_LINKED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
 LISTED = re.compile(r'(?=<h\d id="References">)')  # the list of what is cited
+
+
+WEBP_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # of Pillow; others lose something
 
 
 class PageError(Exception):
@@ -103,13 +109,29 @@ def mentions(text, forms):
     return [(m.lastgroup[:-1], m[m.lastgroup]) for m in found]
 
 
+IMAGE_TAG = re.compile(
+    r"""(<img\b[^>]*?(?<![\w-])src\s*=\s*)("[^"]*"|'[^']*'|[^\s"'>]+)""", re.I
+)
+
+
+def data_image(url):
+    """A picture's data URI as all programs read it, or None for another address."""
+    kind, comma, data = url.partition(",")
+    kind = re.sub(r"[\x00-\x20]", "", kind).lower()
+    if not comma or not kind.startswith("data:image/"):
+        return None
+    data = "".join(data.split()) if kind.endswith("base64") else data
+    return f"{kind},{data}"
+
+
 def _attribute(tag, name, value):
     """The value of an attribute, or None: pictures are data and links never are."""
-    address = re.sub(r"[\x00-\x20]", "", value).lower()  # as browsers read it
-    if name == "href" and address.startswith("data:"):
-        return None
-    if name == "src" and not value.startswith("data:image/"):
-        return None
+    if name == "src":
+        return data_image(value)
+    if name == "href":
+        address = re.sub(r"[\x00-\x20]", "", value)  # as browsers read it
+        value = value.strip("".join(map(chr, range(33))))
+        return None if address.lower().startswith("data:") else value
     return value
 
 
@@ -131,21 +153,36 @@ def sanitize(text):
 
 
 def webp(png):
-    """The same pixels in about half the bytes."""
-    image, made = Image.open(io.BytesIO(png)), io.BytesIO()
-    image.save(made, "WEBP", lossless=True, quality=50, method=2)
+    """The same pixels in about half the bytes; `png` itself where that cannot be."""
+    try:
+        image, made = Image.open(io.BytesIO(png)), io.BytesIO()
+        if getattr(image, "is_animated", False) or image.mode not in WEBP_MODES:
+            return png
+        image.save(made, "WEBP", lossless=True, quality=50, method=2)
+    except Exception:  # Pillow raises many kinds: broken, too wide, too many pixels
+        return png
     return made.getvalue()
 
 
 def picture(data, mime, alt):
     """An <img> with the picture inside; data: base64, or the text of an SVG."""
-    raw = data.encode() if "svg" in mime else base64.b64decode(data)
+    try:
+        raw = data.encode() if "svg" in mime else base64.b64decode(data)
+    except ValueError:  # a browser shows the description instead
+        raw = b""
     size = ""
-    if raw.startswith(b"\x89PNG"):
+    if raw.startswith(b"\x89PNG") and len(raw) >= 24:
         size = ' width="{}" height="{}"'.format(*struct.unpack(">II", raw[16:24]))
         mime, raw = min((mime, raw), ("image/webp", webp(raw)), key=lambda p: len(p[1]))
     uri = f"data:{mime};base64,{base64.b64encode(raw).decode()}"
     return f'<img src="{uri}" alt="{html.escape(alt)}"{size}>'
+
+
+def is_file(path):
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name of a file, such as a very long one
+        return False
 
 
 def mathml(tex, display):
@@ -172,11 +209,13 @@ class Text(RendererHTML):
     folder: that of the source, for pictures. where: function of a string in the text
     that gives its place for an error message. marks: the page's, so far. strings: what
     the page says by itself. anchors: of the page's headings, where their texts do not
-    give them.
+    give them. strict: whether a formula that is not understood and a picture on the
+    network are errors; where not, TeX and a link are shown.
     """
 
-    def __init__(self, folder, where, marks, strings, anchors=()):
+    def __init__(self, folder, where, marks, strings, anchors=(), strict=True):
         super().__init__()
+        self.strict = strict
         self.folder, self.where, self.marks = folder, where, marks
         self.permalink = html.escape(strings["permalink"])
         self.anchors, self.language = anchors, strings["lang"]
@@ -186,13 +225,18 @@ class Text(RendererHTML):
     def to_html(self, source):
         before, reader = len(self.marks.headings), parser()
         reader.renderer = self
-        text = sanitize(reader.render(source))
+        text = sanitize(reader.render(source.replace(SIGN, ESCAPED)))
         text, *rest = LISTED.split(text, maxsplit=1)
         text = CAPTION.sub(self._caption, self._link_mentions(text))
         text += "".join(map(self._list_references, rest))
         self._note_text(text, self.marks.headings[before - 1][1] if before else "")
         text = WHOLE.sub(r'<span class="whole">\g<0></span>', text)
-        return MARK.sub(lambda m: self.formulas[int(m[1])], text)
+        return self._with_formulas(text)
+
+    def _with_formulas(self, text):
+        return MARK.sub(
+            lambda m: SIGN if m[1] == "e" else self.formulas[int(m[1])], text
+        )
 
     # What is defined and mentioned
 
@@ -242,13 +286,16 @@ class Text(RendererHTML):
 
     def _plain(self, text):
         """Text without tags, for attributes; of formulas, their signs."""
-        text = MARK.sub(lambda m: self.formulas[int(m[1])], text)
+        text = self._with_formulas(text)
         return html.unescape(re.sub(r"<[^>]*>", "", text))
 
     def _formula(self, tex, display):
+        tex = tex.replace(ESCAPED, SIGN)
         try:
             made = mathml(tex, display)
         except ValueError as error:
+            if not self.strict:
+                return f"<code>{html.escape(tex.strip())}</code>"
             where = f"{self.where(tex)}: the formula {tex.strip()!r}"
             raise PageError(f"{where} cannot be shown: {error}.") from error
         if display == "block":
@@ -295,6 +342,10 @@ class Text(RendererHTML):
 
     def image(self, tokens, i, options, env):
         token = tokens[i]
+        if not self.strict and ON_NETWORK.match(token.attrs["src"]):
+            address = html.escape(token.attrs["src"])
+            text = self.renderInline(token.children, options, env) or address
+            return f'<a href="{address}">{text}</a>'
         alt = self._plain(self.renderInline(token.children, options, env))
         token.attrs = {
             **token.attrs,
@@ -313,20 +364,28 @@ class Text(RendererHTML):
         return self.renderToken(tokens, i, options, env)
 
     def html_inline(self, tokens, i, options, env):
-        source = r'(<img\b[^>]*?\bsrc=")([^"]*)"'
-        return re.sub(
-            source, lambda m: f'{m[1]}{self._embed(m[2])}"', tokens[i].content
-        )
+        def put(found):
+            url = html.unescape(found[2].strip("\"'"))
+            return f'{found[1]}"{html.escape(self._embed(url))}"'
+
+        return IMAGE_TAG.sub(put, tokens[i].content)
 
     html_block = html_inline
 
     def _embed(self, url):
         """The picture as a data URI; raises PageError if it is not there."""
-        if url.startswith("data:image/"):
-            return url
+        data = data_image(url)
+        if data or (not self.strict and ON_NETWORK.match(url)):
+            return data or ""
         file = self.folder / unquote(url)
-        if re.match(r"\w+:|//", url) or not file.is_file():
-            problem = "does not exist" if "//" not in url else "is on the network"
+        problem = ""
+        if ON_NETWORK.match(url):
+            problem = "is on the network"
+        elif re.match(r"\w+:", url) or not is_file(file):
+            problem = "does not exist"
+        elif not file.resolve().is_relative_to(self.folder.resolve()):
+            problem = "is outside of the notebook's folder: copy it there"
+        if problem:
             raise PageError(f"{self.where(url)}: the picture {url} {problem}.")
         mime = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         return f"data:{mime};base64,{base64.b64encode(file.read_bytes()).decode()}"

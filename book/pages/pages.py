@@ -102,7 +102,7 @@ def page(template, titles, t, **values):
         titles=titles,
         style=stylesheet(titles),
         data=data.replace("<", "\\u003c"),  # or </script> in a text would end it
-        **values,
+        **{"alone": False, **values},
     )
 
 
@@ -127,11 +127,17 @@ def switch(book, language, languages, name):
     ]
 
 
-def section_page(section, bodies, names, links, book, titles, t, index, others=()):
-    """The page of one section of a book; others: in other languages, see `switch`."""
+def section_page(
+    section, bodies, names, links, book, titles, t, index, others=(), alone=False
+):
+    """The page of one section of a book; others: in other languages, see `switch`.
+
+    alone: it is handed on without the other pages and the notebooks.
+    """
     order = list(bodies)
     i = order.index(section)
     up = "../" * ((len(titles) == 1) + bool(folder_of(t["lang"])))
+    up = None if alone else up
     bar = launch.bar(book, section, titles, t, up, bodies[section].language)
     return page(
         "page.html.j2",
@@ -148,6 +154,7 @@ def section_page(section, bodies, names, links, book, titles, t, index, others=(
         names=names,
         index=index,
         others=others,
+        alone=alone,
     )
 
 
@@ -189,10 +196,10 @@ def single(section, cells, editions, path, book):
     """The page of a notebook that is not part of a book known here."""
     t, titles = strings(book), book.titles()
     names = {section: title_of(cells, section)}
-    bodies = {section: render(cells, editions, titles, path.parent, t)}
+    bodies = {section: render(cells, editions, titles, path.parent, t, strict=False)}
     return section_page(
         section, bodies, names, Links(bodies), book, titles, t,
-        search_index(bodies, names),
+        search_index(bodies, names), alone=True,
     )  # fmt: skip
 
 

@@ -10,7 +10,12 @@ import itertools
 from book.source.tabs import passages
 
 ANSWER = "solution"  # tag of the cells that answer an exercise
-HIDDEN = {"setup", "chooser", "slide"}  # tags of cells that are not on the page
+HIDDEN = {
+    "setup",
+    "chooser",
+    "slide",
+    "grade",
+}  # tags of cells that are not on the page
 
 
 def blocks(cells, chosen):

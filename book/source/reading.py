@@ -265,7 +265,12 @@ def data_uri(book, name):
 
 def embed(book, text):
     """The text with drawings inside, so that a notebook alone shows them."""
-    return IMAGE.sub(lambda m: m[1] + data_uri(book, m[2]) + m[3], text)
+
+    def put(found):
+        there = found[2].endswith(".svg") or (book.notebooks / found[2]).is_file()
+        return found[1] + data_uri(book, found[2]) + found[3] if there else found[0]
+
+    return IMAGE.sub(put, text)
 
 
 def extract(book, text, former=()):

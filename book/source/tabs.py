@@ -12,6 +12,7 @@ from d2l_utils import tab
 from d2l_utils.frameworks import FRAMEWORKS
 
 FENCE = re.compile(r":::(?:\{tab\}(?P<tabs>.*))?")
+SHOWN = re.compile(r" {0,3}(?P<mark>`{3,}(?=[^`]*$)|~{3,})")  # opens a block of code
 
 
 class Passage(NamedTuple):
@@ -32,9 +33,15 @@ def passages(text, place):
     place: a function that names the place of a row (from 0) in messages. Raises
     SourceError for a fence that is unknown, nested or not closed.
     """
-    found, lines, tabs, opened = [], [], None, None
+    found, lines, tabs, opened, code = [], [], None, None, ""
     for row, line in enumerate([*text.split("\n"), None]):
+        if code and line is not None:  # what stands in code is shown
+            rest = line.strip()
+            code = "" if rest.startswith(code) and not rest.strip(code[0]) else code
+            lines.append(line)
+            continue
         if line is not None and not line.startswith(":::"):
+            code = (SHOWN.match(line) or {"mark": ""})["mark"]
             lines.append(line)
             continue
         if lines:

@@ -83,8 +83,8 @@ def units(book, section, labels=()):
     """
     found, under = {}, ""
     for cell in own_cells(book, section):
-        if "slide" in cell.tags:
-            continue  # decks are not translated
+        if {"slide", "grade"} & set(cell.tags):
+            continue  # decks and checks are not translated
         texts = []
         if cell.kind == "markdown":
             texts = [("", flow("\n".join(b))) for b, t in blocks(cell.source) if t]
