@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -373,7 +374,6 @@ def test_a_check_has_what_it_uses_and_not_what_is_the_students(course):
 
 
 def test_nbgrader_gives_the_points_that_are_deserved(course, tmp_path):
-    """And finishes cells that take longer than it allows by itself."""
     api = pytest.importorskip("nbgrader.api", reason="nbgrader is not installed")
     exercises.main(["--out", str(tmp_path / "made")], course)
     here = tmp_path / "course"
@@ -391,10 +391,12 @@ def test_nbgrader_gives_the_points_that_are_deserved(course, tmp_path):
     files.write(here / "source/one/s.ipynb", editions.dumps(blank))
     config = (tmp_path / "made/nbgrader_config.py").read_text()
     files.write(here / "nbgrader_config.py", config)
+    scripts = str(Path(sys.executable).parent)  # of what nbgrader calls
+    environ = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     for command in ("generate_assignment", "autograde"):
         done = subprocess.run(
             [sys.executable, "-m", "nbgrader", command, "one"],
-            cwd=here, capture_output=True, text=True, timeout=600,
+            cwd=here, env=environ, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     with api.Gradebook(f"sqlite:///{here}/gradebook.db") as book:
