@@ -408,8 +408,8 @@ FAULTS = (
     Fault(
         "a full disk cuts a file",
         "book/source/files.py",
-        "        replace_file(path, raw, path.with_name(f\".{path.name}.{os.getpid()}.part\"))",
-        "        path.open('wb').write(raw)",
+        "        replace_file(path, raw, ",
+        "        path.write_bytes(raw) or (",
         "test_files.py", "middle",
     ),
     Fault(
