@@ -12,9 +12,11 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+import tomllib
 from bs4 import BeautifulSoup
 from IPython.core.inputtransformer2 import TransformerManager
 from made_book import code, make_book, text
+from packaging.requirements import Requirement
 
 from book.notebooks import colab, editions
 from book.pages import pages, slides
@@ -32,16 +34,18 @@ def wheel(tmp_path_factory):
     return colab.make_wheel(tmp_path_factory.mktemp("wheel"))
 
 
-def run_setup(source, monkeypatch, tmp_path):
-    """What the set-up cell asks pip for, where d2l_utils is not installed."""
+def run_setup(source, monkeypatch, tmp_path, there=()):
+    """What the set-up cell asks pip for, where only the packages `there` are."""
     asked = []
-    shell = SimpleNamespace(run_line_magic=lambda *args: asked.append(args))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    def line_magic(magic, rest, **_):
+        asked.append((magic, rest.format(**namespace)))
+
+    namespace = {"get_ipython": lambda: SimpleNamespace(run_line_magic=line_magic)}
+    monkeypatch.setattr("importlib.util.find_spec", {p: p for p in there}.get)
     monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
-    program = TransformerManager().transform_cell(source)
-    namespace = {"get_ipython": lambda: shell}
-    exec(program, namespace)
-    return [(magic, rest.format(path=namespace["path"])) for magic, rest, *_ in asked]
+    exec(TransformerManager().transform_cell(source), namespace)
+    return asked
 
 
 def test_the_wheel_is_the_package_and_the_same_each_time(wheel, tmp_path):
@@ -80,9 +84,10 @@ def test_self_contained_notebooks(wheel, tab_name):
 
 def test_the_set_up_cell_installs_what_it_holds(wheel, monkeypatch, tmp_path):
     source = colab.setup_source(wheel, "pytorch")
-    ((magic, asked),) = run_setup(source, monkeypatch, tmp_path)
+    first, framework = run_setup(source, monkeypatch, tmp_path)
     path = tmp_path / wheel.name
-    assert (magic, asked) == ("pip", f"install -q {path}[torch]")
+    assert first == ("pip", f"install -q {path}")
+    assert framework == ("pip", "install -q torch")
     assert path.read_bytes() == wheel.read_bytes()
 
 
@@ -91,6 +96,42 @@ def test_mxnet_does_not_bring_an_old_numpy(wheel, monkeypatch, tmp_path):
     assert [a for _, a in asked] == [
         f"install -q {tmp_path / wheel.name}", "install -q --no-deps mxnet==1.9.1"
     ]  # fmt: skip
+
+
+def on_colab():
+    """The packages of Colab's list that are there; see its head."""
+    lines = (ROOT / "tests/matrix/colab.txt").read_text().splitlines()
+    return {Requirement(x).name for x in lines if x[0] != "#"} - {"tensorflow-cpu"}
+
+
+@pytest.mark.parametrize("tab_name", FRAMEWORKS)
+@pytest.mark.parametrize("made_by", ["colab", "editions"])
+def test_colab_gets_nothing_that_it_has(
+    wheel, project, made_by, tab_name, monkeypatch, tmp_path
+):
+    """A second TensorFlow would overwrite the files of its own."""
+    there = on_colab()
+    if made_by == "colab":
+        source = colab.setup_source(wheel, tab_name)
+    else:
+        (project.root / "pyproject.toml").write_text(
+            "[tool.d2l_utils]\nrepository = 'https://example.org/x'\n"
+        )
+        source = editions.setup_source(project, tab_name)
+    (_, ours), *others = run_setup(source, monkeypatch, tmp_path, there)
+    assert "d2l_utils" in ours.replace("-", "_") and "[" not in ours
+    lacking = [] if tab_name != "mxnet" else ["install -q --no-deps mxnet==1.9.1"]
+    assert [asked for _, asked in others] == lacking
+    there.discard("jax")
+    asked = [a for _, a in run_setup(source, monkeypatch, tmp_path, there)]
+    assert ("install -q jax" in asked) == (tab_name == "jax")
+
+
+def test_colab_has_what_the_package_itself_needs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [Requirement(line) for line in project["dependencies"]]
+    assert {r.name for r in needed if not r.marker} <= on_colab()
+    assert not any(r.specifier for r in needed)
 
 
 def test_a_changed_set_up_cell_is_refused(wheel, monkeypatch, tmp_path):

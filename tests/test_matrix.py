@@ -70,7 +70,8 @@ def test_colabs_list_names_its_source_and_is_exact():
     assert "googlecolab/backend-info" in about and "2026" in about
     pins = {Requirement(x).name: x for x in lines if x and x[0] != "#"}
     assert all(x.count("==") == 1 for x in pins.values())
-    assert {"numpy", "jax", "flax", "optax", "tensorflow-cpu", "keras"} <= set(pins)
+    assert {"numpy", "jax", "flax", "optax", "torch", "keras"} <= set(pins)
+    assert pins["tensorflow-cpu"] == pins["tensorflow"].replace("flow", "flow-cpu")
 
 
 def test_every_framework_is_tested_and_its_notebooks_run():

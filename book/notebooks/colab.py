@@ -65,15 +65,11 @@ def setup_source(wheel, framework):
     data = wheel.read_bytes()
     text = base64.b85encode(data).decode()  # no quotes in it
     lines = [text[i : i + WIDTH] for i in range(0, len(text), WIDTH)]
-    if framework == "mxnet":  # its own requirements would bring an old NumPy
-        install = "%pip install -q {path}\n    %pip install -q --no-deps mxnet==1.9.1"
-    else:
-        install = f"%pip install -q {{path}}[{FRAMEWORKS[framework].module}]"
     return SETUP.format(
         wheel="\n".join(lines),
         hash=hashlib.sha256(data).hexdigest(),
         name=wheel.name,
-        install=install,
+        install=editions.install_line("{path}", framework),
     )
 
 

@@ -65,9 +65,8 @@ def setup_source(book, framework):
         "if importlib.util.find_spec('d2l_utils') is None:",
     ]
     if book.repository():
-        extra = FRAMEWORKS[framework].module
-        target = f"d2l-utils[{extra}] @ git+{book.repository()}"
-        lines.append(f'    %pip install -q "{target}"')
+        target = f'"d2l-utils @ git+{book.repository()}"'
+        lines.append(f"    {install_line(target, framework)}")
     else:
         lines += [
             "    raise ModuleNotFoundError(",
@@ -81,6 +80,21 @@ def key(cell):
     """By this the id of a cell begins as long as it is as it was made."""
     digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode())
     return digest.hexdigest()[:12]
+
+
+def install_line(target, framework):
+    """Lines of a set-up cell, indented by four: install `target`, which brings nothing
+    along that is there, and what the framework lacks (Colab has all but MXNet)."""
+    packages = {"mxnet": ("mxnet",), "jax": ("jax", "flax", "optax")}
+    packages = packages.get(framework, (FRAMEWORKS[framework].package,))
+    # Its own requirements would bring an old NumPy.
+    wanted = "--no-deps mxnet==1.9.1" if framework == "mxnet" else "{name}"
+    return (
+        f"%pip install -q {target}\n"
+        f"    for name in {packages}:\n"
+        "        if importlib.util.find_spec(name) is None:\n"
+        f"            %pip install -q {wanted}"
+    )
 
 
 def number(cells):
