@@ -6,11 +6,13 @@ then on, in this process, these imports give what they name here:
     from d2l import torch as d2l       d2l_utils.torch; likewise mxnet, tensorflow, jax
     import d2l                         d2l_utils.torch, as one module
     %load_ext d2lbook.tab              d2l_utils.tab
-    import gluonbook as gb             d2l_utils.mxnet.gluonbook
+    import gluonbook as gb             d2l_utils.mxnet.gluonbook; so does d2lzh
     import mxnet                       MXNet itself, with the NumPy names it needs
 
-An installed d2l is neither used nor touched. Raises RuntimeError where one, or a bare
-MXNet, was imported before.
+`from d2l.torch import *` gives all that d2l's own does, `torch`, `nn` and `math` among
+it, as far as it is here and installed. For TensorFlow, Keras 3 gets the manners of
+Keras 2 that are listed in `d2l_utils.tensorflow.keras2`. An installed d2l is neither
+used nor touched. Raises RuntimeError where one, or a bare MXNet, was imported before.
 """
 
 import importlib
@@ -19,6 +21,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
+from d2l_utils import __version__
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.tab import load_ipython_extension as load_tabs
 
@@ -26,6 +29,7 @@ STANDS_FOR = {
     **{f"d2l.{f.module}": f.here for f in FRAMEWORKS.values()},
     "d2lbook.tab": "d2l_utils.tab",
     "gluonbook": "d2l_utils.mxnet.gluonbook",
+    "d2lzh": "d2l_utils.mxnet.gluonbook",
 }
 PACKAGES = ("d2l", "d2lbook")
 
@@ -34,6 +38,7 @@ class Package(ModuleType):
     """A package without files; `d2l` itself answers as its PyTorch module."""
 
     __path__ = ()
+    __version__ = f"1.0.3+d2l_utils.{__version__}"  # what it stands for, and who does
 
     def __getattr__(self, name):
         if (
@@ -55,6 +60,10 @@ class Stand(Loader):
             module = sys.modules["mxnet"]
         else:
             module = importlib.import_module(STANDS_FOR[spec.name])
+            if spec.name.startswith("d2l."):
+                module.__all__ = dir(module)  # for `import *`
+            if spec.name == "d2l.tensorflow":
+                importlib.import_module("d2l_utils.tensorflow.keras2").install()
         spec.loader_state = module.__spec__  # the import system replaces it
         return module
 
@@ -85,7 +94,7 @@ def install():
     """Answer for the names from now on; a second call changes nothing."""
     if any(isinstance(finder, Finder) for finder in sys.meta_path):
         return
-    for name in ("d2l", "d2lbook", "gluonbook"):
+    for name in (*PACKAGES, "gluonbook", "d2lzh"):
         if name in sys.modules:
             raise RuntimeError(
                 f"{name} was imported before d2l_utils.as_d2l, so that both would be "

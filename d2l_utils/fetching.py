@@ -8,7 +8,7 @@ import threading
 
 TIMEOUT = 20  # seconds a server has to connect, and between any two bytes
 SLOWEST = 20_000  # bytes/s, over each TIMEOUT: below that it is given up
-LARGEST = 32 * 2**20  # bytes; the largest of the real files has 26,421,880
+LARGEST = 32 * 2**20  # bytes, of the data set; its largest file has 26,421,880
 
 
 class FetchError(Exception):
@@ -24,27 +24,32 @@ class FetchError(Exception):
 class _Received(io.BytesIO):
     """The bytes so far. Writing fails when there are too many, or after `close`."""
 
+    def __init__(self, largest):
+        super().__init__()
+        self.largest = largest
+
     def write(self, chunk):
-        if self.tell() + len(chunk) > LARGEST:
-            raise FetchError(f"it sends more than {LARGEST:,} bytes")
+        if self.tell() + len(chunk) > self.largest:
+            raise FetchError(f"it sends more than {self.largest:,} bytes")
         return super().write(chunk)
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str, largest: int | None = None) -> bytes:
     """Download a file into memory; nothing is written to the disk.
 
-    It ends after TIMEOUT seconds if nothing comes, and in any case after LARGEST /
-    SLOWEST seconds (28 minutes).
+    It ends after TIMEOUT seconds if nothing comes, and in any case after largest /
+    SLOWEST seconds (28 minutes for LARGEST).
 
     Parameters:
         url: the address, http or https.
+        largest: bytes that it may have, by default LARGEST.
 
     Returns:
         The bytes of the file.
 
     Raises:
         FetchError: no answer, an error page, less than the server announced, more
-            than LARGEST bytes, or less than SLOWEST bytes a second.
+            than `largest` bytes, or less than SLOWEST bytes a second.
 
     Example:
         >>> len(fetch("https://d2l.ai/index.html"))  # doctest: +SKIP
@@ -52,7 +57,7 @@ def fetch(url: str) -> bytes:
     """
     import pooch
 
-    received, errors = _Received(), []
+    received, errors = _Received(largest or LARGEST), []
 
     def work():
         try:

@@ -433,6 +433,35 @@ FAULTS = (
         "    if not wheel and '' != (\n            '{hash}'):",
         "test_exports.py", "set_up_cell",
     ),
+    Fault(
+        "a notebook installs a framework that is there",
+        "book/notebooks/editions.py",
+        "        if importlib.util.find_spec(name) is None:",
+        "        if True:",
+        "test_exports.py", "colab_gets",
+    ),
+    # Notebooks for d2l ------------------------------------------------------------
+    Fault(
+        "an unpacked archive writes outside of its folder",
+        "d2l_utils/downloads.py",
+        'archive.extractall(folder, filter="data")',
+        'archive.extractall(folder, filter="fully_trusted")',
+        "test_downloads.py", "outside",
+    ),
+    Fault(
+        "what installs is carried out",
+        "d2l_utils/run.py",
+        "    shell.var_expand, subprocess.Popen.__init__ = var_expand, init",
+        "    subprocess.Popen.__init__ = init",
+        "test_as_d2l.py", "installs_is_left_out", "pytorch",
+    ),
+    Fault(
+        "a network of the edition before trains without dropout",
+        "d2l_utils/torch/textbook.py",
+        "            net.train()",
+        "            net.eval()",
+        "test_loops.py", "train_ch3", "pytorch",
+    ),
 )
 # fmt: on
 

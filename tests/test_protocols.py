@@ -7,9 +7,9 @@ from test_names import public
 # Names that a framework lacks, as d2l 1.0.3 does.
 NOT_IN = {
     "tensorflow": {"randn", "swapaxes", "to"},
-    "jax": {"batch_matmul", "normal", "rand", "randn", "size"},
+    "jax": {"batch_matmul", "normal", "rand", "randn", "sgd", "size"},
 }
-ONLY_IN = {"jax": {"get_seed"}}
+ONLY_IN = {"jax": {"get_seed"}, "tensorflow": {"Updater"}}
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,10 @@ IMPORTS = {  # modules that run, unpickle or unpack what they are given
     "marshal", "code", "codeop", "subprocess", "pty", "tarfile", "zipfile",
     "zipimport", "runpy", "yaml",
 }  # fmt: skip
+ALLOWED = {  # for what a reader's notebook asks for, see SECURITY.md
+    "downloads.py": {"imports tarfile", "imports zipfile"},
+    "run.py": {"imports subprocess", "uses os.system"},
+}
 NAMES = {"eval", "exec", "compile", "__import__"}
 METHODS = {  # (owner or None for any, attribute)
     ("builtins", "eval"), ("builtins", "exec"), ("torch", "load"),
@@ -51,7 +55,8 @@ def faults(source):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_nothing_that_is_read_is_run(path):
-    assert list(faults(path.read_text())) == []
+    found = {text for _, text in faults(path.read_text())}
+    assert found == ALLOWED.get(path.name, set())
 
 
 @pytest.mark.parametrize(
@@ -140,5 +145,5 @@ def test_the_check_of_pins_sees(line):
 
 def test_the_readme_names_the_promises():
     assert "(SECURITY.md)" in (ROOT / "README.md").read_text()
-    for name in ("test_security", "test_data", "test_download"):
+    for name in ("test_security", "test_data", "test_download", "test_downloads"):
         assert f"tests/{name}.py" in (ROOT / "SECURITY.md").read_text()

@@ -1,5 +1,6 @@
 """JAX: what the textbook's other sections use. Models are `flax.linen`; NHWC."""
 
+import sys
 from types import FunctionType
 
 import jax
@@ -8,8 +9,15 @@ import optax
 from flax import linen as nn
 from jax import numpy as jnp
 
-from d2l_utils.board import set_axes, set_figsize, use_svg_display
-from d2l_utils.jax import Classifier, DataModule, HyperParameters, Module, get_key
+from d2l_utils.jax import (
+    Classifier,
+    DataModule,
+    FashionMNIST,  # noqa: F401 (for loops)
+    HyperParameters,
+    Module,
+    get_key,
+)
+from d2l_utils.loops import Functions
 from d2l_utils.ownership import library
 
 __all__ = [
@@ -18,9 +26,17 @@ __all__ = [
     "astype", "concat", "corr2d", "cos", "cosh", "exp", "expand_dims", "eye", "float32",
     "get_seed", "int32", "int64", "linspace", "log", "matmul", "meshgrid", "nn_Module",
     "numpy", "ones", "ones_like", "reduce_mean", "reduce_sum", "repeat", "reshape",
-    "set_axes", "set_figsize", "sigmoid", "sin", "sinh", "stack", "swapaxes", "tanh",
-    "tensor", "to", "transpose", "use_svg_display", "zeros", "zeros_like",
+    "sigmoid", "sin", "sinh", "stack", "swapaxes", "tanh", "tensor", "to", "transpose",
+    "zeros", "zeros_like",
 ]  # fmt: skip
+
+IMPORTED = {  # as d2l's module for JAX has it
+    "Any": "typing:Any", "FunctionType": "types:FunctionType",
+    "field": "dataclasses:field", "flax": "flax", "grad": "jax:grad", "jax": "jax",
+    "jnp": "jax.numpy", "nn": "flax.linen", "np": "numpy", "optax": "optax",
+    "partial": "functools:partial", "train_state": "flax.training.train_state",
+    "vmap": "jax:vmap",
+}  # fmt: skip
 
 nn_Module = nn.Module
 
@@ -222,6 +238,10 @@ class ResNeXtBlock(nn.Module):
             X = norm(nn.Conv(self.num_channels, (1, 1), self.strides)(X))
         return nn.relu(Y + X)
 
+
+# Functions of the edition before this one, which had no JAX -------------------------
+
+loops = Functions(sys.modules[__name__])
 
 # Names under which the textbook calls tensor functions in every framework ----------
 

@@ -1,10 +1,19 @@
 """MXNet: what the textbook's other sections use. Layout NCHW."""
 
-from mxnet import gluon, init, np, npx
+import sys
+
+from mxnet import autograd, gluon, init, np, npx
 from mxnet.gluon import nn
 
-from d2l_utils.board import set_axes, set_figsize, use_svg_display
-from d2l_utils.mxnet import Classifier, DataModule, HyperParameters, Module
+from d2l_utils.loops import Loops
+from d2l_utils.mxnet import (
+    Classifier,
+    DataModule,
+    FashionMNIST,  # noqa: F401 (for loops)
+    HyperParameters,
+    Module,
+)
+from d2l_utils.mxnet.layers import device_of
 from d2l_utils.ownership import library
 
 __all__ = [
@@ -12,11 +21,20 @@ __all__ = [
     "SGD", "SoftmaxRegression", "SyntheticRegressionData", "abs", "arange", "argmax",
     "astype", "batch_matmul", "concat", "corr2d", "cos", "cosh", "exp", "expand_dims",
     "eye", "float32", "int32", "int64", "linspace", "log", "matmul", "meshgrid",
-    "nn_Module", "normal", "numpy", "ones", "ones_like", "rand", "randn",
-    "reduce_mean", "reduce_sum", "repeat", "reshape", "set_axes", "set_figsize",
-    "sigmoid", "sin", "sinh", "size", "stack", "swapaxes", "tanh", "tensor", "to",
-    "transpose", "use_svg_display", "zeros", "zeros_like",
+    "nn_Module", "normal", "numpy", "ones", "ones_like", "rand", "randn", "reduce_mean",
+    "reduce_sum", "repeat", "reshape", "sgd", "sigmoid", "sin", "sinh", "size", "stack",
+    "swapaxes", "tanh", "tensor", "to", "transpose", "zeros", "zeros_like",
 ]  # fmt: skip
+
+IMPORTED = {  # as d2l's module for MXNet has it
+    **{
+        name: f"mxnet:{name}"
+        for name in ["autograd", "context", "gluon", "image", "init", "np", "npx"]
+    },
+    "nn": "mxnet.gluon.nn",
+    "rnn": "mxnet.gluon.rnn",
+    "transforms": "mxnet.gluon.data.vision:transforms",
+}
 
 nn_Module = nn.Block
 
@@ -184,6 +202,39 @@ class ResNeXtBlock(nn.Block):
         Y = self.bn3(self.conv3(npx.relu(self.bn2(self.conv2(Y)))))
         return npx.relu(Y + (X if self.conv4 is None else self.bn4(self.conv4(X))))
 
+
+# Training by functions (3.6, 6.6 of the edition before this one) ---------------------
+
+
+def sgd(params, lr, batch_size):
+    """A step of minibatch SGD on gradients that are sums over the batch."""
+    for param in params:
+        param[:] = param - lr * param.grad / batch_size
+
+
+class _Loops(Loops):
+    def step(self, net, X, y, loss, updater):
+        if isinstance(updater, gluon.Trainer):
+            updater = updater.step
+        with autograd.record():
+            y_hat = net(X)
+            l = loss(y_hat, y)
+        l.backward()
+        updater(len(X))
+        return l, y_hat
+
+    def start(self, net, lr, device):
+        net.initialize(force_reinit=True, ctx=device, init=init.Xavier())
+        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": lr})
+        return gluon.loss.SoftmaxCrossEntropyLoss(), trainer
+
+    def place(self, x, net, device=None):
+        if device is None and isinstance(net, nn.Block):
+            device = device_of(net)
+        return x if device is None else x.as_in_ctx(device)
+
+
+loops = _Loops(sys.modules[__name__])
 
 # Names under which the textbook calls tensor functions in every framework ----------
 

@@ -1,22 +1,32 @@
 """TensorFlow: what the textbook's other sections use. Layout NHWC."""
 
+import copy
+import sys
+
 import tensorflow as tf
 from tensorflow.keras import layers as nn
 
-from d2l_utils.board import set_axes, set_figsize, use_svg_display
+from d2l_utils.loops import Loops
 from d2l_utils.ownership import library
-from d2l_utils.tensorflow import Classifier, DataModule, HyperParameters, Module
+from d2l_utils.tensorflow import (
+    Classifier,
+    DataModule,
+    FashionMNIST,  # noqa: F401 (for loops)
+    HyperParameters,
+    Module,
+)
 
 __all__ = [
     "LeNet", "LinearRegression", "LinearRegressionScratch", "ResNeXtBlock", "Residual",
-    "SGD", "SoftmaxRegression", "SyntheticRegressionData", "abs", "arange", "argmax",
-    "astype", "batch_matmul", "concat", "corr2d", "cos", "cosh", "exp", "expand_dims",
-    "eye", "float32", "int32", "int64", "linspace", "log", "matmul", "meshgrid",
-    "nn_Module", "normal", "numpy", "ones", "ones_like", "rand", "reduce_mean",
-    "reduce_sum", "repeat", "reshape", "set_axes", "set_figsize", "sigmoid", "sin",
-    "sinh", "size", "stack", "tanh", "tensor", "transpose", "use_svg_display", "zeros",
-    "zeros_like",
+    "SGD", "SoftmaxRegression", "SyntheticRegressionData", "Updater", "abs", "arange",
+    "argmax", "astype", "batch_matmul", "concat", "corr2d", "cos", "cosh", "exp",
+    "expand_dims", "eye", "float32", "int32", "int64", "linspace", "log", "matmul",
+    "meshgrid", "nn_Module", "normal", "numpy", "ones", "ones_like", "rand",
+    "reduce_mean", "reduce_sum", "repeat", "reshape", "sgd", "sigmoid", "sin", "sinh",
+    "size", "stack", "tanh", "tensor", "transpose", "zeros", "zeros_like",
 ]  # fmt: skip
+
+IMPORTED = {"np": "numpy", "tf": "tensorflow"}  # as d2l's module has it
 
 nn_Module = tf.keras.Model
 
@@ -188,6 +198,75 @@ class ResNeXtBlock(tf.keras.Model):
         Y = self.bn3(self.conv3(Y))
         return tf.nn.relu(Y + (X if self.conv4 is None else self.bn4(self.conv4(X))))
 
+
+# Training by functions (3.6, 6.6 of the edition before this one) ---------------------
+
+
+def sgd(params, grads, lr, batch_size):
+    """A step of minibatch SGD on gradients that are sums over the batch."""
+    for param, grad in zip(params, grads):
+        param.assign_sub(lr * grad / batch_size)
+
+
+class Updater:
+    """Minibatch SGD on variables, as `train_ch3` takes it."""
+
+    def __init__(self, params, lr):
+        self.params, self.lr = params, lr
+
+    def __call__(self, batch_size, grads):
+        sgd(self.params, grads, self.lr, batch_size)
+
+
+class _Loops(Loops):
+    def as_iterator(self, loader):
+        """As a tf.data.Dataset, which `fit` of Keras takes, too."""
+        batch = next(iter(copy.copy(loader)))  # its next pass stays the first
+        kinds = tuple(tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in batch)
+        dataset = tf.data.Dataset.from_generator(
+            lambda: iter(loader), output_signature=kinds
+        )
+        return dataset.apply(tf.data.experimental.assert_cardinality(len(loader)))
+
+    def step(self, net, X, y, loss, updater):
+        training = {"training": True} if isinstance(net, tf.keras.Layer) else {}
+        with tf.GradientTape() as tape:
+            y_hat = net(X, **training)
+            l = self.losses(loss, y_hat, y)
+        if isinstance(updater, tf.keras.optimizers.Optimizer):
+            params = net.trainable_variables
+            updater.apply_gradients(zip(tape.gradient(l, params), params))
+        else:
+            updater(len(X), tape.gradient(l, updater.params))
+        return l, y_hat
+
+    def losses(self, loss, y_hat, y):
+        keras = isinstance(loss, tf.keras.losses.Loss)
+        return loss(y, y_hat) if keras else loss(y_hat, y)
+
+    def start(self, net, lr, device):
+        loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return loss, tf.keras.optimizers.SGD(learning_rate=lr)
+
+    def ready(self, net, loss, updater):
+        step = tf.function(super().ready(net, loss, updater))
+
+        def build_first(X, y):
+            if not net.built:
+                net(X)
+            return step(X, y)
+
+        return build_first
+
+    def train_ch6(self, net_fn, train_iter, test_iter, num_epochs, lr, device):
+        """As in the other frameworks; net_fn makes the network, which is returned."""
+        with tf.device(device) if isinstance(device, str) else device:
+            net, here = net_fn(), tf.zeros(()).device.rpartition("device:")[2]
+            super().train_ch6(net, train_iter, test_iter, num_epochs, lr, here)
+        return net
+
+
+loops = _Loops(sys.modules[__name__])
 
 # Names under which the textbook calls tensor functions in every framework ----------
 

@@ -1,23 +1,39 @@
 """PyTorch: what the textbook's other sections use. Layout NCHW."""
 
+import sys
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2l_utils.board import set_axes, set_figsize, use_svg_display
+from d2l_utils.loops import Loops
 from d2l_utils.ownership import library
-from d2l_utils.torch import Classifier, DataModule, HyperParameters, Module
+from d2l_utils.torch import (
+    Classifier,
+    DataModule,
+    FashionMNIST,  # noqa: F401 (for loops)
+    HyperParameters,
+    Module,
+    init_cnn,
+)
+from d2l_utils.torch.layers import evaluating
 
 __all__ = [
     "LeNet", "LinearRegression", "LinearRegressionScratch", "ResNeXtBlock", "Residual",
     "SGD", "SoftmaxRegression", "SyntheticRegressionData", "abs", "arange", "argmax",
     "astype", "batch_matmul", "concat", "corr2d", "cos", "cosh", "exp", "expand_dims",
     "eye", "float32", "int32", "int64", "linspace", "log", "matmul", "meshgrid",
-    "nn_Module", "normal", "numpy", "ones", "ones_like", "rand", "randn",
-    "reduce_mean", "reduce_sum", "repeat", "reshape", "set_axes", "set_figsize",
-    "sigmoid", "sin", "sinh", "size", "stack", "swapaxes", "tanh", "tensor", "to",
-    "transpose", "use_svg_display", "zeros", "zeros_like",
+    "nn_Module", "normal", "numpy", "ones", "ones_like", "rand", "randn", "reduce_mean",
+    "reduce_sum", "repeat", "reshape", "sgd", "sigmoid", "sin", "sinh", "size", "stack",
+    "swapaxes", "tanh", "tensor", "to", "transpose", "zeros", "zeros_like",
 ]  # fmt: skip
+
+IMPORTED = {  # as d2l's module for PyTorch has it
+    "F": "torch.nn.functional", "Image": "PIL.Image", "data": "torch.utils.data",
+    "distance_matrix": "scipy.spatial:distance_matrix", "nn": "torch.nn",
+    "np": "numpy", "torch": "torch", "torchvision": "torchvision",
+    "transforms": "torchvision.transforms",
+}  # fmt: skip
 
 nn_Module = nn.Module
 
@@ -149,6 +165,12 @@ class Residual(nn.Module):
 
     def __init__(self, num_channels, use_1x1conv=False, strides=1):
         super().__init__()
+        if not isinstance(use_1x1conv, bool):  # taken for True, it would train on
+            raise TypeError(
+                f"use_1x1conv is True or False, not {use_1x1conv!r}. If the first "
+                "number is that of input channels, as an older edition has it, leave "
+                "it out."
+            )
         self.conv1 = nn.LazyConv2d(num_channels, 3, stride=strides, padding=1)
         self.conv2 = nn.LazyConv2d(num_channels, 3, padding=1)
         self.conv3 = None
@@ -187,6 +209,48 @@ class ResNeXtBlock(nn.Module):
         Y = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(Y)))))
         return F.relu(Y + (X if self.conv4 is None else self.bn4(self.conv4(X))))
 
+
+# Training by functions (3.6, 6.6 of the edition before this one) ---------------------
+
+
+def sgd(params, lr, batch_size):
+    """A step of minibatch SGD on gradients that are sums over the batch."""
+    with torch.no_grad():
+        for param in params:
+            param -= lr * param.grad / batch_size
+            param.grad.zero_()
+
+
+class _Loops(Loops):
+    def step(self, net, X, y, loss, updater):
+        if isinstance(net, nn.Module):
+            net.train()
+        y_hat = net(X)
+        l = loss(y_hat, y)
+        if isinstance(updater, torch.optim.Optimizer):
+            updater.zero_grad()
+            l.mean().backward()
+            updater.step()
+        else:
+            l.sum().backward()
+            updater(len(X))
+        return l, y_hat
+
+    def start(self, net, lr, device):
+        net.apply(init_cnn)
+        net.to(device)
+        return nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), lr=lr)
+
+    def evaluating(self, net):
+        return evaluating(net) if isinstance(net, nn.Module) else torch.no_grad()
+
+    def place(self, x, net, device=None):
+        if device is None and isinstance(net, nn.Module):
+            device = next((p.device for p in net.parameters()), None)
+        return x if device is None else x.to(device)
+
+
+loops = _Loops(sys.modules[__name__])
 
 # Names under which the textbook calls tensor functions in every framework ----------
 
