@@ -4,10 +4,18 @@ Framework-free. Losses are looked at now and then, not after every step, since
 looking waits for the device.
 """
 
+import gc
 import math
+import pickle
+import random
 import signal
+import sys
 import threading
 import warnings
+
+import numpy as np
+
+from d2l_utils.ownership import replaced
 
 LOOK_EVERY = 50  # steps
 DEAD_STEPS = 100  # so many that momentum has faded: nothing will move any more
@@ -25,6 +33,70 @@ def in_one_line(error):
     """An exception as the reason in a sentence: its kind and its first line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"
+
+
+class FrozenDraws(RuntimeError):
+    """A compiled step would use the same random numbers for ever."""
+
+
+class Traced:
+    """Looks at what is done beside computing while functions are made into graphs.
+
+    A reader's code runs then, and no more. `drew` is whether random numbers of NumPy's
+    or Python's were drawn, which would be the same in every step; `printed`, whether
+    something was printed.
+    """
+
+    def __enter__(self):
+        self.before, self.out = self._states(), sys.stdout
+        sys.stdout = self.noting = _Noting(self.out)
+        return self
+
+    def __exit__(self, *error):
+        sys.stdout, self.printed = self.out, self.noting.used
+        now = self._states()
+        self.drew = any(now.get(k, state) != state for k, state in self.before.items())
+
+    @staticmethod
+    def _states():
+        """{id: state} of all generators of random numbers that there are."""
+        found = {0: random.getstate(), 1: pickle.dumps(np.random.get_state())}
+        for x in gc.get_objects():
+            if type(x) is np.random.Generator:
+                found[id(x)] = pickle.dumps(x.bit_generator.state)
+            elif type(x) is np.random.RandomState:
+                found[id(x)] = pickle.dumps(x.get_state())
+        return found
+
+    def check(self, model):
+        """Warn of what is printed no more; raise FrozenDraws for random numbers."""
+        names = replaced(model, "forward", "call", "__call__", "loss", "accuracy")
+        whose = " or ".join(names) or "a layer"
+        if self.drew:
+            raise FrozenDraws(
+                f"{whose} of your own draws random numbers of NumPy's or Python's, "
+                "which would be the same in every compiled step"
+            )
+        if self.printed:
+            warnings.warn(
+                f"{whose} of your own prints: that was now, while steps are compiled. "
+                "Compiled steps do not print; those of a training_step of your own do.",
+                stacklevel=2,
+            )
+
+
+class _Noting:
+    """A file that notes whether something was written to it."""
+
+    def __init__(self, file):
+        self.file, self.used = file, False
+
+    def write(self, text):
+        self.used = True
+        return self.file.write(text)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
 
 
 def warn_slow(what):

@@ -4,7 +4,7 @@ What each framework does in its own way is here a name and a docstring.
 """
 
 from d2l_utils.board import to_numpy
-from d2l_utils.ownership import library
+from d2l_utils.ownership import library, replaced
 
 OF_A_FRAMEWORK = (
     "Use the Module or Classifier of d2l_utils.torch, or another framework's."
@@ -15,8 +15,25 @@ OF_A_FRAMEWORK = (
 class ModuleMixin:
     """What the `Module` of every framework shares (textbook, section 3.2)."""
 
+    CHANNELS_LAST = False  # whether images are (n, h, w, c)
     _input_shape = None  # (C, H, W), known from the first batch on
     trainer = None
+
+    def __call__(self, *args, **kwargs):
+        output = super().__call__(*args, **kwargs)
+        self.note_input(args)
+        return output
+
+    def note_input(self, args):
+        """Note for what images the weights are, from the first call with any."""
+        shape = getattr(args[0], "shape", ()) if args else ()
+        if self._input_shape is None and len(shape) == 4 and None not in shape[1:]:
+            a, b, c = map(int, shape[1:])
+            self._input_shape = (c, a, b) if self.CHANNELS_LAST else (a, b, c)
+
+    def __getstate__(self):
+        """A copy, and what is pickled, has the weights and no Trainer, so no data."""
+        return vars(self) | {"trainer": None}
 
     def loss(self, y_hat, y):
         """The loss of a batch, which a subclass defines.
@@ -103,6 +120,43 @@ class ModuleMixin:
         self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
 
 
+class Remade:
+    """Models that are copied and pickled by what they were made of.
+
+    That is the constructor's arguments, the weights, in order, and numbers and texts
+    among the attributes, since the objects of the framework cannot be copied. A
+    framework defines `weights_in_order` and `set_weights_in_order`.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        inherited = super().__new__
+        plain = inherited is object.__new__
+        made = inherited(cls) if plain else inherited(cls, *args, **kwargs)
+        object.__setattr__(made, "_arguments", (args, kwargs))
+        return made
+
+    def __reduce__(self):
+        kept = {k: v for k, v in vars(self).items() if k[0] != "_"}
+        kept = {k: v for k, v in kept.items() if isinstance(v, int | float | str)}
+        kept |= {"_input_shape": self._input_shape, "board": self.board}
+        args, kwargs = self._arguments
+        return _remade, (type(self), args, kwargs, self.weights_in_order(), kept)
+
+
+def _remade(Class, args, kwargs, weights, kept):
+    model = Class(*args, **kwargs)
+    try:
+        model.set_weights_in_order(weights)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"This {Class.__name__} cannot be copied or pickled: it has other weights "
+            "than its constructor gave it. Keep them with d2l.save_weights."
+        ) from error
+    for name, value in kept.items():
+        setattr(model, name, value)
+    return model
+
+
 @library
 class ClassifierMixin:
     """What the `Classifier` of every framework shares (textbook, section 4.3)."""
@@ -139,15 +193,24 @@ class ClassifierMixin:
         raise NotImplementedError(OF_A_FRAMEWORK)
 
     def training_step(self, batch):
-        """The loss of a batch (*inputs, labels); loss and accuracy are recorded."""
+        """The loss of a batch (*inputs, labels); loss and accuracy are recorded.
+
+        A network may give several outputs, a tuple, list or dict, to a `loss` of your
+        own; accuracy is then recorded where `accuracy` is your own, too.
+        """
         Y_hat = self(*batch[:-1])
         l = self.loss(Y_hat, batch[-1])
         self.plot("loss", l, train=True)
-        self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=True)
+        self._plot_accuracy(Y_hat, batch[-1], train=True)
         return l
 
     def validation_step(self, batch):
         """Record loss and accuracy of a validation batch (*inputs, labels)."""
         Y_hat = self(*batch[:-1])
         self.plot("loss", self.loss(Y_hat, batch[-1]), train=False)
-        self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=False)
+        self._plot_accuracy(Y_hat, batch[-1], train=False)
+
+    def _plot_accuracy(self, Y_hat, Y, train):
+        """Record accuracy; of several outputs, where `accuracy` is the reader's own."""
+        if hasattr(Y_hat, "shape") or replaced(self, "accuracy"):
+            self.plot("acc", self.accuracy(Y_hat, Y), train=train)

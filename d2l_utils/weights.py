@@ -140,8 +140,9 @@ def known_shape(model):
     shape = getattr(model, "_input_shape", None)
     if shape is None:
         raise ValueError(
-            f"This {type(model).__name__} has not seen an image yet, so its weights "
-            "are not there to be saved: train it, or call layer_summary first."
+            f"It is not known what images this {type(model).__name__} is for, so its "
+            "weights cannot be saved yet: train it, call it on images, or call "
+            "layer_summary first."
         )
     return shape
 

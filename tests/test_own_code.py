@@ -1,8 +1,15 @@
 """Readers' own code around the Trainer, as a textbook's reader would type it."""
 
+import copy
+import pickle
+import random
 import threading
 
+import made_networks
+import numpy as np
 import pytest
+
+from d2l_utils.failures import SlowTrainingWarning
 
 
 @pytest.fixture(autouse=True)
@@ -252,6 +259,31 @@ def test_a_whole_trainer_typed_in(framework, d2l, few):
     assert points["val_loss"][1].y < points["val_loss"][0].y < 2.6
 
 
+@pytest.mark.only("jax")
+def test_a_train_state_of_flax_itself(framework, d2l, few):
+    from flax.training.train_state import TrainState
+
+    class Own(d2l.Trainer):
+        def fit(self, model, data):
+            self.prepare_data(data)
+            self.prepare_model(model)
+            self.optim = model.configure_optimizers()
+            batch = next(iter(self.train_dataloader))
+            self.first = model.apply_init(batch[:-1], jax_key())["params"]
+            self.state = TrainState.create(
+                apply_fn=model.apply, params=self.first, tx=self.optim
+            )
+            for self.epoch in range(self.max_epochs):  # noqa: B020
+                self.fit_epoch()
+
+    trainer, model = Own(2), lenet(d2l)
+    trainer.fit(model, d2l.FashionMNIST(batch_size=100))
+    moved = trainer.state.params["net"]["layers_0"]["kernel"]
+    before = trainer.first["net"]["layers_0"]["kernel"]
+    assert 0 < abs(moved - before).max() < 0.1  # it began with those weights
+    assert trainer.history["val_loss"][1] < 2.5
+
+
 def test_early_stopping(d2l, few):
     class Early(d2l.Trainer):
         def fit_epoch(self):
@@ -272,3 +304,297 @@ def test_without_a_trainer_nothing_is_recorded(d2l):
         AttributeError, match="LeNet has no Trainer to record 'loss' for"
     ):
         d2l.LeNet().plot("loss", 1.0, train=True)
+
+
+# Several outputs --------------------------------------------------------------------
+
+
+def with_a_head(framework, d2l, kind):
+    """A network that in training gives two outputs, the second of a head of its own."""
+    make = getattr(made_networks, f"{framework}_layer")
+
+    def pair(Y_hat, second):
+        return {"main": Y_hat, "aux": second} if kind is dict else kind([Y_hat, second])
+
+    def weighed(loss, outputs):
+        if not isinstance(outputs, kind):
+            return loss(outputs)
+        first, second = outputs.values() if kind is dict else outputs
+        return loss(first) + 0.3 * loss(second)
+
+    if framework == "jax":
+        from flax import linen as nn
+
+        class Net(d2l.Classifier):
+            lr: float = 0.1
+            num_classes: int = 10
+            training: bool = False
+
+            def setup(self):
+                self.net = nn.Sequential(
+                    [nn.Conv(4, (8, 8), 4, 0), lambda X: X.reshape(len(X), -1)]
+                    + [nn.Dense(10)]
+                )
+                self.aux = nn.Dense(10)
+
+            def forward(self, X):
+                conv, flatten, dense = self.net.layers
+                H = flatten(conv(X))
+                return pair(dense(H), self.aux(H)) if self.training else dense(H)
+
+            def loss(self, params, X, Y, state, averaged=True):
+                import optax
+
+                outputs = state.apply_fn({"params": params}, *X)
+                loss = optax.softmax_cross_entropy_with_integer_labels
+                l = weighed(lambda Y_hat: loss(Y_hat, Y).mean(), outputs)
+                return l, {"Y_hat": outputs}
+
+        return Net
+
+    class Net(d2l.Classifier):
+        def __init__(self, lr=0.1, num_classes=10):
+            super().__init__()
+            self.save_hyperparameters()
+            layers = ("conv", 4, 8, 4), ("flatten",), ("dense", 10)
+            layers = [make(*x) for x in layers]
+            self.net = made_networks.sequence(framework, layers)
+            self.aux = make("dense", 10)
+
+        def forward(self, X):
+            conv, flatten, dense = getattr(self.net, "layers", self.net)
+            H = flatten(conv(X))
+            training = self.training if framework != "mxnet" else is_training()
+            return pair(dense(H), self.aux(H)) if training else dense(H)
+
+        def loss(self, Y_hat, Y, averaged=True):
+            return weighed(lambda Y_hat: super(Net, self).loss(Y_hat, Y), Y_hat)
+
+    if framework == "mxnet":
+        from mxnet.autograd import is_training
+    return Net
+
+
+PARAMETERS = (4 * 65) + 2 * (144 * 10 + 10)  # of both heads
+
+
+@pytest.mark.parametrize("kind", [tuple, list, dict])
+def test_outputs_for_training_alone(
+    framework, d2l, layout, few, kind, tmp_path, capsys
+):
+    model = with_a_head(framework, d2l, kind)()
+    model.layer_summary(layout(1, 1, 28, 28))
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    shape = layout(1, 1, 28, 28)
+    assert d2l.resources(model, shape).params == PARAMETERS
+    history = fit(d2l, model, epochs=2).history
+    assert "train_acc" not in history and len(history["val_acc"]) == 2
+    # 1.3 losses, of which the first is also that of validation
+    assert 1.1 < history["train_loss"][1] / history["val_loss"][1] < 1.5
+    assert history["train_loss"][1] < history["train_loss"][0]
+    scores = d2l.evaluate(model, d2l.FashionMNIST(batch_size=100))
+    assert scores["loss"] == pytest.approx(history["val_loss"][1], rel=1e-4)
+    assert d2l.predict(model, few.val.images[:3, None]).shape == (3, 10)
+
+
+def test_an_accuracy_of_ones_own_for_several_outputs(framework, d2l, few):
+    Base = with_a_head(framework, d2l, tuple)
+
+    class Net(Base):
+        def accuracy(self, *args, averaged=True):
+            if framework != "jax":
+                Y_hat, Y = args
+                Y_hat = Y_hat[0] if isinstance(Y_hat, tuple) else Y_hat
+                return super().accuracy(Y_hat, Y, averaged)
+            params, X, Y, state = args
+            Y_hat = state.apply_fn({"params": params}, *X)
+            Y_hat = Y_hat[0] if isinstance(Y_hat, tuple) else Y_hat
+            return (Y_hat.argmax(axis=1) == Y).mean()
+
+    history = fit(d2l, Net()).history
+    assert 0 < history["train_acc"][0] < 1
+
+
+# Copies -----------------------------------------------------------------------------
+
+
+def copied(framework, way, model, tmp_path):
+    if way == "deepcopy":
+        return copy.deepcopy(model)
+    if way == "torch.save":
+        import torch
+
+        torch.save(model, tmp_path / "model")
+        return torch.load(tmp_path / "model", weights_only=False)
+    content = pickle.dumps(model)
+    assert len(content) < 500_000  # 44,426 parameters, no images
+    return pickle.loads(content)
+
+
+@pytest.mark.parametrize("way", ["deepcopy", "pickle", "torch.save"])
+def test_copies_of_a_trained_model(framework, d2l, few, way, tmp_path):
+    if way == "torch.save" and framework != "pytorch":
+        pytest.skip("is PyTorch's")
+    model, X = lenet(d2l), few.val.images[:20, None]
+    trainer = fit(d2l, model)
+    other = copied(framework, way, model, tmp_path)
+    assert type(other) is type(model) and other.trainer is None
+    assert model.trainer is trainer and other.lr == 0.1
+    assert other.board.data == model.board.data and not other.board.display
+    before = d2l.predict(model, X)
+    assert (d2l.predict(other, X) == before).all()
+    d2l.save_weights(other, tmp_path / "w")
+    fit(d2l, other)  # alone
+    assert abs(d2l.predict(other, X) - before).max() > 1e-4
+    assert (d2l.predict(model, X) == before).all()
+    trainer.fit_epoch()  # and this one, too
+    assert abs(d2l.predict(model, X) - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["LinearRegression", "LinearRegressionScratch"])
+def test_copies_of_other_models(framework, d2l, name):
+    args = (2,) if name == "LinearRegressionScratch" else ()
+    w = d2l.tensor([2, -3.4]) if framework != "jax" else jnp().array([2, -3.4])
+    data = d2l.SyntheticRegressionData(w=w, b=4.2)
+    model = getattr(d2l, name)(*args, lr=0.03)
+    trainer = fit(d2l, model, data)
+    X, y = next(iter(data.val_dataloader()))
+
+    def loss(model):
+        if framework != "jax":
+            return float(model.loss(model(X), y))
+        from d2l_utils.jax.variables import make_state, variables_of
+
+        variables = variables_of(model)
+        state = make_state(model, variables, trainer.optim, jax_key())
+        return float(model.loss(variables["params"], (X,), y, state))
+
+    other = copy.deepcopy(model)
+    assert loss(other) == pytest.approx(loss(model), rel=1e-6)
+    fit(d2l, other, data)
+    assert loss(other) < 0.5 * loss(model)
+
+
+def jnp():
+    from jax import numpy
+
+    return numpy
+
+
+def jax_key():
+    from jax import random
+
+    return random.PRNGKey(0)
+
+
+@pytest.mark.only("mxnet", "tensorflow")
+def test_a_model_changed_since_is_not_copied(framework, d2l, few):
+    model = lenet(d2l)
+    fit(d2l, model)
+    if framework == "tensorflow":
+        model.net.pop()
+    else:
+        model.net.add(made_networks.mxnet_layer("dense", 3))
+        model.net[-1].initialize()
+    with pytest.raises(TypeError, match="LeNet cannot be copied or pickled: it has"):
+        copy.deepcopy(model)
+
+
+# Weights after a loop of one's own ------------------------------------------------
+
+
+def test_weights_of_a_model_that_was_only_called(framework, d2l, layout, few, tmp_path):
+    X = few.val.images[:3].reshape(layout(3, 1, 28, 28)).astype("float32") / 255
+    model, variables = lenet(d2l), None
+    with pytest.raises(ValueError, match="not known what images this LeNet is for"):
+        d2l.save_weights(model, tmp_path / "w")
+    if framework == "pytorch":
+        import torch
+
+        Y = model.eval()(torch.as_tensor(X)).detach().numpy()
+    elif framework == "mxnet":
+        from mxnet import np
+
+        model.initialize()
+        Y = model(np.array(X)).asnumpy()
+    elif framework == "tensorflow":
+        Y = model(X).numpy()
+    else:
+        variables = model.init(jax_key(), X)
+        Y = model.apply(variables, X)
+    d2l.save_weights(model, tmp_path / "w", variables)
+    other = lenet(d2l, seed=1)
+    loaded = d2l.load_weights(other, tmp_path / "w")
+    other = other.bind(loaded) if framework == "jax" else other
+    assert abs(d2l.predict(other, few.val.images[:3, None]) - Y).max() < 1e-5
+
+
+# Random numbers of NumPy's, and what is printed -----------------------------------
+
+
+def drawing(framework, d2l, source):
+    """A LeNet whose images get noise in each call, and the list of the draws."""
+    own, drawn = np.random.default_rng(), []
+    draw = {
+        "numpy": lambda: np.random.normal(0, 0.1),
+        "python": lambda: random.gauss(0, 0.1),
+        "generator": lambda: own.normal(0, 0.1),
+        "printing": lambda: print("forward") or 0.0,
+        "nothing": lambda: 0.0,
+    }[source]
+
+    def noisy(X):
+        drawn.append(draw())
+        return X + drawn[-1]
+
+    class Noisy(d2l.LeNet):
+        def forward(self, X):
+            return super().forward(noisy(X))
+
+    return Noisy, drawn
+
+
+@pytest.mark.parametrize("source", ["numpy", "python", "generator", "nothing"])
+def test_draws_in_forward_are_new_in_each_step(framework, d2l, few, source, recwarn):
+    Noisy, drawn = drawing(framework, d2l, source)
+    trainer = fit(d2l, Noisy(lr=0.1), epochs=3)
+    said = [str(w.message) for w in recwarn if w.category is SlowTrainingWarning]
+    if source == "nothing":
+        assert not said and (framework == "pytorch" or len(drawn) < 30)
+        return
+    assert len(set(drawn)) >= 15
+    if framework in ("tensorflow", "jax"):
+        (text,) = said
+        assert "forward of your own draws random numbers of NumPy's or Python's" in text
+        assert (
+            not trainer.plan.compiled and "FrozenDraws" in trainer.plan.why_uncompiled
+        )
+
+
+@pytest.mark.only("tensorflow", "jax")
+def test_what_forward_prints_is_said_to_be_printed_once(framework, d2l, few, capsys):
+    Noisy, _ = drawing(framework, d2l, "printing")
+    with pytest.warns(UserWarning, match="forward of your own prints: that was now"):
+        trainer = fit(d2l, Noisy(lr=0.1), epochs=2)
+    assert trainer.plan.compiled and "forward" in capsys.readouterr().out
+
+
+@pytest.mark.only("mxnet")
+def test_draws_in_a_compiled_block(framework, d2l, few):
+    from mxnet.gluon import nn
+
+    drawn = []
+
+    class Noise(nn.HybridBlock):
+        def hybrid_forward(self, F, X):
+            drawn.append(float(np.random.normal(0, 0.1)))
+            return X + drawn[-1]
+
+    class Net(d2l.LeNet):
+        def __init__(self, lr=0.1):
+            super().__init__(lr)
+            self.net.add(Noise())
+
+    with pytest.warns(SlowTrainingWarning, match="draws random numbers"):
+        fit(d2l, Net(), epochs=2)
+    assert len(set(drawn)) >= 8

@@ -13,13 +13,14 @@ import jax
 import numpy as np
 import optax
 from flax import linen as nn
+from flax.errors import ScopeParamNotFoundError
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from d2l_utils import summary
 from d2l_utils.jax.batches import to_arrays
-from d2l_utils.jax.variables import make_state, variables_of
+from d2l_utils.jax.variables import make_state, merged, variables_of
 
 CHANNELS_LAST = True
 HOLDS_WEIGHTS = False
@@ -44,12 +45,41 @@ def _once(model, key, find):
     return model._compiled[key]
 
 
+def initializer(model, key, *inputs):
+    """The function that makes the variables from `key` and inputs like these.
+
+    Layers that are there for training alone get theirs, too.
+    """
+    net, training = clone(model, False), clone(model, True)
+
+    def rngs(key):
+        return key if isinstance(key, dict) else {"params": key}
+
+    def both(key, *inputs):
+        keys = rngs(key)
+        more = training.init({"dropout": keys["params"], **keys}, *inputs)
+        return merged(more, net.init(keys, *inputs))
+
+    def in_training(key, *inputs):
+        keys = {"dropout": rngs(key)["params"]}
+        variables = net.init(key, *inputs)
+        return training.apply(variables, *inputs, rngs=keys, mutable=["batch_stats"])
+
+    try:
+        jax.eval_shape(in_training, key, *inputs)
+    except ScopeParamNotFoundError:
+        return both
+    except Exception:  # a step will say it
+        pass
+    return net.init
+
+
 def shapes_of(model, X_shape):
     """The model's variables as shapes; nothing is computed."""
 
     def shapes():
-        net, X = clone(model, training=False), jnp.zeros(X_shape)
-        return jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), X))
+        key, X = jax.random.PRNGKey(0), jax.ShapeDtypeStruct(X_shape, jnp.float32)
+        return jax.eval_shape(initializer(model, key, X), key, X)
 
     return _once(model, ("shapes", tuple(X_shape)), shapes)
 

@@ -13,10 +13,10 @@ from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.jax.batches import to_images
-from d2l_utils.jax.layers import build, clone, layer_name, shapes_of
-from d2l_utils.jax.variables import restart_keys
+from d2l_utils.jax.layers import build, clone, initializer, layer_name, shapes_of
+from d2l_utils.jax.variables import Kept, restart_keys, variables_of
 from d2l_utils.modules import ModuleMixin
-from d2l_utils.ownership import library
+from d2l_utils.ownership import library, replaced
 
 init_cnn = nn.initializers.glorot_uniform()
 """Glorot-uniform weights (Glorot and Bengio, 2010); pass it as `kernel_init`."""
@@ -72,6 +72,27 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         else:
             super().__setattr__(name, value)
 
+    CHANNELS_LAST = True
+
+    def __getstate__(self):
+        state = super().__getstate__() | {"_compiled": None}
+        if self._fitted is not None:  # optimizers cannot be pickled
+            state |= {"_fitted": Kept(**variables_of(self))}
+        return state
+
+    @nn.nowrap
+    def init(self, rngs, *args, **kwargs):
+        variables = super().init(rngs, *args, **kwargs)
+        self.note_input(args)
+        return variables
+
+    @nn.nowrap
+    def apply(self, variables, *args, **kwargs):
+        output = super().apply(variables, *args, **kwargs)
+        if "method" not in kwargs:
+            self.note_input(args)
+        return output
+
     @nn.nowrap
     def bind(self, variables, *args, **kwargs):
         bound = super().bind(variables, *args, **kwargs)
@@ -82,6 +103,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         return self.net(X, *args, **kwargs)
 
     def __call__(self, X, *args, **kwargs):
+        self.note_input((X,))
         return self.forward(X, *args, **kwargs)
 
     def loss(self, params, X, Y, state, averaged=True):
@@ -116,7 +138,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         inputs = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
         if inputs[0].ndim == 4:
             build(self, inputs[0].shape)
-        init = clone(self, training=False).init
+        init = initializer(self, key, *inputs)
         # It runs once: to optimize it would take longer than it saves.
         plain = {"xla_backend_optimization_level": 0}
         return jax.jit(init, compiler_options=plain)(key, *inputs)
@@ -170,8 +192,7 @@ class Classifier(Module):
         value, grads = loss(params, tuple(X), Y, state)
         self.plot("loss", value[0], train=True)
         if "Y_hat" in value[1]:  # else a second forward pass would be needed
-            known = _with_output(state, value[1]["Y_hat"])
-            self.plot("acc", self.accuracy(params, tuple(X), Y, known), train=True)
+            self._plot_accuracy(params, X, Y, state, value[1], train=True)
         return value, grads
 
     def validation_step(self, params, batch, state):
@@ -179,8 +200,15 @@ class Classifier(Module):
         *X, Y = batch
         l, aux = self.loss(params, tuple(X), Y, state)
         self.plot("loss", l, train=False)
-        known = _with_output(state, aux["Y_hat"]) if "Y_hat" in aux else state
-        self.plot("acc", self.accuracy(params, tuple(X), Y, known), train=False)
+        self._plot_accuracy(params, X, Y, state, aux, train=False)
+
+    def _plot_accuracy(self, params, X, Y, state, aux, train):
+        """Record accuracy; of several outputs, where `accuracy` is the reader's own."""
+        if "Y_hat" in aux:
+            if not (hasattr(aux["Y_hat"], "shape") or replaced(self, "accuracy")):
+                return
+            state = _with_output(state, aux["Y_hat"])
+        self.plot("acc", self.accuracy(params, tuple(X), Y, state), train=train)
 
     def layer_summary(self, X_shape, key=None):
         """Print the output shape of every layer of `net` (textbook, 7.6).

@@ -104,8 +104,10 @@ class Trainer(_Trainer):
 
         def traced(change):
             steps = jax.jit(change(train), donate_argnums=0), jax.jit(change(val))
-            for step in steps:
-                step.eval_shape(self.state, batch)
+            with failures.Traced() as seen:
+                for step in steps:
+                    step.eval_shape(self.state, batch)
+            seen.check(self.model)
             return steps
 
         not_rewritten = None
@@ -113,8 +115,10 @@ class Trainer(_Trainer):
             try:
                 return traced(faster)
             except Exception as error:
-                not_rewritten = failures.in_one_line(error)
+                not_rewritten = error
         try:
+            if isinstance(not_rewritten, failures.FrozenDraws):
+                raise not_rewritten  # traced once, it would not draw again
             steps = traced(lambda step: step)
         except Exception as error:  # what looks at values cannot be traced
             why = failures.in_one_line(error)
@@ -122,9 +126,8 @@ class Trainer(_Trainer):
             failures.warn_slow(f"JAX could not compile a step: {why}")
             return train, val
         if not_rewritten:
-            failures.warn_slow(
-                f"JAX's slow operations stay as they are: {not_rewritten}"
-            )
+            why = failures.in_one_line(not_rewritten)
+            failures.warn_slow(f"JAX's slow operations stay as they are: {why}")
         return steps
 
     def keeps_data(self):

@@ -5,10 +5,12 @@ be bound to variables. Either is enough to predict with it.
 """
 
 import itertools
+from collections import namedtuple
 from typing import Any
 
 import jax
 from flax.training import train_state
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from d2l_utils import base
 
@@ -55,6 +57,18 @@ def make_state(net, variables, tx, key):
     return state.replace(opt_state=jax.tree.map(made, state.opt_state))
 
 
+Kept = namedtuple("Kept", "params batch_stats")
+"""What a copied model keeps of its TrainState."""
+
+
+def merged(*variables):
+    """Nested dicts of variables as one; later ones count."""
+    flat = {}
+    for each in variables:
+        flat |= flatten_dict(each)
+    return unflatten_dict(flat)
+
+
 def variables_of(model):
     """The variables from the model's training, or those it is bound to.
 
@@ -62,7 +76,8 @@ def variables_of(model):
     """
     if model._fitted is not None:
         state = model._fitted
-        return {"params": state.params, "batch_stats": state.batch_stats}
+        stats = getattr(state, "batch_stats", {})  # not in a state of the reader's own
+        return {"params": state.params, "batch_stats": stats}
     if model.scope is not None:
         return model.variables
     raise ValueError(

@@ -78,6 +78,24 @@ def initialize(model):
             p.initialize(ctx=device_of(model), default_init=mx.init.Xavier())
 
 
+def materialize(model, *inputs):
+    """Make the weights of all blocks, also of those that are for training alone."""
+    initialize(model)
+    with autograd.pause():
+        model(*inputs)
+    late = [p for p in parameters(model) if p._data is None]
+    if late:
+        made = [p for p in parameters(model) if p._data and p.grad_req == "null"]
+        statistics = [(p, p.data().copy()) for p in made]
+        with autograd.pause(train_mode=True):
+            model(*inputs)
+        for p, value in statistics:
+            p.set_data(value)
+        for p in late:
+            if p._data and p.grad_req == "null":
+                p.initialize(p.init, ctx=device_of(model), force_reinit=True)
+
+
 def undo_for(model):
     """A function that takes back what was built since, ready for another size."""
     seen, unbuilt = getattr(model, "_input_shape", None), {}
@@ -108,6 +126,8 @@ def build(model, X_shape):
     except Exception:
         undo()
         raise
+    if any(p._data is None for p in parameters(model)):
+        materialize(model, np.zeros(X_shape, ctx=device_of(model)))
     model._input_shape = tuple(X_shape[1:])
 
 

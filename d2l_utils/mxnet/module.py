@@ -12,10 +12,10 @@ from d2l_utils import base, host
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import FashionMNIST as _FashionMNIST
-from d2l_utils.modules import ClassifierMixin, ModuleMixin
+from d2l_utils.modules import ClassifierMixin, ModuleMixin, Remade
 from d2l_utils.mxnet.batches import to_images
 from d2l_utils.mxnet.device import cpu
-from d2l_utils.mxnet.layers import build, device_of, initialize
+from d2l_utils.mxnet.layers import build, device_of, materialize, parameters
 from d2l_utils.ownership import library
 
 
@@ -33,7 +33,7 @@ def set_seed(seed: int) -> None:
 
 
 @library
-class Module(ModuleMixin, HyperParameters, nn.Block):
+class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
     """Base class of models (textbook, section 3.2).
 
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
@@ -62,6 +62,25 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
         self.save_hyperparameters()
         self.board = ProgressBoard()
 
+    def weights_in_order(self):
+        params = [
+            (p.data().asnumpy() if p._data else None, p.grad_req)
+            for p in parameters(self)
+        ]
+        own = [x for x in vars(self).values() if isinstance(x, np.ndarray)]
+        return params, [x.asnumpy() for x in own]
+
+    def set_weights_in_order(self, weights):
+        for p, (value, grad_req) in zip(parameters(self), weights[0], strict=True):
+            p.grad_req = grad_req
+            if value is not None:
+                p.shape = value.shape
+                p.initialize(mx.init.Zero(), cpu(), force_reinit=True)
+                p.set_data(np.array(value, dtype=value.dtype))
+        own = [x for x in vars(self).values() if isinstance(x, np.ndarray)]
+        for x, value in zip(own, weights[1], strict=True):
+            x[:] = np.array(value)
+
     def forward(self, X):
         return self.net(X)
 
@@ -87,9 +106,7 @@ class Module(ModuleMixin, HyperParameters, nn.Block):
         if inputs[0].ndim == 4:
             build(self, tuple(inputs[0].shape))
         else:
-            initialize(self)
-            with autograd.pause():
-                self(*(x.as_in_ctx(device_of(self)) for x in inputs))
+            materialize(self, *(x.as_in_ctx(device_of(self)) for x in inputs))
         if init is not None:
             self.net.apply(init)
 

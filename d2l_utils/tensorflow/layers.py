@@ -5,6 +5,7 @@ The hooks that d2l_utils.inference calls, see there.
 
 import contextlib
 import functools
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -49,15 +50,41 @@ def init_cnn(module):
             module.bias.assign(tf.zeros_like(module.bias))
 
 
+@contextlib.contextmanager
+def mode(model, training):
+    """Calls of the model run in this mode; what was set before is restored."""
+    before, model.training = getattr(model, "training", None), training
+    try:
+        yield
+    finally:
+        model.training = before
+
+
+def materialize(model, *inputs):
+    """Make the weights of all layers, also of those that are for training alone."""
+    with warnings.catch_warnings():  # of layers that this call does not build
+        warnings.filterwarnings("ignore", message=r"`build\(\)` was called on layer")
+        model(*inputs, training=False)
+    if not all(layer.built for layer in model._flatten_layers()):
+        # In this scope statistics and generators stay as they are.
+        with tf.keras.StatelessScope(), mode(model, training=True):
+            model(*inputs, training=True)
+
+
 def build(model, X_shape):
-    summary.check_size(
-        type(model).__name__,
-        X_shape,
-        lambda shape: [r.output_shape for r in trace(model, shape)],
-        CHANNELS_LAST,
-    )
+    before = getattr(model, "_input_shape", None)
+    try:
+        summary.check_size(
+            type(model).__name__,
+            X_shape,
+            lambda shape: [r.output_shape for r in trace(model, shape)],
+            CHANNELS_LAST,
+        )
+    except Exception:
+        model._input_shape = before
+        raise
     if not model.built:
-        model(tf.zeros((1, *X_shape[1:])), training=False)
+        materialize(model, tf.zeros((1, *X_shape[1:])))
     model._input_shape = channels_first(X_shape)[1:]
 
 

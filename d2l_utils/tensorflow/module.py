@@ -7,11 +7,11 @@ from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import DataModule as _DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
-from d2l_utils.modules import ClassifierMixin, ModuleMixin
+from d2l_utils.modules import ClassifierMixin, ModuleMixin, Remade
 from d2l_utils.ownership import library
 from d2l_utils.tensorflow.batches import to_images
 from d2l_utils.tensorflow.device import grow_memory
-from d2l_utils.tensorflow.layers import build
+from d2l_utils.tensorflow.layers import build, materialize
 
 
 def set_seed(seed: int) -> None:
@@ -30,7 +30,7 @@ def set_seed(seed: int) -> None:
 
 
 @library
-class Module(ModuleMixin, HyperParameters, tf.keras.Model):
+class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
     """Base class of models (textbook, section 3.2).
 
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
@@ -53,6 +53,7 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
     """
 
     training = None
+    CHANNELS_LAST = True
 
     def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
         super().__init__()
@@ -72,6 +73,20 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
             value = tf.keras.Variable(value, dtype=value.dtype, trainable=trainable)
         super().__setattr__(name, value)
 
+    def weights_in_order(self):
+        built = self.get_build_config() if self.built else None
+        return built, [(v.numpy(), v.trainable) for v in self.variables]
+
+    def set_weights_in_order(self, weights):
+        built, values = weights
+        if built and not self.built:
+            shapes = built.get("shapes_dict") or {"X": built["input_shape"]}
+            inputs = [tf.zeros([n or 1 for n in x]) for x in shapes.values()]
+            materialize(self, *inputs)
+        for v, (value, trainable) in zip(self.variables, values, strict=True):
+            v.assign(value)
+            v.trainable = trainable
+
     def call(self, X):
         return self.forward(X)
 
@@ -86,7 +101,7 @@ class Module(ModuleMixin, HyperParameters, tf.keras.Model):
         if len(inputs[0].shape) == 4:
             build(self, tuple(inputs[0].shape))
         else:
-            self(*inputs, training=False)
+            materialize(self, *inputs)
         if init is not None:
             for layer in self._flatten_layers(include_self=False):
                 init(layer)

@@ -14,6 +14,7 @@ from d2l_utils.tensorflow.device import (
     num_gpus,
     try_gpu,
 )
+from d2l_utils.tensorflow.layers import mode
 from d2l_utils.training import Trainer as _Trainer
 
 # Operations that draw from a generator which can be neither read nor set.
@@ -34,16 +35,6 @@ def _policy(model, name):
     finally:
         for layer, policy in zip(layers, before):
             layer.dtype_policy = policy
-
-
-@contextlib.contextmanager
-def _mode(model, training):
-    """Calls of the model run in this mode; what was set before is restored."""
-    before, model.training = model.training, training
-    try:
-        yield
-    finally:
-        model.training = before
 
 
 @library
@@ -95,7 +86,9 @@ class Trainer(_Trainer):
             self.optim.build(self.model.trainable_variables)
         if self.plan.compiled:
             try:
-                steps = self.compiled(self.update), self.compiled(self.validate)
+                with failures.Traced() as traced:
+                    steps = self.compiled(self.update), self.compiled(self.validate)
+                traced.check(self.model)
             except Exception as error:  # what looks at values cannot be traced
                 why = failures.in_one_line(error)
                 self.plan = self.plan.uncompiled(why)
@@ -125,7 +118,7 @@ class Trainer(_Trainer):
         batch = self.prepare_batch(batch)
         policy = "mixed_bfloat16" if self.plan.bfloat16 else "float32"
         with (
-            _mode(self.model, training=True),
+            mode(self.model, training=True),
             _policy(self.model, policy),
             tf.GradientTape() as tape,
         ):
@@ -139,7 +132,7 @@ class Trainer(_Trainer):
     def validate(self, batch):
         """One validation batch, compiled as `val_step`."""
         batch = self.prepare_batch(batch)
-        with _mode(self.model, training=False):
+        with mode(self.model, training=False):
             return self.run_step(self.model.validation_step, batch)[1]
 
     def clip_gradients(self, grad_clip_val, grads):

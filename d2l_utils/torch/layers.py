@@ -60,11 +60,17 @@ def unbuilt(model):
     ]
 
 
-def materialize(model, run):
+def materialize(model, *inputs):
     """Let lazy layers find their sizes in a forward pass, and initialize them."""
     lazy = unbuilt(model)
-    run()  # gives them PyTorch's own initial values
-    for module in lazy:
+    with evaluating(model):
+        model(*inputs)
+        if unbuilt(model):  # some layers are there for training alone
+            for module in model.modules():  # PyTorch's own stay in evaluation mode,
+                own = not type(module).__module__.startswith("torch.nn.")
+                module.training = own  # so that no statistics change
+            model(*inputs)
+    for module in lazy:  # which have PyTorch's own initial values now
         init_cnn(module)
 
 
@@ -106,7 +112,7 @@ def build(model, X_shape):
 
     summary.check_size(type(model).__name__, X_shape, attempt, CHANNELS_LAST)
     if lazy:
-        materialize(model, lambda: trace(model, X_shape))
+        materialize(model, torch.zeros(X_shape, device=device_of(model)))
     model._input_shape = tuple(X_shape[1:])
 
 

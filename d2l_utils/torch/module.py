@@ -64,9 +64,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         if inputs[0].dim() == 4:
             build(self, tuple(inputs[0].shape))
         else:
-            inputs = [x.to(device_of(self)) for x in inputs]
-            with evaluating(self):
-                materialize(self, lambda: self(*inputs))
+            materialize(self, *(x.to(device_of(self)) for x in inputs))
         if init is not None:
             self.net.apply(init)
 
