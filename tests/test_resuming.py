@@ -215,6 +215,26 @@ def test_the_loader_of_pytorch(framework, d2l, few, tmp_path):
         assert same(d2l, tmp_path, data=data)
 
 
+@pytest.mark.only("mxnet", "tensorflow")
+def test_the_loaders_of_mxnet_and_tensorflow(framework, d2l, few, tmp_path):
+    """Gluon's draws from NumPy; that of TensorFlow goes its own way, and is named."""
+
+    def loader(data, train):
+        if framework == "mxnet":
+            from mxnet.gluon.data import ArrayDataset, DataLoader
+
+            return DataLoader(ArrayDataset(*data.tensors), BATCH, shuffle=train)
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensor_slices(data.tensors).shuffle(99).batch(BATCH)
+
+    if framework == "mxnet":
+        assert same(d2l, tmp_path, data=own_data(d2l, loader))
+    else:
+        with pytest.warns(CheckpointWarning, match=r"batches of its loader"):
+            run(d2l, tmp_path / "c", data=own_data(d2l, loader))
+
+
 # Rates ----------------------------------------------------------------------------
 
 
