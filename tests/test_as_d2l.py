@@ -293,7 +293,10 @@ def test_what_installs_is_left_out_and_named(framework, tmp_path):
         program.write_text(PROGRAM.format(ran=tmp_path / "ran"))
         program.chmod(0o755)
     path = notebook(tmp_path / "a.ipynb", *(cell for cell, _ in INSTALLING))
-    done = ran(path, PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    # Should a fault let the environment's own pip run, it finds nothing to install.
+    safe = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "CONDA_OFFLINE": "true"}
+    path_first = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = ran(path, PATH=path_first, **safe)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "ran").read_text() == f"{tmp_path / 'bin' / 'pip'} list\n"
     assert "one\ntwo\n" in done.stdout
