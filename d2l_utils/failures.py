@@ -8,10 +8,14 @@ import gc
 import math
 import pickle
 import random
+import re
 import signal
 import sys
+import sysconfig
 import threading
+import traceback
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -30,8 +34,13 @@ class SlowTrainingWarning(UserWarning):
 
 
 def in_one_line(error):
-    """An exception as the reason in a sentence: its kind and its first line."""
-    lines = str(error).strip().splitlines()
+    """An exception as the reason in a sentence: its kind and its first line.
+
+    Where Keras says in which layer it was, the second one.
+    """
+    lines = [re.sub(r"\x1b\[\d*m", "", x) for x in str(error).splitlines() if x.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        lines = lines[1:]
     return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"
 
 
@@ -99,13 +108,21 @@ class _Noting:
         return getattr(self.file, name)
 
 
-def warn_slow(what):
+def method_of(error):
+    """Where an exception came from: the innermost function that is a reader's."""
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    libraries = (*installed, str(Path(__file__).parent), "<frozen", "<string>")
+    found = "the network"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        if not code.co_filename.startswith(libraries):
+            found = f"{getattr(code, 'co_qualname', code.co_name)} (line {line})"
+    return found.rpartition("<locals>.")[2]
+
+
+def warn_slow(what, then="Training goes on without, more slowly."):
     """Say once that training is slower than it could be; `what` happened."""
-    warnings.warn(
-        f"{what}. Training goes on without, more slowly.",
-        SlowTrainingWarning,
-        stacklevel=2,
-    )
+    warnings.warn(f"{what}. {then}", SlowTrainingWarning, stacklevel=2)
 
 
 class LossWatch:

@@ -6,7 +6,6 @@ from d2l_utils.data import FashionMNIST
 from d2l_utils.ownership import replaced
 
 LOADERS = ("get_dataloader", "train_dataloader", "val_dataloader", "to_tensors")
-COMPUTES = ("forward", "call", "loss", "training_step", "plot")
 SPEAKS = ("training_step", "validation_step", "plot")
 
 
@@ -72,12 +71,13 @@ def make_plan(trainer, model, data):
     seen = loop + batches + replaced(trainer, "clip_gradients")
     why_uncompiled = trainer.why_eager
     if trainer.compiles_steps:
-        why_uncompiled = _yours(seen + replaced(model, *SPEAKS))
+        own = replaced(model, *SPEAKS)
+        own = [name for name in own if not trainer.may_compile(getattr(model, name))]
+        why_uncompiled = _yours(seen + own)
     if trainer.precision != "auto":
         why_float32 = f"precision={trainer.precision!r}"
     else:
-        why_float32 = _yours(loop + replaced(model, *COMPUTES))
-        why_float32 = why_float32 or trainer.why_not_bfloat16()
+        why_float32 = _yours(loop) or trainer.why_not_bfloat16()
     return Plan(
         our_loop=not loop,
         stored_bytes=not why_loader,

@@ -8,6 +8,8 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
     device_text()            the device in words
     compiles_steps           whether whole steps are compiled; if not, `why_eager` says
                              why steps run operation by operation, '' if they do not
+    may_compile(function)    whether the author of a step allows that it is compiled, by
+                             what `how_to_compile` names
     why_not_bfloat16()       why bfloat16 would not be faster here; '' where it is
     make_weights(model)      the model's weights, made from a first batch, on the device
     prepare_steps()          compiles `train_step` and `val_step` if so planned
@@ -16,6 +18,7 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
     clip_gradients(...)      as in the textbook
     keeps_data(), put(arrays)               whether and how all data lives on the device
     seed_step(seed)          seeds the framework's generator
+    remember()               a function that takes back what a step does from now on
     state_tensors(), restore(tensors)       model and optimizer, {name: array}
     state_hooks              the framework's state.py, see attributes.py
 """
@@ -36,6 +39,7 @@ from d2l_utils.data import DataModule
 from d2l_utils.ownership import library
 from d2l_utils.plan import make_plan
 from d2l_utils.progress import Progress
+from d2l_utils.remember import remember
 
 PRECISIONS = ("auto", "float32")
 
@@ -122,7 +126,7 @@ class Trainer(HyperParameters):
         >>> trainer.history["val_acc"][-1]
     """
 
-    compiles_steps, why_eager = True, ""
+    compiles_steps, why_eager, how_to_compile = True, "", ""
     plan = progress = data = model = optim = watch = beside = None
     bar = ProgressBar(0, active=False)
     # For a Trainer with an `__init__` of the reader's own.
@@ -131,6 +135,7 @@ class Trainer(HyperParameters):
     _begun = None  # the model whose training has begun
     _ready = None  # (the optimizer that the steps of this training were made for,)
     _in_epoch = False
+    _first = True  # the next training step is the first one
     _values = None  # what the step that runs now has recorded
 
     epochs_done = _of_progress("epoch", "Epochs that are done.")
@@ -191,11 +196,25 @@ class Trainer(HyperParameters):
     def make_weights(self, model):
         pass
 
+    def may_compile(self, function):
+        return False
+
     def prepare_steps(self):
         pass
 
     def seed_step(self, seed):
         pass
+
+    def parts(self, model):
+        return ()
+
+    def remember(self):
+        """A function that takes back what happens from now on.
+
+        Here to Python's and NumPy's generators, and to the attributes of the model and
+        its layers; a framework adds tensors and generators of its own.
+        """
+        return remember(self.parts(self.model))
 
     def keeps_data(self):
         return False
@@ -242,7 +261,14 @@ class Trainer(HyperParameters):
         if self._ready and self._ready[0] is self.optim:
             return
         model, progress, board = self.model, self.progress, self.model.board
+        own = self.plan.why_uncompiled
         self.prepare_steps()
+        if own and self.plan.our_loop and self.how_to_compile:
+            failures.warn_slow(
+                f"{own} runs as it is written, operation by operation",
+                "Compiled, steps take about half of the time: to allow it, put "
+                f"{self.how_to_compile} above the methods that record values.",
+            )
         board.xlabel = board.xlabel or "epoch"
         if board.display and self.plan.bfloat16:
             print(
@@ -257,7 +283,7 @@ class Trainer(HyperParameters):
             getattr(model, "num_classes", None),
             progress.train_batch_idx,
         )
-        self.in_step, self._ready = False, (self.optim,)
+        self.in_step, self._ready, self._first = False, (self.optim,), True
 
     # The loop ------------------------------------------------------------------------
 
@@ -428,7 +454,11 @@ class Trainer(HyperParameters):
         progress = self.progress
         with failures.Uninterrupted():
             self.in_step = True
-            values = step(batch)
+            if train and self._first:
+                values = self.in_float32_if_need_be(lambda: self.train_step(batch))
+                self._first = False
+            else:
+                values = step(batch)
             (progress.train if train else progress.val).add(n, values)
             self._draw(values, train)
             if train:
@@ -437,6 +467,34 @@ class Trainer(HyperParameters):
             else:
                 progress.val_batch_idx += 1
             self.in_step = False
+
+    def in_float32_if_need_be(self, do):
+        """What `do()` gives, done again in float32 where it fails in bfloat16.
+
+        Then it is as if nothing had been tried, and all further steps are in float32.
+        Where it fails in float32, too, precision is not the reason.
+        """
+        plan, back = self.plan, self.remember()
+        try:
+            return do()
+        except Exception as error:
+            if not plan.bfloat16 or failures.out_of_memory(error):
+                raise
+            where, why = failures.method_of(error), failures.in_one_line(error)
+        back()
+        self.plan = plan.in_float32(f"{where}: {why}")
+        try:
+            done = do()
+        except Exception:
+            back()
+            self.plan = plan
+            raise
+        failures.warn_slow(
+            f"{where} cannot be done in bfloat16 ({why})",
+            "This training is in float32, as with Trainer(precision='float32'): where "
+            "there are units for bfloat16, steps take two to five times as long.",
+        )
+        return done
 
     # What steps record ---------------------------------------------------------------
 

@@ -7,10 +7,13 @@ weights and what leaves the block. Nothing in MXNet is changed, blocks need not
 know. The casts and their gradients are MXNet's own (`amp_cast`).
 """
 
+import ast
 import functools
 import json
+import math
 
 import mxnet as mx
+from mxnet import autograd
 
 from d2l_utils import host
 from d2l_utils.mxnet.layers import parameters
@@ -35,18 +38,41 @@ def why_not_faster():
     return "" if can_compute() else NOT_HERE
 
 
-@functools.cache
 def can_compute():
     """Whether MXNet has a bfloat16 convolution for this processor: tried once.
 
     Without AVX-512 its library has none and raises "could not create a primitive
     descriptor iterator".
     """
-    x, w = mx.sym.var("x"), mx.sym.var("w")
-    graph = mx.sym.Convolution(x, w, kernel=(1, 1), num_filter=1, no_bias=True)
-    one = mx.np.ones((1, 1, 1, 1))
+    return _has_bfloat16("Convolution", (("kernel", "(1, 1)"),), (1, 1, 1, 1))
+
+
+@functools.cache
+def _has_bfloat16(op, attrs, shape):
+    """Whether a product with weights of this shape can be computed, and its gradients.
+
+    Tried once, on the smallest input: there is none for convolutions in groups, say.
+    attrs: (name, value) pairs, as in a stored graph.
+    """
+    attrs = {**dict(attrs), "no_bias": "True"}
+    n, inputs, *size = shape
+    inputs *= int(attrs.get("num_group", 1))
+    if op == "Convolution":
+        attrs["num_filter"] = n
+        dilate = ast.literal_eval(attrs.get("dilate") or "()") or [1] * len(size)
+        size = [d * (k - 1) + 1 for d, k in zip(dilate, size)]
+    else:
+        attrs["num_hidden"] = n
+    product = getattr(mx.sym, op)(mx.sym.var("x"), mx.sym.var("w"), **attrs)
+    graph = lowered(product, {}, gains=lambda *_: True)
+    args = [mx.np.ones((1, inputs, *size)), mx.np.ones(shape)]
     try:
-        mx.nd.CachedOp(lowered(graph, {"w": FEWEST_WEIGHTS}))(one, one).wait_to_read()
+        for arg in args:
+            arg.attach_grad()
+        with autograd.record():
+            y = mx.nd.CachedOp(graph)(*args)
+        y.backward()
+        mx.npx.waitall()
     except mx.MXNetError:
         return False
     return True
@@ -56,67 +82,108 @@ class Graphs:
     """The compiled blocks of a model, each with its graph in both precisions."""
 
     def __init__(self, model):
-        sizes = {p.name: p.data().size for p in parameters(model)}
+        self.model, self.low = model, False
+        self.known = {}  # {block: {what for: cache}}, None for what Gluon has compiled
+        self.use(False)
+
+    @property
+    def blocks(self):
+        """Those blocks that are compiled so far."""
         found = []
-        model.apply(found.append)
-        self.blocks = [b for b in found if getattr(b, "_cached_op", None)]
-        self.caches, self.low = {False: [], True: []}, False
-        for block in self.blocks:
-            (inputs, graph), _, params = cache = _get(block)
-            self.caches[False].append(cache)
-            self.caches[True].append(((inputs, lowered(graph, sizes)), None, params))
+        self.model.apply(found.append)
+        return [b for b in found if getattr(b, "_cached_graph", None)]
 
     def use(self, low):
         """Run the blocks in bfloat16 from now on, or in float32.
 
+        A graph is written anew where other parameters are trained than before.
         Raises RuntimeError where MXNet has no bfloat16 for this processor.
         """
-        if low == self.low:
-            return
         if low and not can_compute():
             raise RuntimeError(NOT_HERE)
-        self.caches[self.low] = [_get(block) for block in self.blocks]
-        for block, cache in zip(self.blocks, self.caches[low]):
-            for name, value in zip(CACHE, cache):
+        params = {p.name: p for p in parameters(self.model)}
+        for block in self.blocks:
+            cache = tuple(getattr(block, name) for name in CACHE)
+            known = self.known.setdefault(block, {})
+            now = [k for k, (graph, *_) in known.items() if graph is cache[0]]
+            if not now:  # compiled since
+                known.clear()
+            known[now[0] if now else None] = cache
+            (inputs, graph), _, args = known[None]
+            own = [params[k] for k in graph.list_inputs() if k in params]
+            what = low, *(p.grad_req for p in own)
+            if not low and "null" not in what:
+                what = None
+            elif what not in known:
+                new = lowered(graph, {p.name: p for p in own}, low)
+                known[what] = (inputs, new), None, args
+            for name, value in zip(CACHE, known[what]):
                 setattr(block, name, value)
         self.low = low
 
 
-def _get(block):
-    return tuple(getattr(block, name) for name in CACHE)
+def _gains(product, weight):
+    """Whether a product takes less time in bfloat16, if there is one at all."""
+    if weight is None or math.prod(weight.shape) < FEWEST_WEIGHTS:
+        return False
+    attrs = tuple(sorted(product.get("attrs", {}).items()))
+    return _has_bfloat16(product["op"], attrs, tuple(weight.shape))
 
 
-def lowered(graph, sizes):
-    """The symbol `graph` with its larger products in bfloat16.
+def lowered(graph, params, low=True, gains=_gains):
+    """The symbol `graph`; if `low`, with those products in bfloat16 that gain by it.
 
-    sizes: {name: number of elements} of the parameters.
+    MXNet has no gradient for the bias of a dense layer whose weights are frozen, so
+    there the bias is added after the product. Neither does a cast add to gradients
+    that accumulate; an operation that does stands before it.
+
+    params: {name: parameter}.
     """
     stored = json.loads(graph.tojson(remove_amp_cast=False))
-    old, new, places, casts, low = stored["nodes"], [], [], {}, set()
+    old, new, places, casts, lows = stored["nodes"], [], [], {}, set()
+
+    def add(op, name, inputs, **attrs):
+        new.append({"op": op, "name": name, "attrs": attrs, "inputs": inputs})
+        return [len(new) - 1, 0, 0]
 
     def entry(source, dtype):
         """Where to find an output of an old node, as dtype."""
         i, output = source[:2]
-        if (dtype == "bfloat16") == (i in low):
-            return [places[i], output, 0]
+        place = [places[i], output, 0]
+        if (dtype == "bfloat16") == (i in lows):
+            return place
         if (i, output) not in casts:
-            name = f"{old[i]['name']}_{output}_as_{dtype}"
-            node = {"op": "amp_cast", "name": name, "attrs": {"dtype": dtype}}
-            new.append({**node, "inputs": [[places[i], output, 0]]})
-            casts[i, output] = len(new) - 1
-        return [casts[i, output], 0, 0]
+            name = f"{old[i]['name']}_{output}"
+            if req(source) == "add":
+                place = add("_npi_multiply_scalar", f"{name}_1", [place], scalar="1")
+            place = add("amp_cast", f"{name}_as_{dtype}", [place], dtype=dtype)
+            casts[i, output] = place
+        return casts[i, output]
+
+    def req(source):
+        """Whether and how the gradient of an input of the graph is kept."""
+        return getattr(params.get(old[source[0]]["name"]), "grad_req", None)
 
     for i, node in enumerate(old):
-        inputs = node["inputs"]
+        inputs, bias = node["inputs"], None
         if node["op"] in PRODUCTS:
-            if sizes.get(old[inputs[1][0]]["name"], 0) >= FEWEST_WEIGHTS:
-                low.add(i)
-        elif _keeps_bfloat16(node) and inputs[0][0] in low:
-            low.add(i)
-        dtype = "bfloat16" if i in low else "float32"
+            if low and gains(node, params.get(old[inputs[1][0]]["name"])):
+                lows.add(i)
+            if node["op"] == "FullyConnected" and len(inputs) == 3:
+                if req(inputs[1]) == "null" and req(inputs[2]) != "null":
+                    node["attrs"]["no_bias"] = "True"
+                    bias = inputs.pop()
+        elif _keeps_bfloat16(node) and inputs[0][0] in lows:
+            lows.add(i)
+        dtype = "bfloat16" if i in lows else "float32"
         node["inputs"] = [entry(source, dtype) for source in inputs]
         new.append(node)
         places.append(len(new) - 1)
+        if bias:
+            sum_of = [entry([i, 0], "float32"), entry(bias, "float32")]
+            places[i] = add("_npi_add", f"{node['name']}_biased", sum_of)[0]
+            lows.discard(i)
+            casts.pop((i, 0), None)
     stored["heads"] = [entry(source, "float32") for source in stored["heads"]]
     stored["nodes"] = new
     stored["arg_nodes"] = [k for k, node in enumerate(new) if node["op"] == "null"]

@@ -9,6 +9,7 @@ from one instance of a model to the next. Also what else training changes, see
 
 import numpy as onp
 from mxnet import gluon, np
+from mxnet import random as mx_random
 
 from d2l_utils.mxnet.layers import parameters
 
@@ -95,3 +96,19 @@ def put(x, array):
         x[:] = array
         return x
     return np.array(array, dtype=array.dtype, ctx=x.ctx)
+
+
+def remember(model, seed, back):
+    """A function that calls `back` and takes back changes of parameters and draws."""
+    params = [p for p in parameters(model) if p._data is not None]
+    arrays = [p.data() for p in params]
+    arrays += [p.grad() for p in params if p.grad_req != "null"]
+    before = [x.copy() for x in arrays]
+
+    def all_back():
+        back()
+        for x, value in zip(arrays, before):
+            x[:] = value
+        mx_random.seed(seed)
+
+    return all_back

@@ -13,6 +13,7 @@ from d2l_utils.mxnet.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.mxnet.layers import device_of, initialize, parameters
 from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
+from d2l_utils.training import step_seed
 
 STEPS_AHEAD = 8  # batches that wait on the device at most
 
@@ -52,6 +53,21 @@ class Trainer(_Trainer):
 
     def seed_step(self, seed):
         mx_random.seed(seed)
+
+    def parts(self, model):
+        found = []
+        model.apply(found.append)
+        return found
+
+    def remember(self):
+        # The state of MXNet's generator cannot be read, but it can be set.
+        if self.checkpoint:
+            seed = step_seed(self.progress.seed, self.train_batch_idx)
+        else:
+            seed = int(np.random.randint(0, 2**31 - 1))
+        mx_random.seed(seed)
+        back = super().remember()
+        return state.remember(self.model, seed, back)
 
     def make_weights(self, model):
         *inputs, _ = self.prepare_batch(self.first_batch())
@@ -107,6 +123,8 @@ class Trainer(_Trainer):
         with autograd.record():
             l, recorded = self.run_step(self.model.training_step, batch)
         l.backward()
+        if self._first:
+            npx.waitall()  # for what may not be possible, before weights change
         if self.gradient_clip_val > 0:
             self.clip_gradients(self.gradient_clip_val, self.model)
         self.optim.step(1)  # 1, since the loss is a mean

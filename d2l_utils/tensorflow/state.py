@@ -5,6 +5,8 @@ training changes, see `attributes.py`.
 """
 
 import tensorflow as tf
+from tensorflow.python.eager.context import context
+from tensorflow.python.ops import stateful_random_ops
 
 GENERATORS, LATE = (tf.random.Generator,), False
 
@@ -69,3 +71,22 @@ def put(x, array):
         (x.state if isinstance(x, tf.random.Generator) else x).assign(array)
         return x
     return tf.constant(array)
+
+
+def remember(model, optim, back):
+    """A function that calls `back` and takes back changes of variables and draws."""
+    variables = [*model.variables, *getattr(optim, "variables", ())]
+    if stateful_random_ops.global_generator is not None:
+        variables.append(stateful_random_ops.global_generator.state)
+    before = [tf.identity(v) for v in variables]
+    rng = getattr(context(), "_rng", None)  # of operations with a state
+    drawn = rng and rng.getstate()
+
+    def all_back():
+        back()
+        for v, value in zip(variables, before):
+            v.assign(value)
+        if rng:
+            rng.setstate(drawn)
+
+    return all_back

@@ -1,8 +1,12 @@
 """TensorFlow: training steps. Layout NHWC."""
 
 import contextlib
+import functools
+import inspect
+from types import MethodType
 
 import tensorflow as tf
+from tensorflow.python.autograph.core import ag_ctx
 
 from d2l_utils import base, checkpoints, failures, host
 from d2l_utils.ownership import library
@@ -23,18 +27,79 @@ RANDOM = {"RandomStandardNormal", "RandomUniform", "RandomUniformInt", "Multinom
           "RandomPoissonV2"}  # fmt: skip
 
 
+class _Low(tf.keras.DTypePolicy):
+    """mixed_bfloat16, but outside of the network a layer takes inputs as they are."""
+
+    def __init__(self, network):
+        super().__init__("mixed_bfloat16")
+        self.network = network
+
+    def convert_input(self, x, autocast, dtype):
+        return super().convert_input(x, autocast and bool(self.network), dtype)
+
+
 @contextlib.contextmanager
-def _policy(model, name):
-    """Layers compute by this Keras dtype policy; theirs come back afterwards."""
-    layers = list(model._flatten_layers())
-    before = [layer.dtype_policy for layer in layers]
-    for layer in layers:
-        layer.dtype_policy = name
-    try:
+def _in_bfloat16(model):
+    """Layers compute by Keras's mixed_bfloat16; what leaves the network is float32.
+
+    The network is whatever has weights and is called from outside of another layer: a
+    model, or a part of it in a step of the reader's own. A layer with a dtype of its
+    own keeps it.
+    """
+    inside = []  # layers of the network that are being called
+
+    def low(layer, call):
+        @functools.wraps(call)
+        def calling(*args, **kwargs):
+            if not inside and not layer.weights:
+                return call(*args, **kwargs)  # a loss, say
+            inside.append(layer)
+            try:
+                Y = call(*args, **kwargs)
+            finally:
+                inside.pop()
+            return Y if inside else tf.nest.map_structure(_in_float32, Y)
+
+        return calling
+
+    with contextlib.ExitStack() as undo:
+        for layer in model._flatten_layers():
+            policy, own = layer.dtype_policy, vars(layer).get("call")
+            if policy.name != "float32":
+                continue
+            layer.dtype_policy = "mixed_bfloat16" if layer.weights else _Low(inside)
+            undo.callback(setattr, layer, "dtype_policy", policy)
+            vars(layer)["call"] = low(layer, layer.call)
+            if own is None:
+                undo.callback(vars(layer).pop, "call")
+            else:
+                undo.callback(vars(layer).update, call=own)
         yield
-    finally:
-        for layer, policy in zip(layers, before):
-            layer.dtype_policy = policy
+
+
+def _in_float32(x):
+    low = isinstance(x, tf.Tensor) and x.dtype == tf.bfloat16
+    return tf.cast(x, tf.float32) if low else x
+
+
+def _written(model, name):
+    """A step of the model; the function within, where its author wrote @tf.function.
+
+    A graph of its own could not hand out what `plot` records in it.
+    """
+    if not _is_graph(getattr(model, name)):
+        return getattr(model, name)
+    graph = inspect.getattr_static(model, name)
+    step = graph.python_function
+    if name not in vars(model):
+        step = MethodType(step, model)
+    status = ag_ctx.Status.ENABLED if graph._autograph else ag_ctx.Status.DISABLED
+    context = ag_ctx.ControlStatusCtx(status)
+    return tf.__internal__.autograph.tf_convert(step, context)
+
+
+def _is_graph(function):
+    return isinstance(function, tf.types.experimental.PolymorphicFunction)
 
 
 @library
@@ -42,6 +107,7 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(num_gpus)
     state_hooks = state
+    may_compile, how_to_compile = staticmethod(_is_graph), "@tf.function"
 
     def find_device(self):
         # Without a GPU asked for, the device is that of the caller's `with`.
@@ -62,6 +128,12 @@ class Trainer(_Trainer):
         on_gpu = "GPU" in tf.zeros(()).device
         there = gpu_has_bfloat16() if on_gpu else host.cpu_has_bfloat16()
         return "" if there else f"{self.device_text()} has no units for bfloat16"
+
+    def parts(self, model):
+        return list(model._flatten_layers())
+
+    def remember(self):
+        return state.remember(self.model, self.optim, super().remember())
 
     def state_tensors(self):
         return state.tensors_of(self.model, self.optim)
@@ -87,7 +159,9 @@ class Trainer(_Trainer):
         if self.plan.compiled:
             try:
                 with failures.Traced() as traced:
-                    steps = self.compiled(self.update), self.compiled(self.validate)
+                    steps = self.in_float32_if_need_be(
+                        lambda: (self.compiled(self.update), self.compiled(self.validate))
+                    )
                 traced.check(self.model)
             except Exception as error:  # what looks at values cannot be traced
                 why = failures.in_one_line(error)
@@ -116,13 +190,9 @@ class Trainer(_Trainer):
         """One update, compiled as `train_step`; returns the recorded values."""
         variables = self.model.trainable_variables
         batch = self.prepare_batch(batch)
-        policy = "mixed_bfloat16" if self.plan.bfloat16 else "float32"
-        with (
-            mode(self.model, training=True),
-            _policy(self.model, policy),
-            tf.GradientTape() as tape,
-        ):
-            l, recorded = self.run_step(self.model.training_step, batch)
+        low = _in_bfloat16(self.model) if self.plan.bfloat16 else contextlib.nullcontext()
+        with mode(self.model, training=True), low, tf.GradientTape() as tape:
+            l, recorded = self.run_step(_written(self.model, "training_step"), batch)
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:
             grads = self.clip_gradients(self.gradient_clip_val, grads)
@@ -133,7 +203,7 @@ class Trainer(_Trainer):
         """One validation batch, compiled as `val_step`."""
         batch = self.prepare_batch(batch)
         with mode(self.model, training=False):
-            return self.run_step(self.model.validation_step, batch)[1]
+            return self.run_step(_written(self.model, "validation_step"), batch)[1]
 
     def clip_gradients(self, grad_clip_val, grads):
         return tf.clip_by_global_norm(grads, grad_clip_val)[0]

@@ -6,6 +6,8 @@ Also what else training changes there, see `attributes.py`.
 import gc
 from collections import Counter
 
+import copy
+
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
@@ -131,3 +133,27 @@ def put(x, array):
         x.detach().copy_(new)
         return x
     return new
+
+
+def remember(model, optim, device, back):
+    """A function that calls `back` and takes back changes of tensors and generators."""
+    tensors = [*model.parameters(), *model.buffers()]
+    before = [x.detach().clone() for x in tensors]
+    grads = [None if x.grad is None else x.grad.clone() for x in tensors]
+    slots = copy.deepcopy(optim.state_dict()) if hasattr(optim, "state_dict") else None
+    gpu = torch.cuda if device.type == "cuda" else None
+    drawn = torch.get_rng_state(), gpu and gpu.get_rng_state(device)
+
+    def all_back():
+        back()
+        with torch.no_grad():
+            for x, value, grad in zip(tensors, before, grads):
+                x.copy_(value)
+                x.grad = grad
+        if slots is not None:
+            optim.load_state_dict(slots)
+        torch.set_rng_state(drawn[0])
+        if gpu:
+            gpu.set_rng_state(drawn[1], device)
+
+    return all_back

@@ -1,7 +1,10 @@
 """PyTorch: training steps. Layout NCHW."""
 
+from contextlib import ExitStack, contextmanager, nullcontext
+
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from d2l_utils import base, host
 from d2l_utils.ownership import library
@@ -9,6 +12,50 @@ from d2l_utils.torch import state
 from d2l_utils.torch.batches import to_tensors
 from d2l_utils.torch.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.training import Trainer as _Trainer
+
+LOW = torch.bfloat16
+
+
+@contextmanager
+def in_bfloat16(device):
+    """Networks compute in bfloat16, and what leaves them is float32.
+
+    A network is whatever has weights and is called from outside of another one: a
+    model, or a part of it in a step of the reader's own. In it PyTorch's autocast is
+    at work, by whose lists some operations stay in float32.
+    """
+    inside = []
+
+    def enter(module, args):
+        if not inside and next(module.parameters(), None) is None:
+            return  # a loss, say
+        if not inside:
+            # Anew for each step: it keeps bfloat16 copies of the weights.
+            autocast = torch.autocast(device.type, LOW)
+            autocast.__enter__()
+            leaving.callback(autocast.__exit__, None, None, None)
+        inside.append(module)
+
+    def leave(module, args, output):
+        if inside and inside[-1] is module:
+            inside.pop()
+            if not inside:
+                leaving.close()
+                return tree_map(_in_float32, output)
+
+    leaving, hooks = ExitStack(), nn.modules.module
+    hook = hooks.register_module_forward_pre_hook(enter)
+    after = hooks.register_module_forward_hook(leave, always_call=True)
+    with leaving:
+        try:
+            yield
+        finally:
+            hook.remove()
+            after.remove()
+
+
+def _in_float32(x):
+    return x.float() if isinstance(x, torch.Tensor) and x.dtype == LOW else x
 
 
 @library
@@ -51,6 +98,12 @@ class Trainer(_Trainer):
     def seed_step(self, seed):
         torch.manual_seed(seed)
 
+    def parts(self, model):
+        return list(model.modules())
+
+    def remember(self):
+        return state.remember(self.model, self.optim, self.device, super().remember())
+
     def make_weights(self, model):
         *inputs, _ = self.prepare_batch(self.first_batch())
         model.apply_init([x[:1] for x in inputs])
@@ -71,10 +124,8 @@ class Trainer(_Trainer):
         if not self.model.training:
             self.model.train()
         batch = self.prepare_batch(batch)
-        # Entered anew in each step: it keeps bfloat16 copies of the weights.
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.plan.bfloat16
-        ):
+        low = in_bfloat16(self.device) if self.plan.bfloat16 else nullcontext()
+        with low:
             l, recorded = self.run_step(self.model.training_step, batch)
         self.optim.zero_grad()
         l.backward()
