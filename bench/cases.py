@@ -40,6 +40,7 @@ GROWTH = (  # batch size, images a round, of NiN28
 )  # fmt: skip
 SEEDS = (1, 4, 6)  # the first that start NiN28 with no class dead
 PRECISION_EPOCHS = 6
+FORMS = ("forward", "loss", "training_step")  # of a reader's own
 BFLOAT16 = ("pytorch", "mxnet", "tensorflow")
 
 
@@ -57,7 +58,8 @@ class Contender:
     """A process that does a round when told to."""
 
     def __init__(self, framework, who, what, network, size, images, settings=None):
-        self.who, self.images = who, images
+        form = (settings or {}).get("form", "")
+        self.who, self.images = form or who, images
         theirs = who == "d2l"
         task = {
             "framework": framework,
@@ -81,7 +83,7 @@ class Contender:
             "source": str(stored_models(framework, theirs)),
         }
         python = environments.python_of(framework) if theirs else sys.executable
-        self.log = BUILD / f"{framework}-{who}-{what}.log"
+        self.log = BUILD / f"{framework}-{self.who}-{what}.log"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [python, Path(__file__).with_name("contender.py"), json.dumps(task)],
@@ -197,6 +199,25 @@ def training_case(framework, network, rounds, images=None):
         if who != "ours":
             put_ratio(record, who, rates["ours"], rates[who])
     put_ratio(record, "bare", *zip(*pairs))
+    return record
+
+
+def forms_case(framework, rounds, images=None):
+    """Images/s of NiN with methods as a reader writes them, beside the notebook's."""
+    _, size, usual = NETWORKS["NiN"]
+    images = images or usual
+    args = (framework, "ours", "training", "NiN", size, images)
+    forms = [{}, *({"form": form} for form in FORMS)]
+    contenders = [Contender(*args, settings=settings) for settings in forms]
+    rates = take_turns(contenders, rounds)
+    record = {"what": "forms", "network": "NiN", "framework": framework}
+    record |= {"size": size, "batch_size": BATCH_SIZE, "images": images}
+    for contender in contenders:
+        who = contender.who
+        record[who] = statistics.median(rates[who])
+        contender.stop()
+        if who != "ours":
+            put_ratio(record, who, rates[who], rates["ours"])
     return record
 
 

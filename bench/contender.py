@@ -50,6 +50,7 @@ def main(task):
 
 def model_of(task, names):
     model_class = with_momentum(task["framework"], names[task["network"]])
+    model_class = in_form(task["framework"], model_class, task.get("form"))
     settings = {"lr": task["lr"], **task["settings"]}
     if task["framework"] == "jax" and task["who"] != "ours":
         settings["training"] = True
@@ -57,6 +58,43 @@ def model_of(task, names):
     if task["what"] == "accuracy":
         start_from_he_weights(task["framework"], task["seed"], model)
     return model
+
+
+def in_form(framework, model_class, form):
+    """The model with a method as a reader writes it, which does what ours does.
+
+    Where steps are compiled, the author of an own one allows it.
+    """
+
+    class Own(model_class):
+        pass
+
+    if form == "forward":
+        name = "call" if framework == "tensorflow" else "forward"
+        setattr(Own, name, lambda self, X: self.net(X))
+    elif form == "loss":
+
+        def loss(self, *args, **kwargs):
+            return super(Own, self).loss(*args, **kwargs)
+
+        Own.loss = loss
+    elif form == "training_step":
+
+        def training_step(self, *args):
+            return super(Own, self).training_step(*args)
+
+        if framework == "tensorflow":
+            import tensorflow as tf
+
+            training_step = tf.function(training_step)
+        elif framework == "jax":
+            import functools
+
+            import jax
+
+            training_step = functools.partial(jax.jit, static_argnums=0)(training_step)
+        Own.training_step = training_step
+    return Own if form else model_class
 
 
 def he_weights(seed, shape):

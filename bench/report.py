@@ -13,7 +13,7 @@ import sys
 
 from matplotlib import pyplot as plt
 
-from bench.cases import GOALS, NETWORKS
+from bench.cases import FORMS, GOALS, NETWORKS
 from bench.floors import FLOORS
 from bench.run import RESULTS
 from book.source import files, readme
@@ -70,6 +70,12 @@ def tables(records):
         head = ["", "d2l_utils", "d2l 1.0.3", "plain loop"]
         head += ["against d2l", "against the loop", "against `model.fit`"]
         made.append((title, head, rows))
+    rows = [
+        [TITLES[r["framework"]], f"{r['ours']:,.0f}", *(ratio(r, x) for x in FORMS)]
+        for r in find(records, "forms")
+    ]
+    head = ["", "the notebook's form, images/s", *(f"own `{x}`" for x in FORMS)]
+    made.append(("Training, NiN at 224 px, with a method of one's own", head, rows))
     rows = [
         [
             f"{TITLES[r['framework']]}, {r['size']} px",

@@ -36,6 +36,7 @@ def chosen(framework, quick):
     found = [(cases.import_case, rounds)]
     found += [(cases.data_case, size, rounds) for size in cases.DATA_SIZES]
     found += [(cases.training_case, name, rounds) for name in cases.NETWORKS]
+    found.append((cases.forms_case, rounds))
     if cases.in_bfloat16(framework):
         found.append((cases.precision_case,))
     return [*found, (cases.growth_case,), (cases.accuracy_case,)]

@@ -43,6 +43,7 @@ class Fault:
 
 
 REFERENCE, INFERENCE = "test_training_reference.py", "test_evaluate_and_predict"
+FORMS = "test_own_forms.py"
 # fmt: off
 FAULTS = (
     # Training ---------------------------------------------------------------------
@@ -205,6 +206,77 @@ FAULTS = (
         "self.moved.add(leaf.path)",
         "continue",
         "test_resuming.py", "methods_that_only", "jax",
+    ),
+    # Precision --------------------------------------------------------------------
+    Fault(
+        "what leaves the network is in bfloat16, and so is the loss",
+        "d2l_utils/torch/trainer.py",
+        "return tree_map(_in_float32, output)",
+        "return output",
+        FORMS, "own_form and loss", "pytorch",
+    ),
+    Fault(
+        "Keras's loss is in bfloat16",
+        "d2l_utils/tensorflow/trainer.py",
+        "return Y if inside else tf.nest.map_structure(_in_float32, Y)",
+        "return Y",
+        FORMS, "own_form and loss", "tensorflow",
+    ),
+    Fault(
+        "a step done again finds statistics that have moved",
+        "d2l_utils/torch/state.py",
+        "                x.copy_(value)\n",
+        "",
+        FORMS, "nothing_had_been_tried", "pytorch",
+    ),
+    Fault(
+        "a step done again draws the next dropout mask",
+        "d2l_utils/torch/state.py",
+        "torch.set_rng_state(drawn[0])",
+        "pass",
+        FORMS, "nothing_had_been_tried", "pytorch",
+    ),
+    Fault(
+        "MXNet's generator goes on where a step is done again",
+        "d2l_utils/mxnet/state.py",
+        "        mx_random.seed(seed)\n\n    return all_back",
+        "\n    return all_back",
+        FORMS, "nothing_had_been_tried", "mxnet",
+    ),
+    Fault(
+        "a step done again finds the layers' own attributes changed",
+        "d2l_utils/training.py",
+        "return remember(self.parts(self.model))",
+        "return remember()",
+        FORMS, "nothing_had_been_tried", "tensorflow",
+    ),
+    Fault(
+        "precision is decided once for all models that a Trainer fits",
+        "d2l_utils/training.py",
+        "self.plan = make_plan(self, model, self.data)",
+        "self.plan = self.plan or make_plan(self, model, self.data)",
+        FORMS, "precision_is_of_each", "pytorch",
+    ),
+    Fault(
+        "two passes through the network in a step",
+        "d2l_utils/modules.py",
+        "        l = self.loss(Y_hat, batch[-1])",
+        "        l = self.loss(self(*batch[:-1]), batch[-1])",
+        FORMS, "own_form and ours", "pytorch",
+    ),
+    Fault(
+        "MXNet loses the bias of a dense layer whose weights are frozen",
+        "d2l_utils/mxnet/bfloat16.py",
+        "bias = inputs.pop()",
+        "inputs.pop()",
+        "test_mxnet_bfloat16.py", "frozen", "mxnet",
+    ),
+    Fault(
+        "MXNet's casts write over accumulated gradients",
+        "d2l_utils/mxnet/bfloat16.py",
+        'if req(source) == "add":',
+        "if False:",
+        "test_mxnet_bfloat16.py", "frozen", "mxnet",
     ),
     # Notebooks --------------------------------------------------------------------
     Fault(

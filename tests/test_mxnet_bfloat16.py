@@ -1,6 +1,7 @@
 """Graphs rewritten for bfloat16: what is cast, and that the rest stays as it was."""
 
 import json
+import warnings
 
 import numpy as onp
 import pytest
@@ -97,6 +98,87 @@ def test_values_and_gradients(d2l, block, rng):
         assert (exact != low).any()
         assert onp.linalg.norm(exact - low) < 0.3 * onp.linalg.norm(exact)
         onp.testing.assert_array_equal(exact, again)
+
+
+FROZEN = {
+    "frozen weights": {0: "null"}, "frozen bias": {1: "null"},
+    "frozen layer": {0: "null", 1: "null"}, "frozen last weights": {2: "null"},
+    "accumulated weights": {0: "add"}, "accumulated": dict.fromkeys(range(4), "add"),
+    "frozen and accumulated": {0: "null", 1: "add", 2: "add"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FROZEN)
+@pytest.mark.parametrize("kind", ["dense", "conv", "apart"])
+def test_gradients_of_frozen_and_accumulating_parameters(block, rng, kind, what):
+    """As without compilation, where nothing is frozen; in both precisions."""
+    from mxnet import autograd, np, npx
+    from mxnet.gluon import nn
+
+    from d2l_utils.mxnet.bfloat16 import Graphs
+    from d2l_utils.mxnet.layers import parameters
+
+    def layers():
+        if kind == "conv":
+            return nn.Conv2D(16, 3, in_channels=8), nn.Conv2D(32, 3, in_channels=16)
+        return nn.Dense(64, in_units=8 * 8 * 8), nn.Dense(32, in_units=64)
+
+    X = np.array(rng.random((4, 8, 8, 8)), dtype="float32")
+    net = nn.Sequential() if kind == "apart" else nn.HybridSequential()
+    net.add(*layers())
+    net.initialize()
+
+    def gradients():
+        for _ in range(2):
+            with autograd.record():
+                l = (net(X) ** 2).sum()
+            l.backward()
+        npx.waitall()
+        return {
+            i: p.grad().asnumpy().copy()
+            for i, p in enumerate(parameters(net))
+            if p.grad_req != "null"
+        }
+
+    true = gradients()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that HybridSequential would be faster
+        net.hybridize(static_alloc=True, static_shape=True)
+    with autograd.pause():
+        net(X)
+    graphs = Graphs(net)
+    for low, bound in ((False, 1e-5), (True, 0.02)):
+        for i, p in enumerate(parameters(net)):
+            p.grad_req = FROZEN[what].get(i, "write")
+            if p.grad_req != "null":
+                p.grad()[:] = 0
+        graphs.use(low)
+        found = gradients()
+        assert len(found) == 4 - list(FROZEN[what].values()).count("null")
+        for i, g in found.items():
+            expected = true[i] * (2 if FROZEN[what].get(i) == "add" else 1)
+            error = onp.linalg.norm(g - expected) / onp.linalg.norm(expected)
+            assert error < bound, (i, low, error)
+
+
+def test_convolutions_in_groups_stay_in_float32(block):
+    """MXNet has no such product in bfloat16; the others do not mind."""
+    from mxnet import np
+    from mxnet.gluon import nn
+
+    from d2l_utils.mxnet.bfloat16 import Graphs
+
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(64, 3), nn.Conv2D(64, 3, groups=2), nn.Conv2D(64, 3))
+    net.initialize()
+    net.hybridize()
+    net(np.ones((2, 8, 9, 9)))
+    Graphs(net).use(low=True)
+    nodes = nodes_of(net)
+    inputs = [nodes[n["inputs"][0][0]] for n in nodes if n["op"] == "Convolution"]
+    dtypes = [n.get("attrs", {}).get("dtype") for n in inputs]
+    assert dtypes == ["bfloat16", "float32", "bfloat16"]
+    assert onp.isfinite(net(np.ones((2, 8, 9, 9))).asnumpy()).all()
 
 
 def test_blocks_that_cannot_be_compiled(d2l, few, monkeypatch, capsys):

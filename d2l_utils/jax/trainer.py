@@ -1,5 +1,7 @@
 """JAX: training steps. Layout NHWC."""
 
+from types import MethodType
+
 import jax
 from jax import numpy as jnp
 
@@ -14,13 +16,36 @@ from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
 
 
+def _jitted(function):
+    """The function of jax.jit that a method is, if it is one."""
+    while not isinstance(function, jax.stages.Wrapped):
+        if not hasattr(function, "__wrapped__"):  # by which Flax's decorators lead on
+            return None
+        function = function.__wrapped__
+    return function
+
+
+def _written(model, name):
+    """A step of the model; the function within, where its author wrote @jax.jit.
+
+    A graph of its own could not hand out what `plot` records in it.
+    """
+    step = getattr(model, name)
+    jitted = _jitted(step)
+    return step if jitted is None else MethodType(jitted.__wrapped__, model)
+
+
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
+    how_to_compile = "@functools.partial(jax.jit, static_argnums=0)"
     gpus_there = staticmethod(num_gpus)
     state_hooks = state
     key = None  # that fresh weights come from
     _given = False  # whether a reader has set `state`
+
+    def may_compile(self, function):
+        return _jitted(function) is not None
 
     def find_device(self):
         self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
@@ -84,7 +109,7 @@ class Trainer(_Trainer):
         net = clone(self.model, True)
         now = state.replace(apply_fn=net.apply, dropout_rng=key)
         (value, grads), recorded = self.run_step(
-            self.model.training_step, state.params, self.inputs(batch), now
+            _written(self.model, "training_step"), state.params, self.inputs(batch), now
         )
         if self.gradient_clip_val > 0:
             grads = self.clip_gradients(self.gradient_clip_val, grads)
@@ -95,7 +120,7 @@ class Trainer(_Trainer):
     def val_records(self, state, batch):
         """The values that a validation batch records; may be compiled."""
         args = state.params, self.inputs(batch), state
-        return self.run_step(self.model.validation_step, *args)[1]
+        return self.run_step(_written(self.model, "validation_step"), *args)[1]
 
     def compiled(self, train, val):
         """The two steps compiled, where they can be."""

@@ -169,10 +169,14 @@ def lowered(graph, params, low=True, gains=_gains):
         if node["op"] in PRODUCTS:
             if low and gains(node, params.get(old[inputs[1][0]]["name"])):
                 lows.add(i)
-            if node["op"] == "FullyConnected" and len(inputs) == 3:
-                if req(inputs[1]) == "null" and req(inputs[2]) != "null":
-                    node["attrs"]["no_bias"] = "True"
-                    bias = inputs.pop()
+            reqs = [req(source) for source in inputs[1:]]
+            if (
+                node["op"] == "FullyConnected"
+                and reqs[0] == "null"
+                and any(r not in (None, "null") for r in reqs[1:])
+            ):
+                node["attrs"]["no_bias"] = "True"
+                bias = inputs.pop()
         elif _keeps_bfloat16(node) and inputs[0][0] in lows:
             lows.add(i)
         dtype = "bfloat16" if i in lows else "float32"

@@ -190,7 +190,9 @@ class Trainer(_Trainer):
         """One update, compiled as `train_step`; returns the recorded values."""
         variables = self.model.trainable_variables
         batch = self.prepare_batch(batch)
-        low = _in_bfloat16(self.model) if self.plan.bfloat16 else contextlib.nullcontext()
+        low = (
+            _in_bfloat16(self.model) if self.plan.bfloat16 else contextlib.nullcontext()
+        )
         with mode(self.model, training=True), low, tf.GradientTape() as tape:
             l, recorded = self.run_step(_written(self.model, "training_step"), batch)
         grads = tape.gradient(l, variables)
