@@ -455,7 +455,9 @@ class Trainer(HyperParameters):
         with failures.Uninterrupted():
             self.in_step = True
             if train and self._first:
-                values = self.in_float32_if_need_be(lambda: self.train_step(batch))
+                values = self.in_float32_if_need_be(
+                    lambda: self.train_step(batch), self.prepare_steps
+                )
                 self._first = False
             else:
                 values = step(batch)
@@ -468,8 +470,8 @@ class Trainer(HyperParameters):
                 progress.val_batch_idx += 1
             self.in_step = False
 
-    def in_float32_if_need_be(self, do):
-        """What `do()` gives, done again in float32 where it fails in bfloat16.
+    def in_float32_if_need_be(self, do, prepare=lambda: None):
+        """What `do()` gives; where it fails in bfloat16, after `prepare()` in float32.
 
         Then it is as if nothing had been tried, and all further steps are in float32.
         Where it fails in float32, too, precision is not the reason.
@@ -483,6 +485,7 @@ class Trainer(HyperParameters):
             where, why = failures.method_of(error), failures.in_one_line(error)
         back()
         self.plan = plan.in_float32(f"{where}: {why}")
+        prepare()
         try:
             done = do()
         except Exception:

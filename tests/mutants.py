@@ -253,8 +253,8 @@ FAULTS = (
     Fault(
         "precision is decided once for all models that a Trainer fits",
         "d2l_utils/training.py",
-        "self.plan = make_plan(self, model, self.data)",
-        "self.plan = self.plan or make_plan(self, model, self.data)",
+        "self.plan = make_plan(self, self.model, self.data)",
+        "self.plan = self.plan or make_plan(self, self.model, self.data)",
         FORMS, "precision_is_of_each", "pytorch",
     ),
     Fault(

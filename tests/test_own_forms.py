@@ -228,6 +228,31 @@ def test_what_fails_in_both_is_no_matter_of_precision(framework, d2l, few, low):
     assert trainer.plan.bfloat16 == low
 
 
+@pytest.mark.only("tensorflow")
+def test_what_fails_within_a_compiled_step(d2l, few, low):
+    """Not when it is traced, but when it runs: it is traced anew, in float32."""
+    import tensorflow as tf
+
+    dtypes = []
+
+    def reading(X):
+        dtypes.append(X.dtype.name)
+        if X.dtype != np.float32:
+            raise Refused("no values in 16 bits")
+        return X
+
+    class Reading(made_forms.plain_model("tensorflow", d2l)):
+        def call(self, X):
+            Y = tf.numpy_function(reading, [X], X.dtype)
+            return self.net(tf.ensure_shape(Y, X.shape))
+
+    with pytest.warns(SlowTrainingWarning, match="no values in 16 bits"):
+        trainer, _ = trained(d2l, Reading, epochs=1)
+    assert trainer.plan.compiled and not trainer.plan.bfloat16
+    assert dtypes.count("bfloat16") == 1
+    assert dtypes[-STEPS - VAL :] == ["float32"] * (STEPS + VAL)
+
+
 @pytest.mark.only("pytorch")
 def test_a_hook_that_reads_values(d2l, few, low):
     """NumPy has no bfloat16: it sees float32, once for each step."""

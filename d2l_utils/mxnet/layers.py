@@ -8,7 +8,7 @@ import io
 import math
 
 import mxnet as mx
-from mxnet import autograd, gluon, np
+from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn
 
 from d2l_utils import summary
@@ -165,7 +165,8 @@ def trace(model, X_shape):
         model.apply(visit)
         with autograd.pause():  # the engine's errors appear when a result is read
             X = np.zeros(X_shape, dtype=_dtype_of(model), ctx=device_of(model))
-            model(X).wait_to_read()
+            model(X)
+            npx.waitall()
     finally:
         for hook in hooks:
             hook.detach()
