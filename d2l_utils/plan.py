@@ -71,9 +71,7 @@ def make_plan(trainer, model, data):
     seen = loop + batches + replaced(trainer, "clip_gradients")
     why_uncompiled = trainer.why_eager
     if trainer.compiles_steps:
-        own = replaced(model, *SPEAKS)
-        own = [name for name in own if not trainer.may_compile(getattr(model, name))]
-        why_uncompiled = _yours(seen + own)
+        why_uncompiled = _yours(seen + uncompiled_steps(trainer, model))
     if trainer.precision != "auto":
         why_float32 = f"precision={trainer.precision!r}"
     else:
@@ -88,6 +86,12 @@ def make_plan(trainer, model, data):
         why_uncompiled=why_uncompiled,
         why_float32=why_float32,
     )
+
+
+def uncompiled_steps(trainer, model):
+    """The methods with which a reader's own step is not compiled."""
+    own = replaced(model, *SPEAKS)
+    return [name for name in own if not trainer.may_compile(getattr(model, name))]
 
 
 def _yours(names):

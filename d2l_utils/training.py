@@ -37,7 +37,7 @@ from d2l_utils.base import HyperParameters, current_seed, fast_mode, file_path
 from d2l_utils.board import ProgressBar, to_numpy
 from d2l_utils.data import DataModule
 from d2l_utils.ownership import library
-from d2l_utils.plan import make_plan
+from d2l_utils.plan import make_plan, uncompiled_steps
 from d2l_utils.progress import Progress
 from d2l_utils.remember import remember
 
@@ -261,13 +261,14 @@ class Trainer(HyperParameters):
         if self._ready and self._ready[0] is self.optim:
             return
         model, progress, board = self.model, self.progress, self.model.board
-        own = self.plan.why_uncompiled
         self.prepare_steps()
+        own = uncompiled_steps(self, model)
         if own and self.plan.our_loop and self.how_to_compile:
             failures.warn_slow(
-                f"{own} runs as it is written, operation by operation",
-                "Compiled, steps take about half of the time: to allow it, put "
-                f"{self.how_to_compile} above the methods that record values.",
+                f"{', '.join(own)} of your own: steps run as they are written, "
+                "operation by operation",
+                "Compiled, they take about half of the time; to allow that, put "
+                f"{self.how_to_compile} above your step.",
             )
         board.xlabel = board.xlabel or "epoch"
         if board.display and self.plan.bfloat16:

@@ -34,6 +34,11 @@ def training(framework="pytorch", **kwargs):
     return record | kwargs
 
 
+def forms(framework="pytorch", **ratios):
+    ratios = {f"ratio_{form}": 1.0 for form in cases.FORMS} | ratios
+    return {"what": "forms", "network": "NiN", "framework": framework, **ratios}
+
+
 def test_a_ratio_is_taken_within_each_round():
     """A machine that slows down for all changes no ratio."""
     record = {}
@@ -66,6 +71,10 @@ def test_turns():
         (training("tensorflow", ratio_model_fit=0.9), "ratio_model_fit 0.90 < 1.0"),
         (training(network="NiN28", ratio_d2l=1.0), None),
         (training(ratio_bare=0.97), "0.970 of its steps"),
+        (forms("jax", ratio_forward=0.94), "jax: ratio_forward 0.94 < 0.95"),
+        (forms("mxnet", ratio_loss=0.94), "mxnet: ratio_loss 0.94 < 0.95"),
+        (forms(ratio_training_step=0.91), None),
+        (forms(ratio_training_step=0.89), "ratio_training_step 0.89 < 0.9"),
         ({"what": "import", "framework": "jax", "above": 0.31}, "0.31 s above"),
         ({"what": "import", "framework": "jax", "above": 0.29}, None),
         (

@@ -169,7 +169,7 @@ def test_convolutions_in_groups_stay_in_float32(block):
     from d2l_utils.mxnet.bfloat16 import Graphs
 
     net = nn.HybridSequential()
-    net.add(nn.Conv2D(64, 3), nn.Conv2D(64, 3, groups=2), nn.Conv2D(64, 3))
+    net.add(nn.Conv2D(32, 3), nn.Conv2D(32, 3, groups=2), nn.Conv2D(32, 3))
     net.initialize()
     net.hybridize()
     net(np.ones((2, 8, 9, 9)))

@@ -308,6 +308,8 @@ def test_an_own_step_is_compiled_where_its_author_allows_it(
             warnings.simplefilter("always")
             trainer, _ = trained(d2l, Class, epochs=1)
         assert trainer.plan.compiled == allowed
-        said += [str(w.message) for w in caught if "own runs" in str(w.message)]
-    assert len(said) == 1 and said[0].startswith("training_step of your own runs")
+        said += [
+            str(w.message) for w in caught if "of your own: steps" in str(w.message)
+        ]
+    assert len(said) == 1 and said[0].startswith("training_step of your own: ")
     assert trainer.how_to_compile in said[0]

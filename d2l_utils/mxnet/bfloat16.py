@@ -51,12 +51,10 @@ def can_compute():
 def _has_bfloat16(op, attrs, shape):
     """Whether a product with weights of this shape can be computed, and its gradients.
 
-    Tried once, on the smallest input: there is none for convolutions in groups, say.
-    attrs: (name, value) pairs, as in a stored graph.
+    Tried once, on the smallest input. attrs: (name, value) pairs, as in a stored graph.
     """
     attrs = {**dict(attrs), "no_bias": "True"}
     n, inputs, *size = shape
-    inputs *= int(attrs.get("num_group", 1))
     if op == "Convolution":
         attrs["num_filter"] = n
         dilate = ast.literal_eval(attrs.get("dilate") or "()") or [1] * len(size)
@@ -123,8 +121,12 @@ class Graphs:
 
 
 def _gains(product, weight):
-    """Whether a product takes less time in bfloat16, if there is one at all."""
-    if weight is None or math.prod(weight.shape) < FEWEST_WEIGHTS:
+    """Whether a product takes less time in bfloat16, if there is one at all.
+
+    There is none for convolutions in groups behind another one, which cannot be tried.
+    """
+    groups = product.get("attrs", {}).get("num_group", "1")
+    if weight is None or math.prod(weight.shape) < FEWEST_WEIGHTS or groups != "1":
         return False
     attrs = tuple(sorted(product.get("attrs", {}).items()))
     return _has_bfloat16(product["op"], attrs, tuple(weight.shape))
