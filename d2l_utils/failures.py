@@ -36,10 +36,11 @@ class SlowTrainingWarning(UserWarning):
 def in_one_line(error):
     """An exception as the reason in a sentence: its kind and its first line.
 
-    Where Keras says in which layer it was, the second one.
+    Where Keras or TensorFlow says where it was, the second one.
     """
     lines = [re.sub(r"\x1b\[\d*m", "", x) for x in str(error).splitlines() if x.strip()]
-    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+    where = ("Exception encountered when calling", "Graph execution error")
+    if len(lines) > 1 and lines[0].startswith(where):
         lines = lines[1:]
     return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"
 

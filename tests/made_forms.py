@@ -59,7 +59,7 @@ def forms(f):
 
     def per_example(Y_hat, Y):
         each = -f.sum(f.one_hot(Y) * f.log_softmax(Y_hat))
-        return f.mean(each * (each < 10.0))
+        return f.mean(each * f.number(each < 10.0))
 
     def penalized(self, Y_hat, Y, weights):
         return cross(Y_hat, Y) + 1e-3 * sum(f.total(w**2) for w in weights())
@@ -121,7 +121,7 @@ def forms(f):
         return (l(X[:n], Y[:n]) + l(X[n:], Y[n:])) / 2
 
     def top_three(self, Y_hat, Y):
-        larger = Y_hat > f.sum(Y_hat * f.one_hot(Y)).reshape((-1, 1))
+        larger = Y_hat > f.sum(Y_hat * f.one_hot(Y))[:, None]
         return f.mean(f.number(f.sum(f.number(larger)) < 3))
 
     def plain(function):

@@ -38,7 +38,7 @@ def low(framework, monkeypatch):
 def trained(d2l, Class, precision="auto", batch_size=100, epochs=EPOCHS, calls=None):
     """(trainer, losses of all steps); calls: emptied before the first step."""
     d2l.set_seed(1)
-    model = Class(lr=0.05)
+    model = Class(lr=0.02)
     model.board.display, model.plot_train_per_epoch = False, 10**6
     trainer = d2l.Trainer(epochs, precision=precision)
     trainer.prepare(model, d2l.FashionMNIST(batch_size=batch_size))
@@ -92,7 +92,7 @@ def test_a_form_of_the_readers_own(framework, d2l, few, f, low, known, name):
             library_losses(known, p, d2l, framework, f) for p in ("auto", "float32")
         ]
         assert (ours[0] != ours[1]).any()
-        bound = 5 * np.abs(ours[0] / ours[1] - 1).max()
+        bound = 10 * np.abs(ours[0] / ours[1] - 1).max()
         error = np.abs(found["auto"] / found["float32"] - 1).max()
         # In MXNet only layers of Gluon's compute in 16 bits.
         assert error < bound and (error or name == "an own layer"), (error, bound)
@@ -246,7 +246,7 @@ def test_what_fails_within_a_compiled_step(d2l, few, low):
             Y = tf.numpy_function(reading, [X], X.dtype)
             return self.net(tf.ensure_shape(Y, X.shape))
 
-    with pytest.warns(SlowTrainingWarning, match="no values in 16 bits"):
+    with pytest.warns(SlowTrainingWarning, match="the network cannot.*UnknownError"):
         trainer, _ = trained(d2l, Reading, epochs=1)
     assert trainer.plan.compiled and not trainer.plan.bfloat16
     assert dtypes.count("bfloat16") == 1
