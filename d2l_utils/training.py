@@ -205,16 +205,13 @@ class Trainer(HyperParameters):
     def seed_step(self, seed):
         pass
 
-    def parts(self, model):
-        return ()
-
     def remember(self):
         """A function that takes back what happens from now on.
 
         Here to Python's and NumPy's generators, and to the attributes of the model and
         its layers; a framework adds tensors and generators of its own.
         """
-        return remember(self.parts(self.model))
+        return remember([part for _, part in self.state_hooks.parts(self.model)])
 
     def keeps_data(self):
         return False

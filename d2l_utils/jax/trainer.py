@@ -44,6 +44,9 @@ class Trainer(_Trainer):
     key = None  # that fresh weights come from
     _given = False  # whether a reader has set `state`
 
+    def remember(self):
+        return lambda: None  # there is nothing to take back, all steps are in float32
+
     def may_compile(self, function):
         return _jitted(function) is not None
 

@@ -54,11 +54,6 @@ class Trainer(_Trainer):
     def seed_step(self, seed):
         mx_random.seed(seed)
 
-    def parts(self, model):
-        found = []
-        model.apply(found.append)
-        return found
-
     def remember(self):
         # The state of MXNet's generator cannot be read, but it can be set.
         if self.checkpoint:

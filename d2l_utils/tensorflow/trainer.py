@@ -129,9 +129,6 @@ class Trainer(_Trainer):
         there = gpu_has_bfloat16() if on_gpu else host.cpu_has_bfloat16()
         return "" if there else f"{self.device_text()} has no units for bfloat16"
 
-    def parts(self, model):
-        return list(model._flatten_layers())
-
     def remember(self):
         return state.remember(self.model, self.optim, super().remember())
 

@@ -3,10 +3,9 @@
 Also what else training changes there, see `attributes.py`.
 """
 
+import copy
 import gc
 from collections import Counter
-
-import copy
 
 import torch
 from torch import nn

@@ -98,9 +98,6 @@ class Trainer(_Trainer):
     def seed_step(self, seed):
         torch.manual_seed(seed)
 
-    def parts(self, model):
-        return list(model.modules())
-
     def remember(self):
         return state.remember(self.model, self.optim, self.device, super().remember())
 
