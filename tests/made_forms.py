@@ -98,7 +98,7 @@ def forms(f):
         Z = self.stem(X)
         mean = f.mean_of_rows(Z)
         spread = f.mean_of_rows((Z - mean) ** 2)
-        return self.head((Z - mean) / (spread + 1e-5) ** 0.5)
+        return self.head(0.1 * (Z - mean) / (spread + 1e-5) ** 0.5)
 
     def twice(self, X):
         Z = self.inner(self.stem(X))
