@@ -157,7 +157,10 @@ class Trainer(_Trainer):
             try:
                 with failures.Traced() as traced:
                     steps = self.in_float32_if_need_be(
-                        lambda: (self.compiled(self.update), self.compiled(self.validate))
+                        lambda: (
+                            self.compiled(self.update),
+                            self.compiled(self.validate),
+                        )
                     )
                 traced.check(self.model)
             except Exception as error:  # what looks at values cannot be traced
