@@ -60,7 +60,7 @@ def test_train_ch6_learns_and_says_how_it_went(framework, d2l, few, capsys):
     said = capsys.readouterr().out
     numbers = re.search(r"loss ([\d.]+), train acc ([\d.]+), test acc ([\d.]+)", said)
     loss, train_acc, test_acc = map(float, numbers.groups())
-    assert 0 < loss < 1.6 and train_acc > 0.45 and test_acc > 0.45
+    assert 0.5 < loss < 1.6 and train_acc > 0.45 and test_acc > 0.45
     assert "training on" in said and "examples/sec on" in said and "object" not in said
     found = d2l.evaluate_accuracy_gpu(net, test_iter)
     assert (
@@ -80,6 +80,8 @@ def test_train_ch3_with_an_optimizer_of_the_framework(framework, d2l, few, monke
 
         loss = torch.nn.CrossEntropyLoss(reduction="none")
         updater = torch.optim.SGD(net.parameters(), lr=0.1)
+        modes = []
+        net.register_forward_hook(lambda net, *_: modes.append(net.training))
     elif framework == "mxnet":
         from mxnet import gluon
 
@@ -95,6 +97,8 @@ def test_train_ch3_with_an_optimizer_of_the_framework(framework, d2l, few, monke
     losses, train_acc, test_acc = (list(x) for x in list(zip(*points))[1:])
     assert losses[2] < losses[0] < 2.5 and losses[2] > 0.3
     assert train_acc[2] > train_acc[0] and test_acc[2] > 0.4
+    if framework == "pytorch":  # 20 batches of training, 5 or fewer of evaluation
+        assert modes[:20] == [True] * 20 and not modes[20]
     d2l.predict_ch3(net, test_iter, n=2)
     titles = [ax.get_title() for ax in d2l.plt.gcf().axes]
     assert len(titles) == 2 and all("\n" in title for title in titles)
