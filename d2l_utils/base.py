@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from importlib import metadata
+from numbers import Integral
 from pathlib import Path
 
 from d2l_utils import __version__, host
@@ -60,6 +61,26 @@ def fast_mode() -> bool:
         True
     """
     return os.environ.get("D2L_UTILS_FAST", "") not in ("", "0")
+
+
+def check_whole(name: str, value: int, least: int) -> None:
+    """Check a setting that is a whole number.
+
+    Parameters:
+        name: of the setting.
+        value: what was given.
+        least: the smallest number that is possible.
+
+    Raises:
+        ValueError: it is another number, or none.
+
+    Example:
+        >>> check_whole("max_epochs", "10", 0)
+        Traceback (most recent call last):
+        ValueError: max_epochs='10': give a whole number, 0 or more.
+    """
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name}={value!r}: give a whole number, {least} or more.")
 
 
 def missing_framework(title: str, extra: str, error: Exception) -> ImportError:

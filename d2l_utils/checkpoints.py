@@ -213,7 +213,8 @@ def resume(trainer):
     progress, beside = about["progress"], trainer.beside
     this, there = _training(trainer), about["training"]
     for name in this:
-        if this[name] != there.get(name):
+        known = None not in (this[name], there.get(name))
+        if known and this[name] != there[name]:
             raise _misfit(path, f"its {name} is {there.get(name)}, not {this[name]}")
     number = trainer.num_train_batches
     if trainer.plan.our_loop and (

@@ -5,16 +5,18 @@ made here into tensors and resize them with the matrices made here.
 """
 
 import math
+import operator
 from functools import lru_cache
+from numbers import Integral
 from os import PathLike
 
 import numpy as np
 
 from d2l_utils import host
-from d2l_utils.base import HyperParameters, current_seed, fast_mode
+from d2l_utils.base import HyperParameters, check_whole, current_seed, fast_mode
 from d2l_utils.board import show_images
 from d2l_utils.ownership import library
-from d2l_utils.sources import load_fashion_mnist
+from d2l_utils.sources import Split, load_fashion_mnist
 
 LABELS = [
     "t-shirt", "trouser", "pullover", "dress", "coat",
@@ -73,7 +75,8 @@ class DataModule(HyperParameters):
     """Base class of data (textbook, section 3.2).
 
     A subclass defines `get_dataloader(train)`, which returns an iterable of batches
-    (X, y) with a length. Images in bytes are scaled to [0, 1] where they are used.
+    (X, y), or None where there is nothing to validate on. Images in bytes are scaled to
+    [0, 1] where they are used.
 
     Parameters:
         root, num_workers: kept as in the textbook.
@@ -88,7 +91,7 @@ class DataModule(HyperParameters):
     # The epoch, from 0, while a Trainer trains on this data, and the training's seed.
     training_epoch = training_seed = None
 
-    def __init__(self, root=None, num_workers=0):
+    def __init__(self, root="../data", num_workers=0):
         self.save_hyperparameters()
 
     def get_dataloader(self, train):
@@ -134,7 +137,11 @@ class TensorLoader(_Passes):
 
     def __init__(self, data, tensors, train):
         self.data, self.tensors, self.train = data, tensors, train
-        self.seed = current_seed()
+        self.dataset, self.seed = Rows(tensors), current_seed()
+
+    @property
+    def batch_size(self):
+        return self.data.batch_size
 
     def __len__(self):
         return math.ceil(len(self.tensors[0]) / self.data.batch_size)
@@ -150,11 +157,82 @@ class TensorLoader(_Passes):
             yield tuple(self.data.take(x, chosen) for x in self.tensors)
 
 
+class Rows:
+    """What is in tensors, as a data set: of example i, its row of each."""
+
+    def __init__(self, tensors):
+        self.tensors = tensors
+
+    def __len__(self):
+        return len(self.tensors[0])
+
+    def __getitem__(self, i):
+        i = range(len(self))[operator.index(i)]
+        return tuple(x[i] for x in self.tensors)
+
+
+class Examples:
+    """One part of Fashion-MNIST, as a data set: example i is (image, label).
+
+    The image is a tensor of the framework as the loaders give it, made when it is asked
+    for; the label is a number. `images` and `labels` hold all of them, in bytes, and
+    are what it unpacks to: `images, labels = data.train`.
+    """
+
+    def __init__(self, images, labels, owner=None):
+        self.images, self.labels, self.owner = images, labels, owner
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        i = range(len(self))[operator.index(i)]
+        X, _ = self.owner.to_tensors(self.images[[i]], self.labels[[i]])
+        return X[0], int(self.labels[i])
+
+    def __iter__(self):
+        return iter((self.images, self.labels))
+
+
+def rows_of(part):
+    """(images, labels) of what a reader may take as a part of the data, else None.
+
+    Also of `torch.utils.data.Subset`, which is what `random_split` gives.
+    """
+    if hasattr(part, "dataset") and hasattr(part, "indices"):
+        rows = rows_of(part.dataset)
+        return rows and tuple(x[np.asarray(part.indices, int)] for x in rows)
+    if isinstance(part, tuple) and len(part) == 2:
+        return tuple(map(np.asarray, part))
+    return (part.images, part.labels) if isinstance(part, Examples) else None
+
+
+def height_and_width(size):
+    """A size of images, one number or two, as a pair; ValueError for anything else."""
+    pair = (size, size) if isinstance(size, Integral) else size
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise ValueError(
+            f"resize={size!r}: give (height, width) in pixels, or one number for both."
+        )
+    for n in pair:
+        check_whole("a side of resize", n, 1)
+    return tuple(pair)
+
+
 class Loader(_Passes):
     """Batches of one part of the data, as tensors, in a new order for each epoch."""
 
     def __init__(self, data, train):
         self.data, self.train = data, train
+
+    @property
+    def dataset(self):
+        """The examples, one by one."""
+        return Examples(*self.data.part(self.train), self.data)
+
+    @property
+    def batch_size(self):
+        return self.data.batch_size
 
     def __len__(self):
         return self.data.num_batches(self.train)
@@ -171,11 +249,12 @@ class FashionMNIST(DataModule):
     The loaders give what the textbook's do: float32 images in [0, 1] in the framework's
     layout, shuffled by example for training, and labels. The order of epoch e follows
     from the seed at construction (see `set_seed`) and e. `train` and `val` hold all
-    images (n, 28, 28) and labels (n,) in bytes.
+    images (n, 28, 28) and labels (n,) in bytes; what is put in their place, a part of
+    them for instance, is trained on.
 
     Parameters:
         batch_size: examples in a batch; the last one of an epoch may be shorter.
-        resize: (height, width) of the images, in pixels.
+        resize: (height, width) of the images in pixels, or one number for both.
         root: a folder with the four files of the data set; by default they are looked
             for and, if need be, downloaded, see `sources.load_fashion_mnist`.
         num_workers: taken as in the textbook, and not needed.
@@ -192,18 +271,28 @@ class FashionMNIST(DataModule):
     def __init__(
         self,
         batch_size: int = 64,
-        resize: tuple[int, int] = (28, 28),
+        resize: int | tuple[int, int] = (28, 28),
         root: str | PathLike | None = None,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        self.save_hyperparameters(ignore=[] if root else ["root"])
+        check_whole("batch_size", batch_size, 1)
         arrays = load_fashion_mnist(root)
         self.train, self.val = arrays.train, arrays.val
         self.source, self.is_sample = arrays.source, arrays.is_sample
         self.seed = current_seed()
+
+    def __setattr__(self, name, value):
+        if name == "resize":
+            value = height_and_width(value)
+        if name in ("train", "val") and (rows := rows_of(value)) is not None:
+            value = self.examples(*rows)
+        super().__setattr__(name, value)
+
+    def examples(self, images, labels):
+        """What `train` and `val` are; in PyTorch and MXNet a data set of pairs."""
+        return Split(images, labels)
 
     def text_labels(self, indices) -> list[str]:
         """The class names of some labels."""
@@ -211,7 +300,7 @@ class FashionMNIST(DataModule):
 
     def num_batches(self, train):
         """Batches in one epoch; in fast mode only a few."""
-        images = (self.train if train else self.val).images
+        images, _ = self.part(train)
         n = math.ceil(len(images) / self.batch_size)
         if fast_mode():
             n = min(n, FAST_TRAIN_BATCHES if train else FAST_VAL_BATCHES)
@@ -230,14 +319,30 @@ class FashionMNIST(DataModule):
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
             yield images[chosen], labels[chosen]
 
+    def part(self, train):
+        """All images (n, 28, 28) uint8 and labels (n,) of one part."""
+        name = "train" if train else "val"
+        part = getattr(self, name)
+        if not isinstance(part, Split | Examples):
+            what = type(part).__name__
+        elif part.images.dtype != np.uint8 or part.images.ndim != 3:
+            what = f"images of {part.images.dtype} and shape {part.images.shape}"
+        else:
+            return tuple(part)
+        raise ValueError(
+            f"{type(self).__name__} makes batches of images of uint8 and shape "
+            f"(n, height, width), but data.{name} is {what}. For a data set of another "
+            "kind, define get_dataloader(self, train)."
+        )
+
     def arrays(self, train):
         """All images (n, 28, 28) uint8 and labels (n,) int32 of one part."""
-        images, labels = self.train if train else self.val
+        images, labels = self.part(train)
         return images, labels.astype(np.int32)
 
     def resize_matrices(self):
         """(R_h, R_w) from the stored size to `resize`, or None."""
-        return resize_matrices(self.train.images.shape[1:], self.resize)
+        return resize_matrices(self.part(True)[0].shape[1:], self.resize)
 
     def to_tensors(self, images, labels):
         """A batch as `batches` gives it, as the framework's tensors, resized."""

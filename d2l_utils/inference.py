@@ -26,6 +26,8 @@ from os import PathLike
 import numpy as np
 
 from d2l_utils import summary, weights
+from d2l_utils.batches import IMAGES, check_data, num_examples
+from d2l_utils.board import to_numpy
 from d2l_utils.data import images_to_float
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.progress import Records
@@ -56,15 +58,17 @@ def evaluate(model, data) -> dict[str, float]:
         {'loss', 'acc'}: the means over all examples, numbers.
 
     Raises:
+        TypeError: for what is no model, or no data.
         ValueError: in JAX, for a model neither trained nor bound to variables.
 
     Example:
         >>> d2l.evaluate(model, data)["acc"]
     """
     hooks, records = hooks_of(model), Records()
+    check_data(data)
     with hooks.evaluating(model):
         for batch in data.val_dataloader():
-            records.add(len(batch[-1]), hooks.scores(model, batch))
+            records.add(num_examples(batch), hooks.scores(model, batch))
     return records.means()
 
 
@@ -73,14 +77,15 @@ def predict(model, X: np.ndarray) -> np.ndarray:
 
     Parameters:
         model: a network.
-        X: NumPy images (n, C, H, W), uint8, or float in [0, 1].
+        X: images (n, C, H, W), uint8, or float in [0, 1], in NumPy or as a loader of
+            any framework gives them; also (n, H, W, C), where that can be told apart.
 
     Returns:
         Logits (n, classes), a NumPy array.
 
     Raises:
-        ValueError: for another layout, images too small for the model, or, in JAX, a
-            model neither trained nor bound to variables.
+        ValueError: for what are no such images, images too small for the model, or, in
+            JAX, a model neither trained nor bound to variables.
 
     Example:
         >>> d2l.predict(model, data.val.images[:8, None]).argmax(axis=1)
@@ -95,8 +100,7 @@ def activations(model, X: np.ndarray) -> list[np.ndarray]:
 
     Parameters:
         model: a network with an attribute `net`, a chain of layers.
-        X: NumPy images
-            (n, C, H, W), uint8, or float in [0, 1].
+        X: images, as for `predict`.
 
     Returns:
         A list of NumPy arrays, one a layer, channels first.
@@ -114,12 +118,30 @@ def activations(model, X: np.ndarray) -> list[np.ndarray]:
 
 def _batches(hooks, model, X):
     """The images in float32, a few at a time, once the model can take them."""
-    X = np.asarray(X)
-    summary.check_layout(X.shape, channels_last=False)
+    X = _images(model, X)
     _build(hooks, model, X.shape[1:])
     X = images_to_float(X)
     for i in range(0, len(X), PREDICT_BATCH):
         yield X[i : i + PREDICT_BATCH]
+
+
+def _images(model, X):
+    """The images in NumPy, channels first; ValueError where they are none."""
+    if isinstance(X, tuple | list) and any(hasattr(x, "shape") for x in X):
+        raise ValueError("Images are needed, X alone, and not a whole batch (X, y).")
+    X = to_numpy(X)
+    if X.dtype != np.uint8 and X.dtype.kind != "f":
+        raise ValueError(f"These images are {X.dtype}; images are {IMAGES}, 0 to 1.")
+    if X.ndim == 4:
+        _, a, b, c = X.shape
+        known = getattr(model, "_input_shape", None)
+        if known in ((a, b, c), (c, a, b)):
+            last = known != (a, b, c)
+        else:
+            last = c in (1, 3) and a not in (1, 3)
+        return np.moveaxis(X, -1, 1) if last else X
+    summary.check_layout(X.shape, channels_last=False)  # it has not four axes
+    return X
 
 
 def _build(hooks, model, shape):

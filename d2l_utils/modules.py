@@ -16,6 +16,7 @@ class ModuleMixin:
     """What the `Module` of every framework shares (textbook, section 3.2)."""
 
     CHANNELS_LAST = False  # whether images are (n, h, w, c)
+    FORWARD = ("forward",)  # what a reader may define to compute outputs
     _input_shape = None  # (C, H, W), known from the first batch on
     trainer = None
 

@@ -400,7 +400,7 @@ def load_fashion_mnist(root: str | Path | None = None) -> Arrays:
     """
     given = root or os.environ.get("D2L_UTILS_DATA")
     if given:
-        folder = Path(given).expanduser()
+        folder = Path(os.path.expanduser(given))  # "~nobody/x" stays as it is
         if _find(folder):
             return _load_folder(folder, "folder")
         warnings.warn(

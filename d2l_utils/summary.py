@@ -11,6 +11,10 @@ BYTES = 4  # of a float32
 LARGEST_TRIED = 512  # pixels; a usable image size is looked for up to here
 
 
+class TooSmall(ValueError):
+    """A network cannot take images of that size."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """One convolution, dense, norm or pool, in order of execution.
@@ -163,7 +167,7 @@ def check_size(model_name, shape, attempt, channels_last):
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fails(middle) else (low, middle)
-    raise ValueError(
+    raise TooSmall(
         f"{model_name} cannot take images of {h}x{w} pixels: they shrink to nothing "
         f"on the way. The smallest that works is {high}x{high}; resize the images, "
         f"for example FashionMNIST(resize=({high}, {high}))."

@@ -14,6 +14,7 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
     make_weights(model)      the model's weights, made from a first batch, on the device
     prepare_steps()          compiles `train_step` and `val_step` if so planned
     prepare_batch(batch)     a batch as tensors on the device
+    outputs(inputs)          what the network gives in evaluation mode, or its shape
     train_step(batch), val_step(batch)      {key: value on the device} that was recorded
     clip_gradients(...)      as in the textbook
     keeps_data(), put(arrays)               whether and how all data lives on the device
@@ -25,21 +26,29 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
 
 import time
 import warnings
+from collections.abc import Iterator
 from functools import cached_property
-from numbers import Integral
+from numbers import Integral, Real
 from os import PathLike
 
 import numpy as np
 
-from d2l_utils import checkpoints, failures, host
+from d2l_utils import batches, checkpoints, failures, host
 from d2l_utils.attributes import Beside
-from d2l_utils.base import HyperParameters, current_seed, fast_mode, file_path
+from d2l_utils.base import (
+    HyperParameters,
+    check_whole,
+    current_seed,
+    fast_mode,
+    file_path,
+)  # fmt: skip
 from d2l_utils.board import ProgressBar, to_numpy
 from d2l_utils.data import DataModule
-from d2l_utils.ownership import library
+from d2l_utils.ownership import library, replaced
 from d2l_utils.plan import make_plan, uncompiled_steps
 from d2l_utils.progress import Progress
 from d2l_utils.remember import remember
+from d2l_utils.summary import TooSmall
 
 PRECISIONS = ("auto", "float32")
 
@@ -60,6 +69,34 @@ def check_num_gpus(asked, there):
             f"num_gpus={asked}, but a Trainer uses one GPU at most, and {found} here: "
             f"training on {'the first GPU' if there else 'the CPU'}."
         )
+
+
+def check_model(model):
+    """Raise TypeError for what is no model to train."""
+    if isinstance(model, type):
+        raise TypeError(
+            f"{model.__name__} is a class: give an instance, {model.__name__}(...)."
+        )
+    if not hasattr(model, "training_step"):
+        raise TypeError(
+            "A Module of d2l is needed as the model, a Classifier for instance, not "
+            f"{type(model).__name__}. A class Net(d2l.Classifier) with your network as "
+            "self.net is one: give Net()."
+        )
+    if not replaced(model, "configure_optimizers") and not hasattr(model, "lr"):
+        raise TypeError(
+            f"{type(model).__name__} has no learning rate, lr. In its constructor, "
+            "self.save_hyperparameters() keeps the arguments, lr among them; or define "
+            "configure_optimizers."
+        )
+
+
+def number_of_batches(loader):
+    """The length of a loader, 0 for None, None where it is not known."""
+    try:
+        return 0 if loader is None else len(loader)
+    except TypeError:
+        return None
 
 
 def step_seed(seed: int, step: int, *what) -> int:
@@ -113,7 +150,9 @@ class Trainer(HyperParameters):
         every: steps between two checkpoints.
 
     Raises:
-        ValueError: in `Trainer(...)` for an impossible setting, in `fit` for no data.
+        ValueError: in `Trainer(...)` for an impossible setting; in `fit` for no data,
+            or a first batch that cannot be trained on.
+        TypeError: in `fit`, for what is no model or no data.
         FloatingPointError: in `fit`, where the loss is not finite.
         MemoryError: in `fit`, where memory runs out.
         checkpoints.CheckpointError: in `fit`, for a file of another training, or one
@@ -136,6 +175,7 @@ class Trainer(HyperParameters):
     _ready = None  # (the optimizer that the steps of this training were made for,)
     _in_epoch = False
     _first = True  # the next training step is the first one
+    num_val_batches = 0
     _values = None  # what the step that runs now has recorded
 
     epochs_done = _of_progress("epoch", "Epochs that are done.")
@@ -154,14 +194,19 @@ class Trainer(HyperParameters):
         every: int = 100,
     ) -> None:
         self.save_hyperparameters()
+        check_whole("max_epochs", max_epochs, 0)
+        if not isinstance(gradient_clip_val, Real) or gradient_clip_val < 0:
+            raise ValueError(
+                f"gradient_clip_val={gradient_clip_val!r}: give the largest norm of "
+                "the gradient, or 0 for no bound."
+            )
         check_num_gpus(num_gpus, self.gpus_there())
         self.device = self.find_device()
         if checkpoint:
             self.checkpoint = file_path(checkpoint)  # now, whatever os.chdir does
         if precision not in PRECISIONS:
             raise ValueError(f"precision={precision!r}: choose one of {PRECISIONS}.")
-        if not isinstance(every, Integral) or every < 1:
-            raise ValueError(f"every={every!r}: the steps between two checkpoints.")
+        check_whole("every", every, 1)
         if fast_mode() and max_epochs > 1:
             print(f"D2L_UTILS_FAST: 1 epoch instead of {max_epochs}, few batches.")
             self.max_epochs = 1
@@ -223,11 +268,15 @@ class Trainer(HyperParameters):
         self.data = data
         self.train_dataloader = data.train_dataloader()
         self.val_dataloader = data.val_dataloader()
-        self.num_train_batches = len(self.train_dataloader)
-        self.num_val_batches = (
-            len(self.val_dataloader) if self.val_dataloader is not None else 0
-        )
-        if not self.num_train_batches:
+        # None where a loader does not know, until it was gone through.
+        self.num_train_batches = number_of_batches(self.train_dataloader)
+        self.num_val_batches = number_of_batches(self.val_dataloader)
+        if self.train_dataloader is None:
+            raise ValueError(
+                f"{type(data).__name__} has no batches to train on: its "
+                "get_dataloader(train=True) returned None."
+            )
+        if self.num_train_batches == 0:
             raise ValueError("There is nothing to train on: the data set is empty.")
 
     def prepare_model(self, model):
@@ -249,7 +298,48 @@ class Trainer(HyperParameters):
         if self.plan.stored_bytes and self.keeps_data():
             for train in (True, False):
                 self.resident[train] = self.put(self.data.arrays(train))
+        self._first_batches = {}
+        for train in (True, False):
+            if (batch := self.seen_batch(train)) is not None:
+                batches.check(batch, self.model, self.data, train)
         self.make_weights(self.model)
+
+    def build(self, make, inputs):
+        """What make(one example) returns, which makes the weights of the model.
+
+        inputs: of the first batch. None where that fails and the training_step is the
+        reader's own: it may give the network something else, and its first step makes
+        the weights.
+        """
+        model = self.model
+        try:
+            return make(batches.map_arrays(lambda x: x[:1], inputs))
+        except TooSmall:
+            raise
+        except Exception as error:
+            if replaced(model, "training_step"):
+                return None
+            shape = tuple(getattr(inputs[0], "shape", ()))
+            if len(shape) == 4 or batches.own_forward(model):
+                raise
+            raise ValueError(
+                f"{type(model).__name__} cannot take inputs of shape {shape}; a batch "
+                "of images has four axes, one of them for channels, also where there "
+                f"is one channel. ({failures.in_one_line(error)})"
+            ) from error
+
+    def check_labels(self):
+        """Compare the labels of the first batches with what the network gives."""
+        for train in (True, False):
+            batch = self.first_batch(train)
+            if batch is None or not batches.judges_labels(self.model, train):
+                continue
+            prepared = self.prepare_batch(batch)
+            batch = prepared if replaced(self, "prepare_batch") else batch
+            output = self.build(self.outputs, batches.inputs_of(prepared))
+            if hasattr(output, "shape"):
+                shape = tuple(output.shape)
+                batches.check_labels(batch, shape, self.data, train)
 
     def get_ready(self):
         """What has to be done once, when the optimizer is there, before its steps."""
@@ -258,6 +348,7 @@ class Trainer(HyperParameters):
         if self._ready and self._ready[0] is self.optim:
             return
         model, progress, board = self.model, self.progress, self.model.board
+        self.check_labels()
         self.prepare_steps()
         own = uncompiled_steps(self, model)
         if own and self.plan.our_loop and self.how_to_compile:
@@ -282,6 +373,7 @@ class Trainer(HyperParameters):
             progress.train_batch_idx,
         )
         self.in_step, self._ready, self._first = False, (self.optim,), True
+        self._first_batches = {}
 
     # The loop ------------------------------------------------------------------------
 
@@ -291,13 +383,16 @@ class Trainer(HyperParameters):
 
         Parameters:
             model: a `Module`.
-            data: a `DataModule`, or whatever has its two loaders.
+            data: a `DataModule`, or whatever has its two loaders. These give batches
+                (*inputs, labels), or what the model's own `training_step` takes.
         """
         self.prepare(model, data)
         self.run_epochs()
 
     def prepare(self, model, data):
         """All of `fit` that comes before the first step."""
+        batches.check_data(data)
+        check_model(model)
         host.keep_memory()
         self.data, self._begun = data, None
         self.prepare_data(data)
@@ -311,8 +406,9 @@ class Trainer(HyperParameters):
         """All epochs that are left; the rest of `fit`."""
         progress, board = self.progress, self.model.board
         batch_size = getattr(self.data, "batch_size", 1)
+        steps = self.num_train_batches
         self.bar = ProgressBar(
-            self.max_epochs * self.num_train_batches * batch_size,
+            steps and self.max_epochs * steps * batch_size,
             board.display and self.plan.our_loop,
         )
         self.bar.update(progress.train_images, progress.epoch)
@@ -358,7 +454,7 @@ class Trainer(HyperParameters):
         for batch in self.batches_left():
             if self.checkpoint:
                 self.seed_step(step_seed(progress.seed, progress.train_batch_idx))
-            n = len(batch[-1])
+            n = batches.num_examples(batch)
             self._step(self.train_step, batch, n, train=True)
             self.bar.update(n, progress.epoch)
             number = progress.train_batch_idx
@@ -368,12 +464,15 @@ class Trainer(HyperParameters):
                 self.save_checkpoint()
             elif number % failures.LOOK_EVERY == 0:
                 self.check_losses()
+        if not len(progress.train):
+            raise self.used_up()
         progress.train.means()  # waits for the device
         self.check_losses()
         progress.epoch_seconds = time.perf_counter() - start
-        if self.num_val_batches:
+        if self.num_val_batches != 0:
             for batch in self.batches(train=False):
-                self._step(self.val_step, batch, len(batch[-1]), train=False)
+                n = batches.num_examples(batch)
+                self._step(self.val_step, batch, n, train=False)
         self.end_epoch()
 
     def batches_left(self):
@@ -415,15 +514,45 @@ class Trainer(HyperParameters):
         """The batches of this epoch: stored bytes where the plan says so."""
         if self.plan.stored_bytes:
             return self.data.batches(train, self.epochs_done, self.resident.get(train))
-        return iter(self.train_dataloader if train else self.val_dataloader)
+        loader = self.train_dataloader if train else self.val_dataloader
+        if isinstance(loader, Iterator):  # a generator, say, of use for one pass
+            data, old = self.data, loader
+            loader = data.train_dataloader() if train else data.val_dataloader()
+            if loader is old:
+                raise self.used_up()
+        return iter(loader)
 
-    def first_batch(self):
-        """A training batch, to build and check the model with."""
-        self.tell_epoch(self.epochs_done)
-        try:
-            return next(iter(self.batches(train=True)))
-        finally:
-            self.tell_epoch(None)
+    def used_up(self):
+        """The error to raise where a loader has no second pass."""
+        return ValueError(
+            f"There is no batch for epoch {self.epochs_done + 1}: the loader of "
+            f"{type(self.data).__name__} can be gone through only once. Let "
+            "get_dataloader make a new one at each call."
+        )
+
+    def first_batch(self, train=True):
+        """The first batch, to build and check the model with; None if there is none.
+
+        A loader is asked once.
+        """
+        if train not in self._first_batches:
+            self.tell_epoch(self.epochs_done)
+            try:
+                there = train or self.num_val_batches != 0
+                batch = next(self.batches(train), None) if there else None
+            finally:
+                self.tell_epoch(None)
+            if train and batch is None:
+                raise ValueError("There is nothing to train on: the data set is empty.")
+            self._first_batches[train] = batch
+        return self._first_batches[train]
+
+    def seen_batch(self, train):
+        """The first batch as it comes to the library, to be checked."""
+        batch = self.first_batch(train)
+        if batch is None or not replaced(self, "prepare_batch"):
+            return batch
+        return self.prepare_batch(batch)
 
     def tell_epoch(self, epoch):
         """Tell the data's loaders which epoch is in training, None for none.
@@ -438,10 +567,26 @@ class Trainer(HyperParameters):
     def end_epoch(self):
         """Enter the results of an epoch into the history; the next one begins."""
         self.check_losses()
+        self.count_batches()
         self.progress.end_epoch()
         self._in_epoch = False
         if not self.running:  # `fit_epoch` by itself
             self.save_checkpoint()
+
+    def count_batches(self):
+        """After one pass, loaders have a length, and the curves can be drawn."""
+        progress = self.progress
+        if self.num_train_batches is None:
+            rows, done = progress.train.rows, progress.train_batch_idx
+            self.num_train_batches = len(rows)
+            for i, (_, values) in enumerate(rows):
+                progress.train_batch_idx = done - len(rows) + i
+                self._draw(values, True)
+            progress.train_batch_idx = done
+        if self.num_val_batches is None:
+            self.num_val_batches = len(progress.val)
+            for _, values in progress.val.rows:
+                self._draw(values, False)
 
     def save_checkpoint(self):
         """Write where the training stands, if asked for."""
@@ -520,6 +665,8 @@ class Trainer(HyperParameters):
             self.check_losses()
 
     def _draw(self, values, train):
+        if (self.num_train_batches if train else self.num_val_batches) is None:
+            return  # see count_batches
         for key in sorted(values, reverse=True):  # loss before acc, everywhere
             self.model.draw_value(key, values[key], train)
 
@@ -539,7 +686,8 @@ class Trainer(HyperParameters):
         epoch, steps = self.progress.epoch, len(self.progress.train)
         text = f"{epoch} of {self.max_epochs} epochs are done"
         if steps:
-            text += f", and {steps} of the {self.num_train_batches} steps of the next"
+            of = f"of the {self.num_train_batches} " if self.num_train_batches else ""
+            text += f", and {steps} {of}steps of the next"
         if not self.checkpoint:
             return text + "."
         if epoch < self.max_epochs:

@@ -8,13 +8,14 @@ import pickle
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import d2l_utils
 from book.source.book import ROOT
-from d2l_utils import base, board, host, summary, weights
+from d2l_utils import base, board, host, inference, summary, weights
 
 PACKAGE = ROOT / "d2l_utils"
 FRAMEWORK_PACKAGES = {"torch", "mxnet", "tensorflow", "keras", "jax", "flax", "optax"}
@@ -337,6 +338,16 @@ def test_layout_is_checked():
     with pytest.raises(ValueError, match="four numbers"):
         summary.check_layout((28, 28), channels_last=True)
     assert summary.check_layout((8, 1, 28, 28), channels_last=False) is None
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 6), (16, 8, 3), (6, 6, 16)])
+def test_the_layout_is_told_by_the_size_a_model_knows(shape):
+    """Also where channels are many, or a side has three pixels."""
+    X = np.zeros((2, *shape), np.float32)
+    model = SimpleNamespace(_input_shape=shape)
+    assert inference._images(model, X).shape == (2, *shape)
+    last = np.moveaxis(X, 1, -1)
+    assert inference._images(model, last).shape == (2, *shape)
 
 
 def test_the_smallest_size_is_found():

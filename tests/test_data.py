@@ -222,3 +222,62 @@ def test_text_labels(sample):
     assert fm.text_labels([0, 9]) == ["t-shirt", "ankle boot"]
     with pytest.raises(ValueError, match="batch_size"):
         data.FashionMNIST(batch_size=0)
+
+
+def test_resize_takes_one_number_or_two(sample):
+    for size in (96, np.int64(96), (96, 96), [96, 96]):
+        assert data.FashionMNIST(resize=size).resize == (96, 96)
+    for wrong in ("96", 96.0, (96,), (96, 96, 1), None, 0, (96, -1), (9.5, 96)):
+        with pytest.raises(ValueError, match="resize"):
+            data.FashionMNIST(resize=wrong)
+
+
+def test_root_is_the_textbooks_folder(sample):
+    class Own(data.DataModule):
+        def __init__(self):
+            super().__init__()
+            self.folder = os.path.join(self.root, "leaves")
+
+    assert Own().folder == os.path.join("../data", "leaves")
+    assert data.FashionMNIST().root == "../data"
+    assert data.FashionMNIST(root="elsewhere").root == "elsewhere"
+
+
+@pytest.mark.parametrize("given", ["~no-such-user-here/x", "~no-such-user-here"])
+def test_a_folder_of_nobody_is_looked_for_and_not_found(fake, monkeypatch, given):
+    monkeypatch.setenv("D2L_UTILS_DATA", given)
+    with pytest.warns(UserWarning, match=f"{given} does not hold the four"):
+        assert sources.load_fashion_mnist().is_sample
+
+
+def test_part_of_the_data_in_its_place(sample):
+    """As readers write it: a Split, a pair of arrays, a subset of a subset."""
+
+    class Subset:  # torch.utils.data.Subset's attributes
+        def __init__(self, dataset, indices):
+            self.dataset, self.indices = dataset, indices
+
+    fm = data.FashionMNIST(batch_size=10)
+    images, labels = sample.train
+    for part in (
+        sources.Split(images[5:25], labels[5:25]),
+        (images[5:25], labels[5:25].tolist()),
+        Subset(Subset(fm.train, range(5, 100)), range(20)),
+    ):
+        fm.train = part
+        assert fm.num_batches(train=True) == 2
+        for ours, expected in zip(fm.train, (images[5:25], labels[5:25])):
+            np.testing.assert_array_equal(ours, expected)
+        fm = data.FashionMNIST(batch_size=10)
+    for part, words in [
+        (Subset([1, 2], [0]), "data.val is Subset"),
+        ((images / 255, labels), "data.val is images of float64"),
+        (
+            (images[..., None], labels),
+            r"data.val is images of uint8 and shape \(2000, 28",
+        ),
+    ]:
+        fm.val = part
+        with pytest.raises(ValueError, match=f"{words}.*define get_dataloader"):
+            list(fm.val_dataloader())
+        assert len(fm.train_dataloader()) == 200

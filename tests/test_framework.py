@@ -270,18 +270,25 @@ def test_wrong_layout(d2l, nin, layout, few):
     wrong = {(1, 1, 28, 28): (1, 28, 28, 1)}.get(one_image(layout), (1, 1, 28, 28))
     with pytest.raises(ValueError, match="looks channels"):
         nin["NiN28"]().layer_summary(wrong)
-    model = fitted(d2l, nin)[0]
-    with pytest.raises(ValueError, match="NCHW"):
-        d2l.predict(model, few.val.images[:2, :, :, None])
 
 
 def test_images_are_bytes_or_floats(d2l, nin, few):
-    model = fitted(d2l, nin)[0]
+    """In either layout, and as the loader gives them."""
+    model, fm, _ = fitted(d2l, nin)
     X = few.val.images[:5, None]
     expected = d2l.predict(model, X)
-    np.testing.assert_allclose(
-        d2l.predict(model, X / np.float32(255)), expected, atol=1e-6
-    )
+    batch = next(iter(fm.val_dataloader()))
+    for same in (X / np.float32(255), X / 255.0, X[:, 0, :, :, None], batch[0][:5]):
+        np.testing.assert_allclose(d2l.predict(model, same), expected, atol=1e-6)
+    for wrong, words in [
+        (batch, r"X alone, and not a whole batch"),
+        (X.astype("int64"), "int64; images are uint8"),
+        (X > 100, "bool; images are uint8"),
+        (X[:, 0], "four numbers"),
+        (X[0], "four numbers"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            d2l.predict(model, wrong)
 
 
 # Devices and memory -------------------------------------------------------------

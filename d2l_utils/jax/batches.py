@@ -3,6 +3,9 @@
 import jax
 from jax import numpy as jnp
 
+from d2l_utils.batches import as_tensors
+from d2l_utils.board import to_numpy
+
 
 @jax.jit
 def to_images(X, matrices=None):
@@ -19,11 +22,11 @@ def to_images(X, matrices=None):
     return X[..., None] if X.ndim == 3 else X
 
 
+def as_array(x):
+    """An array of any framework as JAX takes it."""
+    return x if isinstance(x, jax.Array) else to_numpy(x)
+
+
 def to_arrays(batch, matrices=None):
-    """A batch (*inputs, labels), with bytes as `to_images`; also within a trace."""
-    *inputs, y = batch
-    inputs = [
-        to_images(x, matrices) if x.dtype == jnp.uint8 and x.ndim in (3, 4) else x
-        for x in inputs
-    ]
-    return (*inputs, y)
+    """A batch, see `as_tensors`, with bytes as `to_images`; also within a trace."""
+    return as_tensors(batch, lambda x: x, lambda x: to_images(x, matrices))

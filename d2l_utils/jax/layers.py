@@ -19,7 +19,8 @@ from jax import numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from d2l_utils import summary
-from d2l_utils.jax.batches import to_arrays
+from d2l_utils.batches import map_arrays
+from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.variables import make_state, merged, variables_of
 
 CHANNELS_LAST = True
@@ -191,7 +192,7 @@ def _scores(net, variables, batch):
 
 
 def scores(model, batch):
-    return _compiled(model, _scores)(variables_of(model), tuple(batch))
+    return _compiled(model, _scores)(variables_of(model), map_arrays(as_array, batch))
 
 
 def _logits(net, variables, X):

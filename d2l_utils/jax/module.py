@@ -60,6 +60,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         default_factory=ProgressBoard, init=False, repr=False, compare=False
     )
 
+    FORWARD = ("__call__", "forward")
     _fitted = None  # the TrainState of this model's training
     _compiled = None  # functions of the network, see layers.py
 
@@ -174,7 +175,8 @@ class Classifier(Module):
         rngs = {"dropout": state.dropout_rng}
         Y_hat, aux = state.apply_fn(variables, *X, mutable=["batch_stats"], rngs=rngs)
         logits = Y_hat.reshape((-1, Y_hat.shape[-1]))
-        l = optax.softmax_cross_entropy_with_integer_labels(logits, Y.reshape(-1))
+        Y = Y.reshape(-1).astype(jnp.int32)
+        l = optax.softmax_cross_entropy_with_integer_labels(logits, Y)
         return l.mean() if averaged else l, {**aux, "Y_hat": Y_hat}
 
     def accuracy(self, params, X, Y, state, averaged=True):

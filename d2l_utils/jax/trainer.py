@@ -1,16 +1,18 @@
 """JAX: training steps. Layout NHWC."""
 
+from functools import partial
 from types import MethodType
 
 import jax
 from jax import numpy as jnp
 
 from d2l_utils import base, failures, host
+from d2l_utils.batches import arrays_in, inputs_of, map_arrays
 from d2l_utils.jax import state
-from d2l_utils.jax.batches import to_arrays
+from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.jax.fast import faster
-from d2l_utils.jax.layers import clone
+from d2l_utils.jax.layers import build, clone
 from d2l_utils.jax.variables import get_key, make_state, restart_keys, variables_of
 from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
@@ -99,12 +101,31 @@ class Trainer(_Trainer):
         if known and self.key is None:  # copied, since the steps take over the memory
             variables = jax.tree.map(jnp.copy, variables_of(model))
         else:
-            inputs = jax.eval_shape(self.inputs, self.prepare_batch(self.first_batch()))
-            variables = model.apply_init(inputs[:-1], params_key)
+            variables = self.fresh_variables(model, params_key)
         # A loop of the reader's own says itself when the model is in training.
         net = model if not self.plan.our_loop else clone(model, False)
         state = make_state(net, variables, self.optim, dropout_key)
         model._fitted = jax.device_put(state, self.device)
+
+    def fresh_variables(self, model, key):
+        """Variables for inputs like those of the first batch.
+
+        A training_step of the reader's own may use only some of what a batch holds:
+        then the first parts of it are tried.
+        """
+        batch = self.prepare_batch(self.first_batch())
+        inputs = inputs_of(self.inputs(batch))
+        flat = arrays_in(inputs)
+        for some in (inputs, *(flat[:n] for n in range(1, len(flat) + 1))):
+            variables = self.build(partial(model.apply_init, key=key), some)
+            if variables is not None:
+                return variables
+        name = type(model).__name__
+        raise ValueError(
+            f"{name} cannot take any part of a batch as its input, so its weights "
+            "cannot be made. Define apply_init(self, dummy_input, key), which returns "
+            "self.init(key, X) with an X as your training_step makes it."
+        )
 
     def train_update(self, state, batch):
         """(state after a step, recorded values), as a function that may be compiled."""
@@ -127,8 +148,8 @@ class Trainer(_Trainer):
 
     def compiled(self, train, val):
         """The two steps compiled, where they can be."""
-        batch = self.first_batch()
-        batch = jax.eval_shape(lambda: tuple(batch))
+        batch = self.prepare_batch(self.first_batch())
+        batch = jax.eval_shape(lambda: batch)
 
         def traced(change):
             steps = jax.jit(change(train), donate_argnums=0), jax.jit(change(val))
@@ -174,7 +195,18 @@ class Trainer(_Trainer):
         restart_keys(seed)  # dropout draws from the keys in the state
 
     def prepare_batch(self, batch):
-        return jax.device_put(tuple(batch), self.device)
+        def put(x):
+            return jax.device_put(as_array(x), self.device)
+
+        batch = map_arrays(put, batch)
+        return batch if self.plan.stored_bytes else to_arrays(batch)
+
+    def outputs(self, inputs):
+        run = clone(self.model, False).init_with_output
+        inputs = self.inputs((*inputs, None))[:-1]  # here, images still are bytes
+        if inputs[0].ndim == 4:
+            build(self.model, inputs[0].shape)
+        return jax.eval_shape(run, jax.random.PRNGKey(0), *inputs)[0]
 
     def inputs(self, batch):
         """A batch as the model takes it: within a compiled step, from bytes."""

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as onp
 from mxnet import np, npx
 
+from d2l_utils.batches import as_tensors
 from d2l_utils.data import resize_matrices
 
 
@@ -21,7 +22,7 @@ def to_images(X, size, device):
     X: uint8 (n, h, w), or (n, c, h, w), in MXNet or NumPy; size: (h', w'), or None
     where nothing is to be resized.
     """
-    X = np.array(X, dtype="uint8", ctx=device).astype("float32") / 255
+    X = _on(device, X).astype("float32") / 255
     if X.ndim == 4:
         return X
     if size is None or X.shape[1:] == tuple(size):
@@ -44,15 +45,10 @@ def _on(device, x):
 
 
 def to_tensors(batch, device, size=None):
-    """A batch (*inputs, labels) of arrays as MXNet's, on the device.
+    """A batch of arrays as MXNet's, on the device, see `as_tensors`.
 
     Images in bytes become `to_images`.
     """
-    *inputs, y = (x if hasattr(x, "dtype") else onp.asarray(x) for x in batch)
-    inputs = [
-        to_images(x, size, device)
-        if x.dtype == onp.uint8 and x.ndim in (3, 4)
-        else _on(device, x)
-        for x in inputs
-    ]
-    return (*inputs, _on(device, y))
+    return as_tensors(
+        batch, lambda x: _on(device, x), lambda x: to_images(x, size, device)
+    )

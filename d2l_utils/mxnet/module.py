@@ -11,6 +11,7 @@ from mxnet.gluon import nn
 from d2l_utils import base, host
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
+from d2l_utils.data import Examples as _Examples
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.modules import ClassifierMixin, ModuleMixin, Remade
 from d2l_utils.mxnet.batches import to_images
@@ -147,9 +148,16 @@ class Classifier(ClassifierMixin, Module):
                 print(layer.__class__.__name__, "output shape:\t", X.shape)
 
 
+class Examples(_Examples, gluon.data.Dataset):
+    """See d2l_utils.data."""
+
+
 @library
 class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
+
+    def examples(self, images, labels):
+        return Examples(images, labels, self)
 
     def get_dataloader(self, train):
         host.keep_memory()  # else its threads pay page faults for every batch

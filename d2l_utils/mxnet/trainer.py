@@ -1,11 +1,13 @@
 """MXNet: training steps. Layout NCHW."""
 
 import warnings
+from types import SimpleNamespace
 
 from mxnet import autograd, gluon, np, npx
 from mxnet import random as mx_random
 
 from d2l_utils import base, failures, host
+from d2l_utils.batches import inputs_of, map_arrays
 from d2l_utils.mxnet import state
 from d2l_utils.mxnet.batches import to_tensors
 from d2l_utils.mxnet.bfloat16 import Graphs, why_not_faster
@@ -65,19 +67,32 @@ class Trainer(_Trainer):
         return state.remember(self.model, seed, back)
 
     def make_weights(self, model):
-        *inputs, _ = self.prepare_batch(self.first_batch())
-        inputs = [x[:1] for x in inputs]
-        model.apply_init(inputs)
+        inputs = inputs_of(self.prepare_batch(self.first_batch()))
+
+        def make(one):
+            model.apply_init(one)
+            self.outputs(one)
+            return one
+
+        made = self.build(make, inputs)
         initialize(model)
         if device_of(model) != self.device:
             gluon.Block.collect_params(model).reset_ctx(self.device)
-        self.compile(model, inputs)
+        self.compile(model, made)
 
     def compile(self, model, inputs):
         """Let Gluon compile the blocks of the model, as far as they can be.
 
         The reader's own steps are not compiled: they call the compiled blocks.
+
+        inputs: one example; None where only such a step knows what they are.
         """
+        if inputs is None:
+            why = "its inputs are known to your training_step alone"
+            self.plan = self.plan.uncompiled(why)
+            failures.warn_slow(f"MXNet could not compile the network: {why}")
+            self.graphs = SimpleNamespace(blocks=[], use=lambda low: None)
+            return
         # A fifth faster for NiN28 on a CPU; a last, shorter batch costs 50 ms.
         _hybridize(model, True)
         try:
@@ -110,10 +125,14 @@ class Trainer(_Trainer):
         size = self.data.resize if self.plan.stored_bytes else None
         return to_tensors(batch, self.device, size)
 
+    def outputs(self, inputs):
+        with autograd.pause():
+            return self.model(*inputs)
+
     def train_step(self, batch):
         batch = self.prepare_batch(batch)
         if self.graphs is None:  # `fit_epoch` by itself, after `fit`
-            self.compile(self.model, [x[:1] for x in batch[:-1]])
+            self.compile(self.model, map_arrays(lambda x: x[:1], inputs_of(batch)))
         self.graphs.use(low=self.plan.bfloat16)
         with autograd.record():
             l, recorded = self.run_step(self.model.training_step, batch)

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from d2l_utils.batches import as_tensors
+
 
 def to_images(X, matrices=None):
     """Bytes as images: float32 (n, h', w', c) in [0, 1].
@@ -17,10 +19,11 @@ def to_images(X, matrices=None):
 
 
 def to_tensors(batch, matrices=None):
-    """A batch (*inputs, labels) of arrays as tensors; bytes become `to_images`."""
-    *inputs, y = map(tf.convert_to_tensor, batch)
-    inputs = [
-        to_images(x, matrices) if x.dtype == tf.uint8 and len(x.shape) in (3, 4) else x
-        for x in inputs
-    ]
-    return (*inputs, y)
+    """A batch of arrays as tensors, see `as_tensors`; bytes become `to_images`."""
+
+    def tensor(x):
+        x = x if tf.is_tensor(x) else tf.convert_to_tensor(x)
+        double = x.dtype == tf.float64
+        return tf.cast(x, tf.keras.config.floatx()) if double else x
+
+    return as_tensors(batch, tensor, lambda x: to_images(x, matrices))

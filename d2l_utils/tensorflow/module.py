@@ -52,6 +52,7 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
         ...         return tf.reduce_mean((y_hat - y) ** 2)
     """
 
+    FORWARD = ("call", "forward")
     training = None
     CHANNELS_LAST = True
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.autograph.core import ag_ctx
 
 from d2l_utils import base, checkpoints, failures, host
+from d2l_utils.batches import inputs_of, map_arrays
 from d2l_utils.ownership import library
 from d2l_utils.tensorflow import state
 from d2l_utils.tensorflow.batches import to_tensors
@@ -143,16 +144,14 @@ class Trainer(_Trainer):
             tf.random.set_seed(seed)
 
     def make_weights(self, model):
-        batch = [tf.convert_to_tensor(x) for x in self.first_batch()]
-        # What a batch of any size is like, so that the steps are traced only once.
-        self.spec = tuple(tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in batch)
-        *inputs, _ = self.prepare_batch(batch)
-        model.apply_init([x[:1] for x in inputs])
+        inputs = inputs_of(self.prepare_batch(self.first_batch()))
+        self.build(model.apply_init, inputs)
 
     def prepare_steps(self):
         self.train_step, self.val_step = self.update, self.validate
-        if hasattr(self.optim, "build"):  # no variables are made inside a graph
-            self.optim.build(self.model.trainable_variables)
+        variables = self.model.trainable_variables
+        if variables and hasattr(self.optim, "build"):  # none are made inside a graph
+            self.optim.build(variables)
         if self.plan.compiled:
             try:
                 with failures.Traced() as traced:
@@ -172,8 +171,14 @@ class Trainer(_Trainer):
 
     def compiled(self, step):
         """A step as a graph, traced here and now."""
+
+        def spec(x):  # what a batch of any size is like, so that it is traced only once
+            x = tf.convert_to_tensor(x)
+            return tf.TensorSpec([None, *x.shape[1:]], x.dtype)
+
         step = tf.function(step, autograph=False)
-        traced = step.get_concrete_function(self.spec).graph.as_graph_def()
+        traced = step.get_concrete_function(map_arrays(spec, self.first_batch()))
+        traced = traced.graph.as_graph_def()
         if self.checkpoint:
             nodes = [traced.node, *(f.node_def for f in traced.library.function)]
             drawn = RANDOM.intersection(node.op for part in nodes for node in part)
@@ -182,19 +187,22 @@ class Trainer(_Trainer):
                 checkpoints.warn(self, f"{what} keras.random or a tf.random.Generator")
         return step
 
+    def outputs(self, inputs):
+        return self.model(*inputs, training=False)
+
     def prepare_batch(self, batch):
         stored = self.plan.stored_bytes
         return to_tensors(batch, self.data.resize_matrices() if stored else None)
 
     def update(self, batch):
         """One update, compiled as `train_step`; returns the recorded values."""
-        variables = self.model.trainable_variables
         batch = self.prepare_batch(batch)
         low = (
             _in_bfloat16(self.model) if self.plan.bfloat16 else contextlib.nullcontext()
         )
         with mode(self.model, training=True), low, tf.GradientTape() as tape:
             l, recorded = self.run_step(_written(self.model, "training_step"), batch)
+        variables = self.model.trainable_variables
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:
             grads = self.clip_gradients(self.gradient_clip_val, grads)

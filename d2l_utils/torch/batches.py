@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from d2l_utils.batches import as_tensors
+
 
 def to_images(X, matrices=None, device="cpu"):
     """Bytes as images: float32 (n, c, h', w') in [0, 1] on the device.
@@ -22,18 +24,19 @@ def _as_tensor(x, device):
     return torch.as_tensor(x, device=device)
 
 
-def to_tensors(batch, device, matrices=None):
-    """A batch (*inputs, labels) of arrays or tensors as tensors on the device.
+def to_tensors(batch, device, matrices=None, dtype=torch.float32):
+    """A batch of arrays or tensors as tensors on the device, see `as_tensors`.
 
-    Images in bytes become `to_images`; whole labels int64, as PyTorch's losses take
-    them.
+    Images in bytes become `to_images`, numbers of 64 bits `dtype`, whole labels int64,
+    as PyTorch's losses take them.
     """
-    *inputs, y = (_as_tensor(x, device) for x in batch)
-    inputs = [
-        to_images(x, matrices, device)
-        if x.dtype == torch.uint8 and x.dim() in (3, 4)
-        else x
-        for x in inputs
-    ]
-    whole = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
-    return (*inputs, y.long() if whole else y)
+
+    def tensor(x):
+        x = _as_tensor(x, device)
+        return x.to(dtype) if x.dtype == torch.float64 else x
+
+    def labels(y):
+        whole = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
+        return y.long() if whole else y
+
+    return as_tensors(batch, tensor, lambda x: to_images(x, matrices, device), labels)

@@ -74,6 +74,16 @@ def materialize(model, *inputs):
         init_cnn(module)
 
 
+def init_when_built(model):
+    """Initialize lazy layers as `materialize` does when a step builds them."""
+
+    def init(module, args):
+        hooks.pop(module).remove()
+        init_cnn(module)
+
+    hooks = {m: m.register_forward_pre_hook(init) for m in unbuilt(model)}
+
+
 @contextlib.contextmanager
 def _on_trial(model):
     """Lazy layers that find their sizes within the block forget them at its end.
@@ -117,6 +127,12 @@ def build(model, X_shape):
 
 
 # Looking at layers ----------------------------------------------------------------
+
+
+def dtype_of(model):
+    """The type of number that the model's parameters are."""
+    types = (p.dtype for p in model.parameters() if p.is_floating_point())
+    return next(types, torch.get_default_dtype())
 
 
 def device_of(model):
@@ -174,7 +190,7 @@ def num_trained(model, X_shape):
 
 
 def scores(model, batch):
-    *X, y = to_tensors(batch, device_of(model))
+    *X, y = to_tensors(batch, device_of(model), dtype=dtype_of(model))
     Y_hat = model(*X)
     return {"loss": model.loss(Y_hat, y), "acc": model.accuracy(Y_hat, y)}
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from d2l_utils import base
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
+from d2l_utils.data import Examples as _Examples
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.modules import ClassifierMixin, ModuleMixin
 from d2l_utils.ownership import library
@@ -107,9 +108,24 @@ class Classifier(ClassifierMixin, Module):
                 print(layer.__class__.__name__, "output shape:\t", X.shape)
 
 
+class Examples(_Examples, torch.utils.data.Dataset):
+    """See d2l_utils.data; with the names of torchvision's data set."""
+
+    @property
+    def data(self):
+        return torch.tensor(self.images)
+
+    @property
+    def targets(self):
+        return torch.tensor(self.labels).long()
+
+
 @library
 class FashionMNIST(_FashionMNIST):
     __doc__ = _FashionMNIST.__doc__
+
+    def examples(self, images, labels):
+        return Examples(images, labels, self)
 
     def to_tensors(self, images, labels):
         X = to_images(images, self.resize_matrices(), cpu())

@@ -7,10 +7,12 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from d2l_utils import base, host
+from d2l_utils.batches import inputs_of
 from d2l_utils.ownership import library
 from d2l_utils.torch import state
 from d2l_utils.torch.batches import to_tensors
 from d2l_utils.torch.device import cpu, num_gpus, try_all_gpus
+from d2l_utils.torch.layers import dtype_of, evaluating, init_when_built, unbuilt
 from d2l_utils.training import Trainer as _Trainer
 
 LOW = torch.bfloat16
@@ -102,9 +104,12 @@ class Trainer(_Trainer):
         return state.remember(self.model, self.optim, self.device, super().remember())
 
     def make_weights(self, model):
-        *inputs, _ = self.prepare_batch(self.first_batch())
-        model.apply_init([x[:1] for x in inputs])
+        inputs = inputs_of(self.prepare_batch(self.first_batch()))
+        self.build(model.apply_init, inputs)
         model.to(self.device)
+        if unbuilt(model):  # a training_step of the reader's own makes the weights
+            init_when_built(model)
+            return
         # Convolutions are much faster on a CPU with channels innermost in memory.
         for p in model.parameters():
             if p.dim() == 4:
@@ -112,10 +117,15 @@ class Trainer(_Trainer):
 
     def prepare_batch(self, batch):
         matrices = self.data.resize_matrices() if self.plan.stored_bytes else None
-        *inputs, y = to_tensors(batch, self.device, matrices)
-        if inputs[0].dim() == 4:
-            inputs[0] = inputs[0].contiguous(memory_format=torch.channels_last)
-        return (*inputs, y)
+        batch = to_tensors(batch, self.device, matrices, dtype_of(self.model))
+        if not isinstance(batch, tuple) or getattr(batch[0], "ndim", 0) != 4:
+            return batch
+        X = batch[0].contiguous(memory_format=torch.channels_last)
+        return (X, *batch[1:])
+
+    def outputs(self, inputs):
+        with evaluating(self.model):
+            return self.model(*inputs)
 
     def train_step(self, batch):
         if not self.model.training:
