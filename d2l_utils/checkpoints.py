@@ -216,10 +216,14 @@ def resume(trainer):
         known = None not in (this[name], there.get(name))
         if known and this[name] != there[name]:
             raise _misfit(path, f"its {name} is {there.get(name)}, not {this[name]}")
-    number = trainer.num_train_batches
-    if trainer.plan.our_loop and (
-        len(progress.train) > number
-        or progress.train_batch_idx != progress.epoch * number + len(progress.train)
+    number = trainer.num_train_batches or there.get("number of batches")
+    if (
+        number
+        and trainer.plan.our_loop
+        and (
+            len(progress.train) > number
+            or progress.train_batch_idx != progress.epoch * number + len(progress.train)
+        )
     ):
         raise _misfit(path, f"{progress.train_batch_idx} steps were not done in it")
     longest = max(map(len, progress.history.values()), default=0)

@@ -379,6 +379,18 @@ def test_loaders_without_a_length(framework, d2l, images, kind):
     assert len(curves[1]["train_loss"]) == 4 and len(curves[1]["val_acc"]) == 2
 
 
+def test_resumed_without_a_length(framework, d2l, images, tmp_path):
+    """Stopped after its first epoch, which alone tells the number of batches."""
+    get = unnumbered("generator", framework, (images, LABELS.astype("int32")))
+    Data = type("Data", (d2l.DataModule,), {"get_dataloader": staticmethod(get)})
+    whole = fit(d2l, small(d2l), Data(), epochs=2).history
+    for epochs in (1, 2):
+        trainer = d2l.Trainer(epochs, precision="float32", checkpoint=tmp_path / "c")
+        trainer.fit(small(d2l), Data())
+    for key in ("train_loss", "val_loss"):
+        assert trainer.history[key] == whole[key]
+
+
 def test_loaders_that_give_nothing(d2l, images):
     used = iter([(images, LABELS)] * 3)
 
