@@ -9,6 +9,7 @@ from collections import Counter
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import LRScheduler
 
 from d2l_utils.attributes import Leaf
@@ -136,7 +137,8 @@ def put(x, array):
 
 def remember(model, optim, device, back):
     """A function that calls `back` and takes back changes of tensors and generators."""
-    tensors = [*model.parameters(), *model.buffers()]
+    # Weights that the step makes itself stay as it made them.
+    tensors = [x for x in (*model.parameters(), *model.buffers()) if not is_lazy(x)]
     before = [x.detach().clone() for x in tensors]
     grads = [None if x.grad is None else x.grad.clone() for x in tensors]
     slots = copy.deepcopy(optim.state_dict()) if hasattr(optim, "state_dict") else None
