@@ -8,16 +8,26 @@ constants of these names, the hooks:
     build(model, X_shape)    checks that the model takes such a batch; its weights exist
                              afterwards
     trace(model, X_shape)    rows of `summary.Layer`, in order of execution
-    num_trained(model, X_shape)             number of trainable parameters
+    trained(model, X_shape)  {own name: (as in `held` of rows, number of elements)} of
+                             the trainable parameters
     evaluating(model)        context: evaluation mode, no gradients; undone afterwards
     scores(model, batch)     {'loss', 'acc'} of a batch of a loader, on the device
     logits(model, X)         NumPy out, for X (n, C, H, W) float32 in NumPy
     outputs(model, X)        of every layer of `model.net`, NumPy, channels first
     trial(model)             context: a model to try a weights file on; if that fails,
                              `model` is as it was before
-    stored_shapes(model, shape)             {stored name: shape} for images (C, H, W)
-    stored(model, shape, variables)         {stored name: NumPy array}
-    set_stored(model, shape, tensors, variables)    the inverse; the model or variables
+    own_tensors(model, shape, variables)    {own name: tensor}: every parameter, and
+                             every statistic that the framework knows of, of a model
+                             built for images of `shape` (C, H, W)
+    plain_tensors(model)     `weights.arrays_held`: statistics that it knows not of
+    place(array)             where a plain tensor's numbers are
+    common(row, own)         {name in a file, as 'weight': (tensor, layout)} of a row,
+                             with the layout of a `weights.Tensor`
+    shape_and_dtype(tensor)  (shape, name of the dtype), either None where not known
+    to_numpy(tensor)         a NumPy array
+    set_tensors(model, shape, arrays, variables)    from {own name: NumPy array}; the
+                             model or variables
+    set_plain(holder, key, array)           from a NumPy array
 """
 
 from importlib import import_module
@@ -159,8 +169,9 @@ def resources(model, X_shape: tuple) -> summary.Resources:
         X_shape: of the batch, in the framework's layout.
 
     Returns:
-        `summary.Resources`, with `.params`, `.macs`, `.train_bytes`, `.predict_bytes`
-        and `.rows`; see `summary.count` for what is counted. Printed, it is a table.
+        `summary.Resources`, with `.params`, `.macs`, `.train_bytes`, `.predict_bytes`,
+        `.rows`, and `.not_counted`, the names of layers whose MACs no formula gives;
+        see `summary.count` for what is counted. Printed, it is a table.
 
     Raises:
         ValueError: for images of another layout, or too small for the model.
@@ -170,12 +181,65 @@ def resources(model, X_shape: tuple) -> summary.Resources:
     """
     hooks = hooks_of(model)
     hooks.build(model, X_shape)
-    rows, params = hooks.trace(model, X_shape), hooks.num_trained(model, X_shape)
-    return summary.count(rows, params, X_shape, summary.optimizer_slots(model))
+    rows, trained = hooks.trace(model, X_shape), hooks.trained(model, X_shape)
+    params, slots = sum(n for _, n in trained.values()), summary.optimizer_slots(model)
+    rows += summary.uncounted(rows, trained, type(model).__name__)
+    return summary.count(rows, params, X_shape, slots)
+
+
+def named_tensors(model, shape, variables=None):
+    """Every tensor of a model that is built for images of `shape` (C, H, W).
+
+    Returns ({stored name: `weights.Tensor`}, {stored name: that of the same tensor}).
+    """
+    hooks = hooks_of(model)
+    c, h, w = shape
+    with hooks.evaluating(model):
+        before = hooks.plain_tensors(model)
+        rows = hooks.trace(model, (1, h, w, c) if hooks.CHANNELS_LAST else (1, c, h, w))
+        own = hooks.own_tensors(model, shape, variables)
+        own_names = {id(x): name for name, x in reversed(own.items())}
+        found, again, first = {}, {}, {}
+        for row in rows:
+            for leaf, (x, layout) in hooks.common(row, own).items():
+                name, key = f"{row.name}.{leaf}", id(x)
+                if key in first:
+                    again[name] = first[key]
+                elif key in own_names:  # else it is computed from others
+                    first[key] = name
+                    found[name] = weights.Tensor(own_names[key], x, layout)
+        prefix = hooks.__name__.split(".")[-2]
+        for key, name in reversed(own_names.items()):
+            if key not in first:
+                found[f"{prefix}:{name}"] = weights.Tensor(name, own[name])
+        # What a pass in evaluation mode replaces was computed from its input.
+        places = {hooks.place(x) for *_, x in before}
+        for name, *holder, x in hooks.plain_tensors(model):
+            if hooks.place(x) in places and id(x) not in own_names:
+                stored_name = f"{prefix}:{name}{weights.ATTRIBUTE}"
+            found[stored_name] = weights.Tensor(name, x, holder=holder)
+    return found, again
+
+
+def stored(model, shape, variables=None):
+    """{stored name: NumPy array} of all tensors of a model that have values."""
+    hooks = hooks_of(model)
+    if variables is None and not hooks.HOLDS_WEIGHTS:
+        variables = hooks.variables_of(model)
+    tensors = {}
+    for name, x in named_tensors(model, shape, variables)[0].items():
+        if hooks.shape_and_dtype(x.value)[0] is not None:
+            try:
+                tensors[name] = x.to_stored(hooks.to_numpy(x.value))
+            except TypeError as error:
+                raise weights.WeightsError(f"{name} is no array: {error}") from error
+    return tensors
 
 
 def save_weights(model, path: str | PathLike, variables=None) -> None:
-    """Save the weights in a file that all four frameworks load (see d2l_utils.weights).
+    """Save all weights and statistics in a file (see d2l_utils.weights).
+
+    All four frameworks load it, if all layers are of kinds that these have in common.
 
     Parameters:
         model: a network that has seen an image.
@@ -185,19 +249,27 @@ def save_weights(model, path: str | PathLike, variables=None) -> None:
 
     Raises:
         ValueError: where the model has no weights yet. TypeError : for `variables` in a
-        framework whose models hold their weights.
+        framework whose models hold their weights. weights.WeightsError : where one of
+        the weights could not be saved; then nothing is.
 
     Example:
         >>> d2l.save_weights(model, "nin.safetensors")
     """
     hooks = _hooks_for_weights(model, variables)
     shape = weights.known_shape(model)
+    tensors = stored(model, shape, variables)
+    if not hooks.HOLDS_WEIGHTS:
+        for name in named_tensors(model, shape)[0].keys() ^ tensors.keys():
+            what = "lack" if name not in tensors else "have, and the model lacks,"
+            raise weights.WeightsError(
+                f"Nothing is saved: the variables {what} {name}."
+            )
     weights.write(
         path,
-        hooks.stored(model, shape, variables),
+        tensors,
         model=type(model).__name__,
         input_shape=shape,
-        num_classes=model.num_classes,
+        num_classes=getattr(model, "num_classes", None),
     )
 
 
@@ -207,7 +279,7 @@ def load_weights(model, path: str | PathLike, variables=None):
     Parameters:
         model: a network, which is built if it is not yet.
         path: of the file.
-        variables: in JAX, where to take what the file format has no name for.
+        variables: in JAX, where to take what the file does not have.
 
     Returns:
         The model; in JAX, where a model holds no weights, the variables, as in
@@ -223,10 +295,34 @@ def load_weights(model, path: str | PathLike, variables=None):
     tensors, metadata = weights.read(path)
     with hooks.trial(model) as net:
         shape = weights.build_for(net, metadata, lambda s: _build(hooks, net, s))
-        expected = hooks.stored_shapes(net, shape)
-        weights.check(tensors, metadata, expected, type(model).__name__)
+        found, again = named_tensors(net, shape)
+        if variables is not None:
+            there = stored(net, shape, variables).items()
+            tensors = {k: x for k, x in there if k in found} | tensors
+        tensors = weights.without_repeats(tensors, again)
+        expected = {}
+        for name, x in found.items():
+            size, dtype = hooks.shape_and_dtype(x.value)
+            if size is not None:
+                expected[name] = x.to_stored(np.empty(size, np.int8)).shape, dtype
+            elif name in tensors:  # made when the model is used as in training
+                expected[name] = None, dtype
+        framework = hooks.__name__.split(".")[-2]
+        weights.check(tensors, metadata, expected, type(model).__name__, framework)
     _build(hooks, model, shape)
-    return hooks.set_stored(model, shape, tensors, variables)
+    arrays = {}
+    for name, x in named_tensors(model, shape)[0].items():
+        size = hooks.shape_and_dtype(x.value)[0]
+        if name.endswith(weights.BATCHES):
+            tensors.setdefault(name, np.zeros(size, np.int64))
+        if name in tensors:
+            size = tensors[name].shape if size is None else size
+            array = x.from_stored(tensors[name], size)
+            if x.holder:
+                hooks.set_plain(*x.holder, array)
+            else:
+                arrays[x.own] = array
+    return hooks.set_tensors(model, shape, arrays, variables)
 
 
 def _hooks_for_weights(model, variables):

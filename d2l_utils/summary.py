@@ -11,17 +11,31 @@ BYTES = 4  # of a float32
 LARGEST_TRIED = 512  # pixels; a usable image size is looked for up to here
 
 
+# Every number of a layer's weights is used once at every place of the batch: what of
+# a shape is no place, and whether that shape is the output's or the input's.
+PLACES = {
+    "conv": ("output_shape", 1),  # channels, behind the batch axis
+    "separable": ("output_shape", 1),
+    "tconv": ("input_shape", 1),
+    "dense": ("output_shape", -1),  # features, which are last
+    "recurrent": ("input_shape", -1),  # a step is a place
+}
+FREE = ("bn", "ln", "gn", "prelu", "embedding", "pool")  # no products of matrices
+
+
 class TooSmall(ValueError):
     """A network cannot take images of that size."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution, dense, norm or pool, in order of execution.
+    """One layer that has weights or pools, in order of execution.
 
-    kind: 'conv', 'dense', 'bn' or 'pool'; shapes are channels first, with the
-    batch axis; params: number of trainable parameters; weight_size: elements of
-    the weight alone; ref: where the framework module finds the layer again.
+    kind: of PLACES or FREE, 'attention', or 'other'; shapes are channels first, with
+    the batch axis; params: number of trainable parameters; weight_size: elements of
+    the weight alone, or of all matrices; ref: where the framework module finds the
+    layer again; held: the parameters, as the framework module knows them; times: how
+    often it is computed; products: MACs of an attention.
     """
 
     name: str
@@ -31,22 +45,45 @@ class Layer:
     params: int = 0
     weight_size: int = 0
     ref: object = field(default=None, repr=False, compare=False)
+    held: tuple = field(default=(), repr=False, compare=False)
+    times: int = 1
+    products: int = 0
 
     @property
     def macs(self):
-        """Multiply-accumulates for the batch; biases and pools are not counted.
+        """Multiply-accumulates for the batch; biases and what is FREE do not count."""
+        if self.kind not in PLACES:
+            return self.times * self.products
+        shape, axis = PLACES[self.kind]
+        shape = list(getattr(self, shape))
+        del shape[axis]
+        return self.times * math.prod(shape) * self.weight_size
 
-        Every weight is used once at every output position of every example: of
-        a dense layer on (batch, features), that is once per example.
-        """
-        if self.kind == "conv":
-            batch, _, *size = self.output_shape
-        elif self.kind == "dense":
-            *size, _ = self.output_shape
-            batch = 1
-        else:
-            return 0
-        return batch * math.prod(size) * self.weight_size
+
+def attention_macs(query, key, projections, width_k, width_v):
+    """MACs of an attention: projections, scores, and the weighted sums of values.
+
+    query, key: shapes (n, *places, features) of queries, and of keys and values;
+    projections: sizes of the weights for queries, keys, values and output; width_k,
+    width_v: numbers of a key and of a value, all heads together.
+    """
+    n, queries, keys = query[0], math.prod(query[1:-1]), math.prod(key[1:-1])
+    q, k, v, out = projections
+    products = queries * keys * (width_k + width_v)
+    return n * (queries * (q + out) + keys * (k + v) + products)
+
+
+def uncounted(rows, trained, model):
+    """Rows of kind 'other' for the parameters that no row has.
+
+    trained: {own name: (as in `held`, number of elements)}; model: the class name.
+    """
+    held, sizes = {x for r in rows for x in r.held}, {}
+    for name, (x, size) in trained.items():
+        if x not in held:
+            layer = name.rpartition(".")[0] or model
+            sizes[layer] = sizes.get(layer, 0) + size
+    return [Layer(layer, "other", (), (), n) for layer, n in sizes.items()]
 
 
 class Namer:
@@ -70,12 +107,21 @@ class Resources:
     predict_bytes: int
     rows: list
 
+    @property
+    def not_counted(self):
+        """Names of the layers with parameters whose MACs no formula gives."""
+        return [r.name for r in self.rows if r.kind == "other"]
+
     def __str__(self):
-        lines = [f"{'layer':10}{'output':>22}{'parameters':>14}{'MACs':>16}"]
+        wide = max([9, *(len(r.name) for r in self.rows)]) + 1
+        lines = [f"{'layer':{wide}}{'output':>22}{'parameters':>14}{'MACs':>16}"]
         for r in self.rows:
             shape = "x".join(map(str, r.output_shape))
-            lines.append(f"{r.name:10}{shape:>22}{r.params:14,}{r.macs:16,}")
-        lines.append(f"{'total':32}{self.params:14,}{self.macs:16,}")
+            macs = "not counted" if r.kind == "other" else f"{r.macs:,}"
+            lines.append(f"{r.name:{wide}}{shape:>22}{r.params:14,}{macs:>16}")
+        lines.append(f"{'total':{wide + 22}}{self.params:14,}{self.macs:16,}")
+        if self.not_counted:
+            lines.append(f"MACs not counted: {', '.join(self.not_counted)}")
         lines.append(
             f"memory: {self.train_bytes:,} bytes to train, "
             f"{self.predict_bytes:,} to predict"
@@ -96,7 +142,11 @@ def count(rows, params, input_shape, optimizer_slots):
         input_shape: of the batch.
         optimizer_slots: numbers that the optimizer keeps for each parameter.
     """
-    sizes = [(math.prod(r.input_shape), math.prod(r.output_shape)) for r in rows]
+    sizes = [
+        (math.prod(r.input_shape), math.prod(r.output_shape))
+        for r in rows
+        if r.kind != "other"  # of unknown shapes
+    ]
     held = sum(out for _, out in sizes) + math.prod(input_shape)
     return Resources(
         params=params,

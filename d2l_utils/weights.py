@@ -1,20 +1,43 @@
 """Weights on disk, the same file for every framework: safetensors.
 
-Tensors are named by kind and running number in order of execution
-(`conv0.weight`, `conv0.bias`, `bn0.mean`, `dense0.weight`); convolutions are
-stored OIHW, dense layers (out, in), all in float32. The framework modules turn
-their own layouts into these names and back.
+Every parameter and every statistic of a model is in its file. What all frameworks
+have is named by kind and running number in order of execution, and travels:
+
+    conv      convolutions, in groups and depthwise ones, too: weight (out, in of a
+              group, *size), as OIHW; bias
+    tconv     transposed convolutions: weight (in, out of a group, *size), the kernel
+              of the convolution whose gradient they are; bias
+    dense     weight (out, in), `in` flattened channels first; bias
+    bn        batch normalization: weight, bias, mean, var (channels); in PyTorch
+              `batches`, the number of them, which others leave out
+    ln, gn    layer and group normalization: weight, bias, channels first (gn not in
+              MXNet, whose layer takes no NumPy arrays)
+    prelu     PReLU: weight (1), (channels) or (channels, *size)
+    embedding weight (number, features)
+
+All else is named after its framework, as `torch:net.1.weight_ih_l0`, and is loaded
+there alone; so are arrays in plain attributes, unless a pass in evaluation mode makes
+them anew (`torch:net.1.mean (attribute)`). A tensor that is used several times is
+stored once.
 """
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from d2l_utils import base
+from d2l_utils.frameworks import FRAMEWORKS
 
-FORMAT = "1"
+FORMAT = "2"
+FORMATS = ("1", FORMAT)  # 1: float32, convolutions, dense layers, bn only
+BATCHES = ".batches"  # ends what may be missing: then it is 0
+ATTRIBUTE = " (attribute)"  # ends what a model may have or not have, as its last loss
 MOST_CHANNELS, LARGEST_INPUT = 512, 2**22  # of an input, in channels and in numbers
 LONGEST_SHOWN = 60  # characters of a text from a file
+PREFIXES = {f.module: f.title for f in FRAMEWORKS.values()}
 STORED = Path(__file__).parent / "sample"
 
 
@@ -41,11 +64,89 @@ def stored_path(name: str) -> Path:
     return path
 
 
-def write(path, tensors, *, model, input_shape, num_classes):
-    """Write named float32 arrays, all or nothing.
+@dataclass
+class Tensor:
+    """One tensor of a model.
 
-    model: the class name; input_shape: (C, H, W).
+    own: its name in its framework; value: what the framework has it in; layout: a
+    function that permutes an array from the framework's layout to the stored one, or
+    None where these are the same; holder: (holder, key) of a plain attribute.
     """
+
+    own: str
+    value: object
+    layout: Callable | None = None
+    holder: tuple = ()
+
+    def to_stored(self, array):
+        return self.layout(array) if self.layout else array
+
+    def from_stored(self, array, shape):
+        """The inverse; shape: in the framework's layout."""
+        if not self.layout:
+            return array.reshape(shape)
+        places = self.layout(np.arange(array.size).reshape(shape))
+        own = np.empty(array.size, array.dtype)
+        own[places] = array
+        return own.reshape(shape)
+
+
+def arrays_held(holders, is_array, skip):
+    """[(name, holder, key, array)] of arrays in plain attributes, lists and dicts.
+
+    holders: {name: object}; skip: attributes to leave out. An array is holder[key].
+    """
+    found, seen = [], set()
+
+    def visit(name, holder, items):
+        seen.add(id(holder))
+        for key, x in items:
+            if is_array(x):
+                if id(x) not in seen:
+                    found.append((f"{name}{key}", holder, key, x))
+                seen.add(id(x))
+            elif isinstance(x, dict | list | tuple) and id(x) not in seen:
+                inner = x.items() if isinstance(x, dict) else enumerate(x)
+                visit(f"{name}{key}.", x, inner)
+
+    for name, holder in holders.items():
+        values = vars(holder)
+        items = [(k, v) for k, v in values.items() if k not in skip]
+        visit(f"{name}." if name else "", values, items)
+    return found
+
+
+def dtype_name(array):
+    """The name of an array's dtype, also of one that NumPy lacks, see `as_bits`."""
+    names = array.dtype.names
+    return names[0] if names else array.dtype.name
+
+
+def as_bits(array, dtype=None):
+    """An array of a dtype that NumPy lacks, as bfloat16, as integers with its bits.
+
+    The name of its only field is that of the dtype, which is the array's own or given.
+    """
+    if dtype is None and array.dtype.kind != "V":
+        return array
+    bits = f"u{array.itemsize}"
+    return array.view(np.dtype([(dtype or array.dtype.name, bits)]))
+
+
+def from_bits(array, dtype_of):
+    """The inverse; dtype_of: what gives NumPy's dtype of a name."""
+    if not array.dtype.names:
+        return array
+    return array.view(array.dtype[0]).view(dtype_of(array.dtype.names[0]))
+
+
+def write(path, tensors, *, model, input_shape, num_classes=None):
+    """Write named arrays, all or nothing.
+
+    model: the class name; input_shape: (C, H, W); num_classes: for readers of the
+    file, where there is such a number.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save
 
     c, h, w = input_shape
@@ -55,10 +156,25 @@ def write(path, tensors, *, model, input_shape, num_classes):
         "channels": str(c),
         "height": str(h),
         "width": str(w),
-        "num_classes": str(num_classes),
+        "tensors": str(len(tensors)),
     }
-    tensors = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()}
-    base.replace_file(path, save(tensors, metadata))
+    if num_classes is not None:
+        metadata["num_classes"] = str(num_classes)
+    # safetensors writes the bytes as they lie, in whatever order.
+    tensors = {k: np.asarray(v, order="C") for k, v in tensors.items()}
+    bits = {k: dtype_name(v) for k, v in tensors.items() if v.dtype.names}
+    if bits:
+        metadata["bits"] = json.dumps(bits)
+        tensors |= {k: tensors[k].view(tensors[k].dtype[0]) for k in bits}
+    try:
+        content = save(tensors, metadata)
+    except (SafetensorError, KeyError, TypeError) as error:
+        dtypes = sorted({v.dtype.name for v in tensors.values()})
+        raise WeightsError(
+            f"The weights of this {model} are not saved: a file has no place for "
+            f"one of these dtypes: {', '.join(dtypes)} ({error})."
+        ) from error
+    base.replace_file(path, content)
 
 
 def read(path):
@@ -71,7 +187,7 @@ def read(path):
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if metadata.get("format") not in FORMATS:
                 raise WeightsError(
                     f"{path.name} has the format {_shown(metadata.get('format'))}; "
                     f"this package reads format {FORMAT}, as save_weights writes it."
@@ -79,18 +195,27 @@ def read(path):
             names = file.keys()  # the file itself cannot be iterated over
             for name in names:
                 about = file.get_slice(name)
-                if about.get_dtype() != "F32":
+                if metadata["format"] == "1" and about.get_dtype() != "F32":
                     raise WeightsError(
                         f"{path.name}: {_shown(name)} {tuple(about.get_shape())} "
                         f"should be float32, but is stored as {about.get_dtype()}."
                     )
             tensors = {name: file.get_tensor(name) for name in names}
+            for name, dtype in json.loads(metadata.get("bits", "{}")).items():
+                tensors[name] = as_bits(tensors[name], dtype)
     except WeightsError:
         raise
-    except (SafetensorError, OSError, ValueError) as error:
+    except (
+        SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError
+    ) as error:  # fmt: skip
         raise WeightsError(
             f"{path.name} is not a readable safetensors file: {error}"
         ) from error
+    if metadata.get("tensors", str(len(tensors))) != str(len(tensors)):
+        raise WeightsError(
+            f"{path.name} should have {_shown(metadata['tensors'])} tensors, but has "
+            f"{len(tensors)}: it is not as save_weights wrote it."
+        )
     return tensors, metadata
 
 
@@ -112,27 +237,54 @@ def input_shape(metadata):
     return c, h, w
 
 
-def check(tensors, metadata, expected, model):
+def check(tensors, metadata, expected, model, framework=None):
     """Raise WeightsError unless the tensors are those that a model expects.
 
-    expected: {name: shape} of the model, whose class name is `model`.
+    expected: {name: (shape, name of the dtype)} of the model, whose class name is
+    `model` and whose framework's is `framework`, where shape and dtype may be None:
+    not known. Any tensor of floating point may be stored in float32.
     """
     stored = _shown(metadata.get("model", "?"))
     about = f"The weights of {stored} do not fit this {model}"
-    for name in dict.fromkeys([*expected, *tensors]):
-        if name not in tensors:
+    for name, array in tensors.items():
+        prefix = name.partition(":")[0]
+        if name not in expected and prefix in PREFIXES and prefix != framework:
+            title = PREFIXES[prefix]
             raise WeightsError(
-                f"{about}: {name} is missing, expected {tuple(expected[name])}."
+                f"{about}: {_shown(name)} {array.shape} is of a kind that has no name "
+                f"common to all frameworks. This file can be loaded in {title} only."
             )
-        given = tensors[name].shape
+    for name in dict.fromkeys([*expected, *tensors]):
+        may_be_missing = name.endswith((BATCHES, ATTRIBUTE))
+        if may_be_missing and (name not in tensors or name not in expected):
+            continue
+        shape, dtype = expected.get(name, (None, None))
+        if name not in tensors:
+            raise WeightsError(f"{about}: {name} is missing, expected {shape}.")
+        given, its = tensors[name].shape, dtype_name(tensors[name])
         if name not in expected:
             raise WeightsError(
                 f"{about}: the file has {_shown(name)} {given}, the model does not."
             )
-        if given != tuple(expected[name]):
+        if given != shape and shape is not None:
+            raise WeightsError(f"{about}: {name} should be {shape}, but is {given}.")
+        if its != dtype and dtype and not (its == "float32" and "float" in dtype):
+            raise WeightsError(f"{about}: {name} should be {dtype}, but is {its}.")
+
+
+def without_repeats(tensors, again):
+    """Tensors without those that a model has under another name, too.
+
+    again: {name: first name} of a model that uses a tensor several times. Files of
+    format 1 have it under each of its names.
+    """
+    for name in again.keys() & tensors.keys():
+        if not np.array_equal(tensors[name], tensors.get(again[name])):
             raise WeightsError(
-                f"{about}: {name} should be {tuple(expected[name])}, but is {given}."
+                f"{name} and {again[name]} are one tensor of this model, but two in "
+                "the file: it is of another network."
             )
+    return {k: x for k, x in tensors.items() if k not in again}
 
 
 def known_shape(model):

@@ -86,6 +86,15 @@ def sequence(framework, layers):
     return net
 
 
+def made(described, make, **settings):
+    """The layers of a description, in which a number is a layer used again."""
+    layers = []
+    for x in described:
+        again = isinstance(x, int)
+        layers.append(layers[x] if again else make(*x, **settings))
+    return layers
+
+
 def made_class(framework, d2l):
     """A Classifier(described, lr, momentum, num_classes) of the framework."""
     if framework == "jax":
@@ -100,8 +109,7 @@ def made_class(framework, d2l):
 
             def setup(self):
                 now = {"training": self.training}
-                made = [jax_layer(*x, **now) for x in self.described]
-                self.net = nn.Sequential(made)
+                self.net = nn.Sequential(made(self.described, jax_layer, **now))
 
         return Made
 
@@ -115,7 +123,7 @@ def made_class(framework, d2l):
         def __init__(self, described, lr=0.0, momentum=0, num_classes=10):
             super().__init__()
             self.save_hyperparameters()
-            self.net = sequence(framework, [make(*x) for x in described])
+            self.net = sequence(framework, made(described, make))
 
     return Made
 

@@ -17,7 +17,7 @@ from importlib import import_module
 import numpy as np
 
 from book.source import cells
-from d2l_utils import data, sources, weights
+from d2l_utils import data, inference, sources, weights
 from d2l_utils.frameworks import FRAMEWORKS
 
 LARGEST_LOGIT = 10  # larger ones leave nothing for the loss to say
@@ -71,6 +71,12 @@ class OneBatch(data.DataModule):
 # given beside the model to find the weights after it.
 
 
+def parameters(model):
+    """(stored name, parameter) of a PyTorch or MXNet model."""
+    named = inference.named_tensors(model, model._input_shape)[0].items()
+    return [(k, x.value) for k, x in named]
+
+
 class PyTorch:
     def __init__(self, dtype, layers):
         import torch
@@ -95,8 +101,8 @@ class PyTorch:
         model.train()
         loss = model.loss(model(batch[0]), batch[1])
         loss.backward()
-        named = self.layers.named_tensors(model, model._input_shape).items()
-        gradients = {k: p.grad.numpy().copy() for k, p in named if p.requires_grad}
+        named = {k: p for k, p in parameters(model) if p.requires_grad}
+        gradients = {k: p.grad.numpy().copy() for k, p in named.items()}
         model.configure_optimizers().step()
         return loss.item(), gradients, None
 
@@ -134,8 +140,7 @@ class MXNet:
         with self.autograd.record():
             loss = model.loss(model(batch[0]), batch[1])
         loss.backward()
-        named = self.layers.named_parameters(model, model._input_shape).items()
-        trained = {k: p for k, p in named if p.grad_req != "null"}
+        trained = {k: p for k, p in parameters(model) if p.grad_req != "null"}
         gradients = {k: p.grad().asnumpy() for k, p in trained.items()}
         model.configure_optimizers().step(1)
         return loss.item(), gradients, None
@@ -169,9 +174,10 @@ class TensorFlow:
         with self.tf.GradientTape() as tape:
             loss = model.loss(model(batch[0], training=True), batch[1])
         gradients = tape.gradient(loss, variables)
-        of = {id(v): g.numpy().ravel() for v, g in zip(variables, gradients)}
-        named = self.layers.named_variables(model, model._input_shape).items()
-        stored = {k: of[id(v)][at] for k, (v, at) in named if id(v) in of}
+        of = {id(v): g.numpy() for v, g in zip(variables, gradients)}
+        named = inference.named_tensors(model, model._input_shape)[0].items()
+        named = [(k, x, of.get(id(x.value))) for k, x in named]
+        stored = {k: x.to_stored(g) for k, x, g in named if g is not None}
         model.configure_optimizers().apply(gradients, variables)
         return float(loss), stored, None
 
@@ -218,8 +224,8 @@ class JAX:
         changed = {k: v for k, v in aux.items() if k == "batch_stats"}
         updates, _ = optimizer.update(gradients, optimizer.init(params), params)
         after = {**changed, "params": self.optax.apply_updates(params, updates)}
-        shape = model._input_shape
-        stored = self.layers.stored(model, shape, {"params": gradients})
+        gradients = {"params": gradients}
+        stored = inference.stored(model, model._input_shape, gradients)
         return loss.item(), stored, after
 
 
@@ -285,18 +291,20 @@ def measure(framework, case, path, dtype="float32", replace=None, parts=PARTS):
             loss, gradients, variables = side.learn(model, batch)
             learned = {f"gradient/{name}": g for name, g in gradients.items()}
             learned["loss"] = np.array(loss)
-            after = layers.stored(model, model._input_shape, variables)
+            after = inference.stored(model, model._input_shape, variables)
         if public and "update" in parts:
             trained = loaded()
             trained.board.display = False
             trainer = d2l.Trainer(max_epochs=1, num_gpus=0, precision="float32")
             trainer.fit(trained, OneBatch(batch))
-            after = layers.stored(trained, trained._input_shape)
+            after = inference.stored(trained, trained._input_shape)
         before = weights.read(path)[0]
         if framework == "pytorch":
             side.as_others(model, before, after)
     result |= learned
     for name, w in after.items():  # running means and variances among them
+        if name.endswith(weights.BATCHES):  # which other frameworks do not count
+            continue
         result[f"update/{name}"] = w.astype(np.float64) - before[name]
     return result
 
@@ -308,7 +316,9 @@ def make_weights(case, path):
     model = new_model(find_model(section, "pytorch", cls))
     d2l.resources(model, (1, 1, size, size))  # builds it
     d2l.save_weights(model, path)
-    made = made_weights({k: v.shape for k, v in weights.read(path)[0].items()})
+    stored = weights.read(path)[0].items()
+    made = {k: v.shape for k, v in stored if not k.endswith(weights.BATCHES)}
+    made = made_weights(made)
     about = {"model": cls, "input_shape": (1, size, size), "num_classes": 10}
     weights.write(path, made, **about)
     logits = d2l.predict(d2l.load_weights(model, path), images(size)[0])

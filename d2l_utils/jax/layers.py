@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from d2l_utils import summary
+from d2l_utils import summary, weights
 from d2l_utils.batches import map_arrays
 from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.variables import make_state, merged, variables_of
@@ -26,8 +26,23 @@ from d2l_utils.jax.variables import make_state, merged, variables_of
 CHANNELS_LAST = True
 HOLDS_WEIGHTS = False
 
-KINDS = {nn.Dense: "dense", nn.Conv: "conv", nn.BatchNorm: "bn"}
+KINDS = {
+    nn.Dense: "dense",
+    nn.Conv: "conv",
+    nn.ConvTranspose: "tconv",
+    nn.BatchNorm: "bn",
+    nn.LayerNorm: "ln",
+    nn.GroupNorm: "gn",
+    nn.PReLU: "prelu",
+    nn.Embed: "embedding",
+    nn.RNN: "recurrent",
+    nn.RNNCellBase: "recurrent",
+    nn.MultiHeadDotProductAttention: "attention",
+}
+WHOLE = ("recurrent", "attention")  # whose inner layers are no rows of their own
+FEATURES_LAST = (*WHOLE, "dense", "embedding")  # on whatever axes
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+LEAVES |= {"negative_slope": "weight", "embedding": "weight"}
 LEAVES |= {"mean": "mean", "var": "var"}  # Flax's names and the stored ones
 MARK = "d2l_utils:"  # begins the names that `trace` gives to layers' outputs
 
@@ -104,60 +119,79 @@ def channels_first(shape):
     return (shape[0], shape[-1], *shape[1:-1])
 
 
-def _equations(jaxpr):
-    """The equations of a traced function in order, inner functions' included."""
+def _equations(jaxpr, times=1):
+    """(equation, how often it is computed) of a traced function and inner ones."""
     for equation in jaxpr.eqns:
-        yield equation
+        yield equation, times
+        repeated = equation.primitive.name == "scan" and equation.params["length"]
         for inner in equation.params.values():
             if hasattr(inner, "eqns"):
-                yield from _equations(inner)
+                yield from _equations(inner, times * (repeated or 1))
 
 
 def trace(model, X_shape):
-    return _once(model, ("rows", tuple(X_shape)), lambda: _trace(model, X_shape))
+    return list(_once(model, ("rows", tuple(X_shape)), lambda: _trace(model, X_shape)))
 
 
 def _trace(model, X_shape):
     """Rows of `summary.Layer` in the order in which a batch passes them.
 
     The `ref` of a row is (path of its variables, the (h, w, c) whose flattening
-    a dense layer works on, or None). Traced only: nothing is computed.
+    it works on, or None, whether its kernel is that of a convolution's gradient).
+    Traced only: nothing is computed.
     """
     net, variables = clone(model, training=False), shapes_of(model, X_shape)
-    sizes = {k: v.size for k, v in flatten_dict(variables.get("params", {})).items()}
-    calls, rows, name, flat, constants = [], [], summary.Namer(), None, set()
+    params = flatten_dict(variables.get("params", {}))
+    calls, rows, name, flat, constants = {}, [], summary.Namer(), None, set()
+    whole = []  # paths of the layer of a kind in WHOLE that is being called
 
     # Layers with weights are modules, pools are plain functions. Naming a layer's
     # output makes the traced program show both, in order.
     def mark(call, args, kwargs, context):
-        y, parents = call(*args, **kwargs), type(context.module).__mro__
+        module, parents = context.module, type(context.module).__mro__
         kind = next((KINDS[c] for c in parents if c in KINDS), None)
-        if kind is None or context.method_name != "__call__":
-            return y
-        calls.append((kind, context.module.path, args[0].shape))
-        return checkpoint_name(y, f"{MARK}{len(calls) - 1}")
+        if whole and kind in WHOLE:
+            whole.append(module.path)  # a cell, which may be another module's
+        if kind is None or whole or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        if kind in WHOLE:
+            whole.append(module.path)
+        y, paths = call(*args, **kwargs), {module.path, *whole}
+        whole.clear()
+        inputs = [x for x in (*args, *kwargs.values()) if hasattr(x, "shape")]
+        own = {k: p for k, p in params.items() if any(_within(k, q) for q in paths)}
+        inputs, shape = [x.shape for x in inputs], jax.tree.leaves(y)[-1].shape
+        gradient = getattr(module, "transpose_kernel", False)
+        calls[len(calls)] = kind, module.path, own, inputs, shape, gradient
+        return jax.tree.map(lambda x: checkpoint_name(x, f"{MARK}{len(calls) - 1}"), y)
 
     with nn.intercept_methods(mark):
         X = jax.ShapeDtypeStruct(X_shape, jnp.float32)
         jaxpr = jax.make_jaxpr(net.apply)(variables, X)
-    for equation in _equations(jaxpr):
-        what, params = equation.primitive.name, equation.params
+    for equation, times in _equations(jaxpr):
+        what, settings = equation.primitive.name, equation.params
         ends = [v.aval.shape for v in (*equation.invars, *equation.outvars)] or [()]
         x, y = ends[0], ends[-1]
         if all(hasattr(v, "val") for v in equation.invars):  # numbers only
             constants.update(equation.outvars)
-        if what == "name" and params["name"].startswith(MARK):
-            kind, path, x = calls[int(params["name"].removeprefix(MARK))]
-            if kind != "dense":  # a dense layer takes the last axis, wherever it is
-                x, y, flat = channels_first(x), channels_first(y), None
-            own = {k[-1]: n for k, n in sizes.items() if k[:-1] == path}
-            weight, total = own.get("kernel", own.get("scale", 0)), sum(own.values())
-            ref, flat = (path, flat), None
-            rows.append(summary.Layer(name(kind), kind, x, y, total, weight, ref))
+        if what == "name" and settings["name"].startswith(MARK):
+            # A layer may have several outputs, each with its name.
+            call = calls.pop(int(settings["name"].removeprefix(MARK)), None)
+            if call:
+                kind, path, own, inputs, y, gradient = call
+                x, ref = inputs[0], (path, flat, gradient)
+                if kind not in summary.FREE or len(x) > 2:
+                    flat = None
+                if kind not in FEATURES_LAST:
+                    x, y = channels_first(x), channels_first(y)
+                sizes = _sizes(kind, path, own, inputs)
+                held = tuple(".".join(k) for k in own)
+                row = summary.Layer(name(kind), kind, x, y, *sizes[:2], ref, held)
+                rows.append(dataclasses.replace(row, times=times, products=sizes[2]))
         elif what == "reshape" and len(x) == 4 and y == (x[0], math.prod(x[1:])):
             flat = x[1:]
         elif what in ("reduce_sum", "reduce_max") and len(x) == 4:
-            if params["axes"] == (1, 2):
+            if settings["axes"] == (1, 2):
                 x, y = channels_first(x), (x[0], x[3], 1, 1)
                 rows.append(summary.Layer(name("pool"), "pool", x, y))
         # avg_pool(count_include_pad=False) also pools an image of ones.
@@ -167,9 +201,28 @@ def _trace(model, X_shape):
     return rows
 
 
-def num_trained(model, X_shape):
-    params = jax.tree.leaves(shapes_of(model, X_shape).get("params", {}))
-    return sum(p.size for p in params)
+def _within(key, path):
+    return key[: len(path)] == path
+
+
+def _sizes(kind, path, own, inputs):
+    """(parameters, elements of the weight, MACs of an attention) of a call."""
+    weight = own.get((*path, "kernel"), own.get((*path, "scale")))
+    weight, products = 0 if weight is None else weight.size, 0
+    if kind == "recurrent":
+        weight = sum(p.size for p in own.values() if p.ndim > 1)
+    elif kind == "attention":
+        parts = [own[(*path, k, "kernel")] for k in ("query", "key", "value", "out")]
+        widths = [math.prod(parts[i].shape[1:]) for i in (1, 2)]
+        query, key = inputs[0], inputs[min(1, len(inputs) - 1)]
+        sizes = [p.size for p in parts]
+        products = summary.attention_macs(query, key, sizes, *widths)
+    return sum(p.size for p in own.values()), weight, products
+
+
+def trained(model, X_shape):
+    params = flatten_dict(shapes_of(model, X_shape).get("params", {}))
+    return {".".join(k): (".".join(k), p.size) for k, p in params.items()}
 
 
 @contextlib.contextmanager
@@ -249,56 +302,83 @@ def trial(model):
         raise
 
 
-def named_variables(model, shape, variables):
-    """{stored name: (path, variable, its kernel shape or None)}, in order.
-
-    shape: (C, H, W). A kernel is seen as (h, w, in, out) or (in, out); a dense
-    layer's behind a flattening as (h, w, c, out), since CHW order is stored.
-    """
-    places, variables = {}, flatten_dict(variables)
-    for row in trace(model, (1, *shape[1:], shape[0])):
-        if row.kind == "pool":
-            continue
-        path, flat = row.ref
-        for leaf, name in LEAVES.items():
-            stats = "batch_stats" if leaf in ("mean", "var") else "params"
-            x = variables.get((stats, *path, leaf))
-            if x is not None:
-                kernel = (*(flat or x.shape[:-1]), x.shape[-1])
-                kernel = kernel if leaf == "kernel" else None
-                places[f"{row.name}.{name}"] = (stats, *path, leaf), x, kernel
-    return places
+def _named(variables):
+    """[(own name, variable)]"""
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return [(jax.tree_util.keystr(k, simple=True, separator="."), x) for k, x in leaves]
 
 
-def _stored_shape(shape):
-    """(h, w, in, out) as (out, in, h, w), (in, out) as (out, in)."""
-    return shape if len(shape) == 1 else (shape[-1], shape[-2], *shape[:-2])
-
-
-def stored_shapes(model, shape):
+def own_tensors(model, shape, variables=None):
     c, h, w = shape
-    places = named_variables(model, shape, shapes_of(model, (1, h, w, c)))
-    return {k: _stored_shape(x.shape) for k, (_, x, _) in places.items()}
+    known = shapes_of(model, (1, h, w, c)) if variables is None else variables
+    return {name: [x] for name, x in _named(known)}  # not one twice, as an array may be
 
 
-def stored(model, shape, variables=None):
-    variables = variables_of(model) if variables is None else variables
-    tensors = {}
-    for name, (_, x, kernel) in named_variables(model, shape, variables).items():
-        x = tensors[name] = np.asarray(x)
-        if kernel:
-            y = np.moveaxis(x.reshape(kernel), (-1, -2), (0, 1))
-            tensors[name] = y.reshape(_stored_shape(x.shape))
-    return tensors
+def plain_tensors(model):
+    return []  # a Flax model cannot be changed
 
 
-def set_stored(model, shape, tensors, variables=None):
-    """The variables; what has no stored name comes from `variables`."""
-    loaded, (c, h, w) = flatten_dict(variables or {}), shape
-    places = named_variables(model, shape, shapes_of(model, (1, h, w, c)))
-    for name, (where, x, kernel) in places.items():
-        y = tensors[name]
-        if kernel:
-            y = np.moveaxis(y.reshape(_stored_shape(kernel)), (0, 1), (-1, -2))
-        loaded[where] = jnp.array(y.reshape(x.shape))
-    return unflatten_dict(loaded)
+place = id
+
+
+def common(row, own):
+    if row.kind in (*WHOLE, "pool"):
+        return {}
+    (path, flat, gradient), there = row.ref, {}
+    for leaf, name in LEAVES.items():
+        stats = "batch_stats" if leaf in ("mean", "var") else "params"
+        x = own.get(".".join((stats, *path, leaf)))
+        if x is not None:
+            kind = row.kind if leaf == "kernel" else "vector"
+            if leaf != "embedding":
+                there[name] = x, partial(_to_stored, kind, flat, gradient)
+            else:
+                there[name] = x, None
+    return there
+
+
+def _to_stored(kind, flat, gradient, x):
+    """(*size, in, out) as (out, in, *size); vectors (*size, c) as (c, *size).
+
+    flat: the (h, w, c) that was flattened, since CHW order is stored. gradient: a
+    transposed convolution has the kernel (h, w, out, in) of the convolution whose
+    gradient it is; else (h, w, in, out), and upside down.
+    """
+    if kind == "vector":
+        if flat and x.size == math.prod(flat):
+            return np.moveaxis(x.reshape(flat), -1, 0).reshape(x.shape)
+        return np.moveaxis(x, -1, 0) if x.ndim else x.reshape(1)
+    if kind == "tconv" and not gradient:
+        return np.moveaxis(np.flip(x, range(x.ndim - 2)), (-2, -1), (0, 1))
+    shape = x.shape
+    if kind == "dense":
+        x = x.reshape(*(flat or shape[:-1]), shape[-1])
+    x = np.moveaxis(x, (-1, -2), (0, 1))
+    return x.reshape(shape[::-1]) if kind == "dense" else x
+
+
+def shape_and_dtype(tensor):
+    return tuple(tensor[0].shape), None  # loaded variables have the file's dtype
+
+
+def to_numpy(tensor):
+    return weights.as_bits(np.asarray(tensor[0]))
+
+
+def set_tensors(model, shape, arrays, variables=None):
+    """The variables, those of `variables` that the model does not need included."""
+    c, h, w = shape
+    loaded = {}
+    for name, array in arrays.items():
+        array = weights.from_bits(array, jnp.dtype)
+        loaded[name] = jnp.array(array)
+        if loaded[name].dtype != array.dtype:
+            raise weights.WeightsError(
+                f"{name} is stored in {array.dtype}, which JAX has off: "
+                'jax.config.update("jax_enable_x64", True)'
+            )
+    known = shapes_of(model, (1, h, w, c))
+    known = jax.tree.unflatten(
+        jax.tree.structure(known), [loaded[name] for name, _ in _named(known)]
+    )
+    return {**(variables or {}), **known}

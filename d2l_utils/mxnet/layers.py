@@ -8,10 +8,11 @@ import io
 import math
 
 import mxnet as mx
+import numpy as onp
 from mxnet import autograd, gluon, np, npx
-from mxnet.gluon import nn
+from mxnet.gluon import nn, rnn
 
-from d2l_utils import summary
+from d2l_utils import summary, weights
 from d2l_utils.mxnet.batches import to_tensors
 
 CHANNELS_LAST = False
@@ -19,12 +20,25 @@ HOLDS_WEIGHTS = True
 
 KINDS = {
     nn.Dense: "dense",
+    **dict.fromkeys(
+        (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose), "tconv"
+    ),
     **dict.fromkeys((nn.Conv1D, nn.Conv2D, nn.Conv3D), "conv"),
     nn.BatchNorm: "bn",
+    nn.LayerNorm: "ln",
+    nn.PReLU: "prelu",
+    nn.Embedding: "embedding",
+    **dict.fromkeys((rnn.RNN, rnn.LSTM, rnn.GRU), "recurrent"),
+    **dict.fromkeys((rnn.RNNCell, rnn.LSTMCell, rnn.GRUCell), "recurrent"),
     **dict.fromkeys(
         (nn.MaxPool2D, nn.AvgPool2D, nn.GlobalAvgPool2D, nn.GlobalMaxPool2D), "pool"
     ),
 }
+STORED_NAMES = {  # in a weights file: attribute of a layer
+    "weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
+}  # fmt: skip
+NORM = {"weight": "gamma", "bias": "beta"}
+OTHER_NAMES = {"bn": NORM, "ln": NORM, "prelu": {"weight": "alpha"}}
 
 
 def parameters(block):
@@ -35,8 +49,25 @@ def parameters(block):
     return list(gluon.Block.collect_params(block).values())
 
 
-def num_trained(model, X_shape=None):
-    return sum(math.prod(p.shape) for p in parameters(model) if p.grad_req != "null")
+def _named(block):
+    """{name: parameter}: by structure, since Gluon's own names count instances."""
+    named = block._collect_params_with_prefix()
+    known = {id(p) for p in named.values()}
+    rest = (p for p in parameters(block) if id(p) not in known)
+    return named | {f"params.{i}": p for i, p in enumerate(rest)}
+
+
+def _trained(block):
+    return [p for p in parameters(block) if p.grad_req != "null"]
+
+
+def _size(parameters):
+    return sum(math.prod(p.shape) for p in parameters)
+
+
+def trained(model, X_shape):
+    names = {id(p): k for k, p in reversed(_named(model).items())}
+    return {names[id(p)]: (id(p), _size([p])) for p in _trained(model)}
 
 
 # Making weights -------------------------------------------------------------------
@@ -144,15 +175,17 @@ def trace(model, X_shape):
     rows, hooks, compiled, name = [], [], [], summary.Namer()
 
     def row(block, args, output):
-        if not isinstance(output, np.ndarray):
+        if not isinstance(args[0], np.ndarray):
             return  # a symbol: MXNet looks for the shape of an outer parameter
         kind = next(k for cls, k in KINDS.items() if isinstance(block, cls))
-        stored = stored_names(block)
-        size = math.prod(stored["weight"].shape) if stored else 0
-        shapes = args[0].shape, output.shape
-        rows.append(
-            summary.Layer(name(kind), kind, *shapes, num_trained(block), size, block)
-        )
+        matrices, known = [getattr(block, "weight", None)], _trained(block)
+        if kind == "recurrent":
+            matrices = [p for p in parameters(block) if len(p.shape) > 1]
+        size, held = _size(p for p in matrices if p is not None), tuple(map(id, known))
+        y = output if isinstance(output, np.ndarray) else output[0]
+        shapes = args[0].shape, y.shape
+        number = _size(known)
+        rows.append(summary.Layer(name(kind), kind, *shapes, number, size, block, held))
 
     def visit(block):
         if isinstance(block, tuple(KINDS)):
@@ -207,32 +240,49 @@ def trial(model):
         raise
 
 
-def stored_names(block):
-    """{name in a weights file: parameter} of one layer."""
-    attrs = {"weight": "weight", "bias": "bias"}
-    if isinstance(block, nn.BatchNorm):
-        stats = {"mean": "running_mean", "var": "running_var"}
-        attrs = {"weight": "gamma", "bias": "beta", **stats}
-    found = ((name, getattr(block, attr, None)) for name, attr in attrs.items())
-    return {name: p for name, p in found if p is not None}
+def own_tensors(model, shape, variables=None):
+    return _named(model)
 
 
-def named_parameters(model, shape):
-    """{stored name: parameter} in order of execution."""
-    rows = trace(model, (1, *shape))
-    return {f"{r.name}.{k}": p for r in rows for k, p in stored_names(r.ref).items()}
+def plain_tensors(model):
+    blocks, skip = {"": model}, vars(gluon.Block())
+
+    def find(path, block):
+        for key, child in block._children.items():
+            blocks[f"{path}{key}"] = child
+            find(f"{path}{key}.", child)
+
+    find("", model)
+    return weights.arrays_held(blocks, lambda x: isinstance(x, mx.nd.NDArray), skip)
 
 
-def stored_shapes(model, shape):
-    return {k: tuple(p.shape) for k, p in named_parameters(model, shape).items()}
+place = id
 
 
-def stored(model, shape, variables=None):
-    found = named_parameters(model, shape).items()
-    return {k: p.data().asnumpy() for k, p in found}
+def common(row, own):
+    if row.kind == "recurrent":
+        return {}
+    attrs = STORED_NAMES | OTHER_NAMES.get(row.kind, {})
+    there = ((name, getattr(row.ref, attr, None)) for name, attr in attrs.items())
+    return {name: (p, None) for name, p in there if p is not None}
 
 
-def set_stored(model, shape, tensors, variables=None):
-    for name, parameter in named_parameters(model, shape).items():
-        parameter.set_data(np.array(tensors[name]))
+def shape_and_dtype(tensor):
+    lacks = isinstance(tensor, gluon.Parameter) and tensor._data is None
+    return None if lacks else tensor.shape, onp.dtype(tensor.dtype).name
+
+
+def to_numpy(tensor):
+    x = tensor.data() if isinstance(tensor, gluon.Parameter) else tensor
+    return x.asnumpy()
+
+
+def set_tensors(model, shape, arrays, variables=None):
+    named = _named(model)
+    for name, array in arrays.items():
+        named[name].set_data(np.array(array, dtype=named[name].dtype))
     return model
+
+
+def set_plain(holder, key, array):
+    holder[key][:] = np.array(array, dtype=holder[key].dtype)

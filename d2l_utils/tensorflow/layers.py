@@ -5,13 +5,14 @@ The hooks that d2l_utils.inference calls, see there.
 
 import contextlib
 import functools
+import re
 import warnings
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.keras import layers as nn
 
-from d2l_utils import summary
+from d2l_utils import summary, weights
 from d2l_utils.tensorflow.batches import to_tensors
 
 CHANNELS_LAST = True
@@ -20,15 +21,27 @@ HOLDS_WEIGHTS = True
 KINDS = {
     nn.Dense: "dense",
     **dict.fromkeys((nn.Conv1D, nn.Conv2D, nn.Conv3D), "conv"),
+    **dict.fromkeys((nn.DepthwiseConv1D, nn.DepthwiseConv2D), "conv"),
+    **dict.fromkeys((nn.SeparableConv1D, nn.SeparableConv2D), "separable"),
+    **dict.fromkeys(
+        (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose), "tconv"
+    ),
     nn.BatchNormalization: "bn",
+    nn.LayerNormalization: "ln",
+    nn.GroupNormalization: "gn",
+    nn.PReLU: "prelu",
+    nn.Embedding: "embedding",
+    **dict.fromkeys((nn.SimpleRNN, nn.LSTM, nn.GRU), "recurrent"),
     **dict.fromkeys(
         (nn.MaxPool2D, nn.AvgPool2D, nn.GlobalAvgPool2D, nn.GlobalMaxPool2D), "pool"
     ),
 }
+FEATURES_LAST = ("dense", "recurrent", "embedding")  # in every framework
 
 # Attributes of layers, and their names in stored weights.
 STORED_NAMES = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
-STORED_NAMES |= {"moving_mean": "mean", "moving_variance": "var"}
+STORED_NAMES |= {"moving_mean": "mean", "moving_variance": "var", "alpha": "weight"}
+STORED_NAMES |= {"embeddings": "weight"}
 
 
 # Making weights -------------------------------------------------------------------
@@ -116,45 +129,92 @@ def trace(model, X_shape):
     weights and get none. Padding by a layer of its own counts as part of the next
     layer, as in the other frameworks. ref is (layer, one input of it unflattened).
     """
-    rows, name = [], summary.Namer()
+    rows, name, flat = [], summary.Namer(), ()  # flat: what was flattened last
 
-    def row(layer, x, **kwargs):
+    def row(layer, x, *args, **kwargs):
+        nonlocal flat
         kind = next(k for cls, k in KINDS.items() if isinstance(layer, cls))
-        output = tf.zeros(layer.compute_output_shape(tuple(x.shape)), x.dtype)
-        before, after = tuple(getattr(x, "before", x.shape)), tuple(output.shape)
-        if kind == "dense":  # works along the last axis, in every framework
+        sizes = layer.compute_output_shape(tuple(x.shape))
+        several = isinstance(sizes[0], tuple | list)  # a recurrent layer's states, too
+        outputs = [
+            tf.zeros(size, layer.compute_dtype)
+            for size in (sizes if several else [sizes])
+        ]
+        before, after = tuple(getattr(x, "before", x.shape)), tuple(outputs[0].shape)
+        if len(x.shape) == 2 and x.shape[1] == np.prod(flat[1:], dtype=int):
+            before = tuple(flat)
+        if kind not in summary.FREE or len(x.shape) > 2:
+            flat = ()
+        if kind in FEATURES_LAST:
             shapes = tuple(x.shape), after
         else:
             shapes = channels_first(before), channels_first(after)
-        params = num_elements(layer.trainable_weights)
-        size, ref = num_elements(layer.weights[:1]), (layer, before[1:])
-        rows.append(summary.Layer(name(kind), kind, *shapes, params, size, ref))
-        return output
+        matrices = layer.weights[:1]
+        if kind in ("recurrent", "separable"):
+            matrices = [v for v in layer.weights if len(v.shape) > 1]
+        params, size = map(num_elements, (layer.trainable_weights, matrices))
+        held = tuple(map(id, layer.trainable_weights))
+        ref = layer, before[1:]
+        rows.append(summary.Layer(name(kind), kind, *shapes, params, size, ref, held))
+        return outputs if several else outputs[0]
+
+    def attention(layer, query, value, key=None, **kwargs):
+        y = type(layer).call(layer, query, value, key, **kwargs)
+        parts = layer.query_dense, layer.key_dense, layer.value_dense
+        kernels = [part.kernel for part in (*parts, layer.output_dense)]
+        sizes = [num_elements([k]) for k in kernels]
+        widths = (int(np.prod(k.shape[1:])) for k in kernels[1:3])
+        shape = tuple((value if key is None else key).shape)
+        rows.append(
+            summary.Layer(
+                name=name("attention"),
+                kind="attention",
+                input_shape=tuple(query.shape),
+                output_shape=tuple((y[0] if isinstance(y, tuple) else y).shape),
+                params=num_elements(layer.trainable_weights),
+                held=tuple(map(id, layer.trainable_weights)),
+                products=summary.attention_macs(query.shape, shape, sizes, *widths),
+            )
+        )
+        return y
 
     def reshaping(layer, x, **kwargs):
+        nonlocal flat
         output = type(layer).call(layer, x)
         output.before = x.shape
+        if isinstance(layer, nn.Flatten):
+            flat = tuple(x.shape)
         return output
 
     def builds_nothing(layer):  # of its own, that is; its layers may
         own = (*KINDS, tf.keras.Sequential)
         return isinstance(layer, own) or type(layer).build is nn.Layer.build
 
+    layers = model._flatten_layers()
+    wrappers = [x for x in layers if isinstance(x, nn.Wrapper | nn.Bidirectional)]
+    wrapped = {id(y) for x in wrappers for y in x._flatten_layers()}  # built by them
     with contextlib.ExitStack() as undo:
-        for layer in model._flatten_layers():
-            if not layer.built and builds_nothing(layer):
+        for layer in layers:
+            if not layer.built and builds_nothing(layer) and id(layer) not in wrapped:
                 layer.built = True
                 undo.callback(setattr, layer, "built", False)
-            if isinstance(layer, (*KINDS, nn.Flatten, nn.ZeroPadding2D)):
-                call = row if isinstance(layer, tuple(KINDS)) else reshaping
+            for classes, call in (
+                (tuple(KINDS), row),
+                (nn.MultiHeadAttention, attention),
+                ((nn.Flatten, nn.ZeroPadding2D), reshaping),
+            ):
+                if not isinstance(layer, classes):
+                    continue
                 vars(layer)["call"] = functools.partial(call, layer)
                 undo.callback(vars(layer).pop, "call")
         model(tf.zeros(X_shape), training=False)
     return rows
 
 
-def num_trained(model, X_shape=None):
-    return num_elements(model.trainable_weights)
+def trained(model, X_shape):
+    of = {id(v): v for v in model.trainable_variables}
+    own = own_tensors(model, None).items()
+    return {k: (id(v), num_elements([v])) for k, v in own if id(v) in of}
 
 
 def scores(model, batch):
@@ -190,43 +250,85 @@ def trial(model):
     yield net
 
 
-def named_variables(model, shape):
-    """{stored name: (variable, places)} in order of execution.
+def own_tensors(model, shape, variables=None):
+    """By number, since Keras's own names count instances."""
+    layers, own = model._flatten_layers()[1:], {}
+    owner = {
+        id(v): f"{type(layer).__name__}."
+        for layer in layers
+        for v in layer._trainable_variables + layer._non_trainable_variables
+    }
+    for i, v in enumerate(model.weights):  # without states of random generators
+        own[f"{i}.{owner.get(id(v), '')}{re.sub(r'_[0-9]+$', '', v.name)}"] = v
+    return own
 
-    places has the stored shape, and says which element of the variable goes where.
+
+def plain_tensors(model):
+    layers = model._flatten_layers()
+    holders = {f"layer{i}" if i else "": layer for i, layer in enumerate(layers)}
+    skip = {*vars(nn.Layer())}
+    skip |= {k for x in layers for k in vars(x) if k.startswith("_self_")}
+    return weights.arrays_held(holders, tf.is_tensor, skip)
+
+
+place = id
+
+
+def common(row, own):
+    if row.kind in ("recurrent", "separable", "attention", "pool"):
+        return {}
+    (layer, inside), there = row.ref, {}
+    for attr, name in STORED_NAMES.items():
+        variable = getattr(layer, attr, None)
+        if variable is not None:
+            depthwise = isinstance(layer, nn.DepthwiseConv1D | nn.DepthwiseConv2D)
+            kind = "depthwise" if depthwise else row.kind
+            layout = functools.partial(_to_stored, kind, attr, inside)
+            there[name] = variable, None if attr == "embeddings" else layout
+    return there
+
+
+def _to_stored(kind, attr, inside, x):
+    """(*size, in, out) as (out, in, *size); vectors (*size, c) as (c, *size).
+
+    inside: the shape of an example, before it was flattened, since flattened arrays
+    are stored channels first.
     """
-    found = {}
-    c, h, w = shape
-    for row in trace(model, (1, h, w, c)):
-        layer, inside = row.ref
-        for attr, name in STORED_NAMES.items():
-            variable = getattr(layer, attr, None)
-            if variable is None:
-                continue
-            places = np.arange(num_elements([variable])).reshape(variable.shape)
-            if attr == "kernel":  # (*size, in, out) to (out, in, *size)
-                if row.kind == "dense":  # as a convolution over all of its input,
-                    places = places.reshape(*inside, -1)
-                places = np.moveaxis(places, (-1, -2), (0, 1))
-                if row.kind == "dense":  # which is stored flattened channels first
-                    places = places.reshape(len(places), -1)
-            found.setdefault(f"{row.name}.{name}", (variable, places))
-    return found
+    if "kernel" not in attr:
+        flat = x.ndim == 1 < len(inside) and x.size == np.prod(inside)
+        y = np.moveaxis(x.reshape(inside) if flat else x, -1, 0)
+        # A PReLU that shares its numbers among places has ones there.
+        return y.reshape(-1) if flat or y.size == len(y) else y
+    if kind == "depthwise":  # (*size, in, multiple)
+        x = x.reshape(*x.shape[:-2], 1, -1)
+    if kind == "dense":  # a convolution over all of its input
+        x = x.reshape(*inside, -1)
+    x = np.moveaxis(x, (-1, -2), (0, 1))
+    return x.reshape(len(x), -1) if kind == "dense" else x
 
 
-def stored_shapes(model, shape):
-    found = named_variables(model, shape).items()
-    return {k: places.shape for k, (_, places) in found}
+def shape_and_dtype(tensor):
+    return tuple(tensor.shape), tf.as_dtype(tensor.dtype).name
 
 
-def stored(model, shape, variables=None):
-    found = named_variables(model, shape).items()
-    return {k: v.numpy().ravel()[places] for k, (v, places) in found}
+def to_numpy(tensor):
+    return weights.as_bits(tensor.numpy())
 
 
-def set_stored(model, shape, tensors, variables=None):
-    for name, (variable, places) in named_variables(model, shape).items():
-        value = np.empty(places.size, np.float32)
-        value[places] = tensors[name]
-        variable.assign(value.reshape(variable.shape))
+def _from_bits(array):
+    return weights.from_bits(array, lambda name: tf.as_dtype(name).as_numpy_dtype)
+
+
+def set_tensors(model, shape, arrays, variables=None):
+    own = own_tensors(model, shape)
+    for name, array in arrays.items():
+        own[name].assign(_from_bits(array))
     return model
+
+
+def set_plain(holder, key, array):
+    before, array = holder[key], _from_bits(array)
+    if isinstance(before, tf.Variable):
+        before.assign(tf.cast(array, before.dtype))
+    else:
+        holder[key] = tf.cast(array, before.dtype)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedTensorMixin
 
-from d2l_utils import summary
+from d2l_utils import summary, weights
 from d2l_utils.torch.batches import to_tensors
 
 CHANNELS_LAST = False
@@ -19,7 +19,16 @@ HOLDS_WEIGHTS = True
 KINDS = {
     nn.Linear: "dense",
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), "conv"),
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d), "bn"),
+    **dict.fromkeys(
+        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), "tconv"
+    ),
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), "bn"),
+    nn.LayerNorm: "ln",
+    nn.GroupNorm: "gn",
+    nn.PReLU: "prelu",
+    nn.Embedding: "embedding",
+    **dict.fromkeys((nn.RNNBase, nn.RNNCellBase), "recurrent"),
+    nn.MultiheadAttention: "attention",
     **dict.fromkeys(
         (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
         "pool",
@@ -27,7 +36,9 @@ KINDS = {
 }
 STORED_NAMES = {  # in a weights file: attribute of a layer
     "weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
+    "batches": "num_batches_tracked",
 }  # fmt: skip
+EXTRA_STATE = nn.modules.module._EXTRA_STATE_KEY_SUFFIX  # ends names in a state_dict
 
 
 # Making weights -------------------------------------------------------------------
@@ -155,24 +166,32 @@ def evaluating(model):
 def trace(model, X_shape):
     rows, name = [], summary.Namer()
 
-    def row(module, args, output):
+    def row(module, args, kwargs, output):
         kind = next(k for cls, k in KINDS.items() if isinstance(module, cls))
         trained = [p for p in module.parameters() if p.requires_grad]
-        weight = getattr(module, "weight", None)
+        matrices, products = [getattr(module, "weight", None)], 0
+        if kind == "recurrent":
+            matrices = [p for p in module.parameters() if p.dim() > 1]
+        x = next(x for x in (*args, *kwargs.values()) if torch.is_tensor(x))
+        if kind == "attention":
+            products = _attention_macs(module, *args, **kwargs)
+        y = output if torch.is_tensor(output) else output[0]
         rows.append(
             summary.Layer(
                 name=name(kind),
                 kind=kind,
-                input_shape=tuple(args[0].shape),
-                output_shape=tuple(output.shape),
+                input_shape=tuple(x.shape),
+                output_shape=tuple(y.shape),
                 params=sum(p.numel() for p in trained),
-                weight_size=0 if weight is None else weight.numel(),
+                weight_size=sum(w.numel() for w in matrices if w is not None),
                 ref=module,
+                held=tuple(id(p) for p in trained),
+                products=products,
             )
         )
 
     hooks = [
-        m.register_forward_hook(row)
+        m.register_forward_hook(row, with_kwargs=True)
         for m in model.modules()
         if isinstance(m, tuple(KINDS))
     ]
@@ -185,8 +204,19 @@ def trace(model, X_shape):
     return rows
 
 
-def num_trained(model, X_shape):
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+def _attention_macs(module, query, key, value, *args, **kwargs):
+    """MACs of a MultiheadAttention."""
+    width, of = module.embed_dim, (module.embed_dim, module.kdim, module.vdim)
+    sizes = (*(width * n for n in of), width**2)
+    query, key = (x[None] if x.dim() == 2 else x for x in (query, key))
+    if not module.batch_first:
+        query, key = query.transpose(0, 1), key.transpose(0, 1)
+    return summary.attention_macs(query.shape, key.shape, sizes, width, width)
+
+
+def trained(model, X_shape):
+    named = model.named_parameters()
+    return {k: (id(p), p.numel()) for k, p in named if p.requires_grad}
 
 
 def scores(model, batch):
@@ -197,7 +227,11 @@ def scores(model, batch):
 
 def logits(model, X):
     with evaluating(model):
-        return model(torch.as_tensor(X, device=device_of(model))).cpu().numpy()
+        X = torch.as_tensor(X, device=device_of(model))
+        # As in training: a model that was trained and one that was loaded, whose
+        # weights lie differently in memory, compute the same to the bit.
+        X = X.to(memory_format=torch.channels_last)
+        return model(X).cpu().numpy()
 
 
 def outputs(model, X):
@@ -212,28 +246,70 @@ def outputs(model, X):
 trial = _on_trial
 
 
-def named_tensors(model, shape):
-    """{stored name: parameter or buffer} in order of execution."""
-    found = {}
-    for row in trace(model, (1, *shape)):
-        for name, attr in STORED_NAMES.items():
-            tensor = getattr(row.ref, attr, None)
-            if tensor is not None:
-                found.setdefault(f"{row.name}.{name}", tensor)
-    return found
+def own_tensors(model, shape, variables=None):
+    own = nn.Module.state_dict(model, keep_vars=True)
+    for name, x in own.items():
+        if not torch.is_tensor(x):
+            raise weights.WeightsError(
+                f"{name.removesuffix(EXTRA_STATE)} keeps a state that is no tensor "
+                f"({type(x).__name__}), which a weights file cannot hold."
+            )
+    return own
 
 
-def stored_shapes(model, shape):
-    return {k: tuple(v.shape) for k, v in named_tensors(model, shape).items()}
+def plain_tensors(model):
+    skip = vars(nn.Module())
+    return weights.arrays_held(dict(model.named_modules()), torch.is_tensor, skip)
 
 
-def stored(model, shape, variables=None):
-    found = named_tensors(model, shape).items()
-    return {k: v.detach().cpu().numpy() for k, v in found}
+def place(array):
+    return array.data_ptr()
 
 
-def set_stored(model, shape, tensors, variables=None):
+def common(row, own):
+    if row.kind in ("recurrent", "attention"):
+        return {}
+    there = ((k, getattr(row.ref, attr, None)) for k, attr in STORED_NAMES.items())
+    return {k: (x, None) for k, x in there if x is not None}
+
+
+def shape_and_dtype(tensor):
+    lacks = isinstance(tensor, UninitializedTensorMixin)
+    return None if lacks else tuple(tensor.shape), str(tensor.dtype).split(".")[1]
+
+
+def to_numpy(tensor):
+    x = tensor.detach().cpu().contiguous()
+    try:
+        return x.numpy()
+    except TypeError:  # NumPy lacks it
+        bits = x.view(getattr(torch, f"uint{8 * x.element_size()}")).numpy()
+        return weights.as_bits(bits, str(x.dtype).split(".")[1])
+
+
+def _copy(tensor, array):
+    """Copy a NumPy array into a tensor."""
+    dtype = weights.dtype_name(array)
+    if array.dtype.names:
+        array = array.view(array.dtype[0])
+    x = torch.from_numpy(array).view(getattr(torch, dtype))
+    if isinstance(tensor, UninitializedTensorMixin):
+        tensor.materialize(x.shape)
     with torch.no_grad():
-        for name, tensor in named_tensors(model, shape).items():
-            tensor.copy_(torch.from_numpy(tensors[name]))
+        tensor.copy_(x)
+
+
+def set_tensors(model, shape, arrays, variables=None):
+    own = own_tensors(model, shape)
+    extra = {k: arrays.pop(k) for k in own if k.endswith(EXTRA_STATE)}
+    for name, array in arrays.items():
+        _copy(own[name], array)
+    for name, array in extra.items():
+        _copy(x := own[name].clone(), array)
+        owner = name.removesuffix(EXTRA_STATE).removesuffix(".")
+        model.get_submodule(owner).set_extra_state(x)
     return model
+
+
+def set_plain(holder, key, array):
+    _copy(holder[key], array)
