@@ -19,8 +19,8 @@ constants of these names, the hooks:
     own_tensors(model, shape, variables)    {own name: tensor}: every parameter, and
                              every statistic that the framework knows of, of a model
                              built for images of `shape` (C, H, W)
-    plain_tensors(model)     `weights.arrays_held`: statistics that it knows not of
-    place(array)             where a plain tensor's numbers are
+    is_array(x)              whether a plain attribute is a statistic of a reader's own
+    place(array)             where its numbers are
     common(row, own)         {name in a file, as 'weight': (tensor, layout)} of a row,
                              with the layout of a `weights.Tensor`
     shape_and_dtype(tensor)  (shape, name of the dtype), either None where not known
@@ -195,7 +195,7 @@ def named_tensors(model, shape, variables=None):
     hooks = hooks_of(model)
     c, h, w = shape
     with hooks.evaluating(model):
-        before = hooks.plain_tensors(model)
+        before = _attributes(hooks, model)
         rows = hooks.trace(model, (1, h, w, c) if hooks.CHANNELS_LAST else (1, c, h, w))
         own = hooks.own_tensors(model, shape, variables)
         own_names = {id(x): name for name, x in reversed(own.items())}
@@ -208,17 +208,24 @@ def named_tensors(model, shape, variables=None):
                 elif key in own_names:  # else it is computed from others
                     first[key] = name
                     found[name] = weights.Tensor(own_names[key], x, layout)
-        prefix = hooks.__name__.split(".")[-2]
+        prefix = hooks.__package__.rpartition(".")[2]
         for key, name in reversed(own_names.items()):
             if key not in first:
                 found[f"{prefix}:{name}"] = weights.Tensor(name, own[name])
         # What a pass in evaluation mode replaces was computed from its input.
         places = {hooks.place(x) for *_, x in before}
-        for name, *holder, x in hooks.plain_tensors(model):
+        for name, *holder, x in _attributes(hooks, model):
             if hooks.place(x) in places and id(x) not in own_names:
                 stored_name = f"{prefix}:{name}{weights.ATTRIBUTE}"
             found[stored_name] = weights.Tensor(name, x, holder=holder)
     return found, again
+
+
+def _attributes(hooks, model):
+    """`weights.arrays_held` by a model and its layers."""
+    state = import_module(f"{hooks.__package__}.state")
+    parts = dict(state.parts(model))
+    return weights.arrays_held(parts, hooks.is_array, state.own_names())
 
 
 def stored(model, shape, variables=None):
@@ -307,7 +314,7 @@ def load_weights(model, path: str | PathLike, variables=None):
                 expected[name] = x.to_stored(np.empty(size, np.int8)).shape, dtype
             elif name in tensors:  # made when the model is used as in training
                 expected[name] = None, dtype
-        framework = hooks.__name__.split(".")[-2]
+        framework = hooks.__package__.rpartition(".")[2]
         weights.check(tensors, metadata, expected, type(model).__name__, framework)
     _build(hooks, model, shape)
     arrays = {}

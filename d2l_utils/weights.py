@@ -111,7 +111,8 @@ def arrays_held(holders, is_array, skip):
 
     for name, holder in holders.items():
         values = vars(holder)
-        items = [(k, v) for k, v in values.items() if k not in skip]
+        names = [k for k in values if k not in skip and not k.startswith("_self_")]
+        items = [(k, values[k]) for k in names]  # _self_: TensorFlow's own notes
         visit(f"{name}." if name else "", values, items)
     return found
 

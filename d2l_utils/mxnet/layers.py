@@ -12,7 +12,7 @@ import numpy as onp
 from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn, rnn
 
-from d2l_utils import summary, weights
+from d2l_utils import summary
 from d2l_utils.mxnet.batches import to_tensors
 
 CHANNELS_LAST = False
@@ -244,16 +244,8 @@ def own_tensors(model, shape, variables=None):
     return _named(model)
 
 
-def plain_tensors(model):
-    blocks, skip = {"": model}, vars(gluon.Block())
-
-    def find(path, block):
-        for key, child in block._children.items():
-            blocks[f"{path}{key}"] = child
-            find(f"{path}{key}.", child)
-
-    find("", model)
-    return weights.arrays_held(blocks, lambda x: isinstance(x, mx.nd.NDArray), skip)
+def is_array(x):
+    return isinstance(x, mx.nd.NDArray)
 
 
 place = id
