@@ -422,6 +422,20 @@ FAULTS = (
         "test_weights.py",
     ),
     Fault(
+        "weights without a common name are not saved",
+        "d2l_utils/inference.py",
+        "        if key not in first:",
+        "        if False:",
+        "test_every_weight.py", "predicts_the_same", "pytorch",
+    ),
+    Fault(
+        "a layer without a formula is not named",
+        "d2l_utils/inference.py",
+        "    rows += summary.uncounted(rows, trained, type(model).__name__)",
+        "    pass",
+        "test_macs.py", "other_layers", "pytorch",
+    ),
+    Fault(
         "save_hyperparameters saves what it should ignore",
         "d2l_utils/base.py",
         'skip = {*ignore, "self"}',

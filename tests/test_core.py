@@ -364,6 +364,9 @@ def test_the_smallest_size_is_found():
         summary.check_size("Net", (1, 1, 9, 9), broken, channels_last=False)
 
 
+FITS = (2, 1, 3, 3), "float32"
+
+
 @pytest.fixture
 def stored(tmp_path, rng):
     path = tmp_path / "w.safetensors"
@@ -384,8 +387,9 @@ def test_weights_are_read_as_written(stored):
 @pytest.mark.parametrize(
     "expected, words",
     [
-        ({"conv0.weight": (2, 3, 3, 3)}, r"should be \(2, 3, 3, 3\), but is"),
-        ({"conv0.weight": (2, 1, 3, 3), "conv0.bias": (2,)}, "conv0.bias is missing"),
+        ({"conv0.weight": ((2, 3, 3, 3), None)}, r"should be \(2, 3, 3, 3\), but is"),
+        ({"conv0.weight": FITS, "conv0.bias": ((2,), None)}, "conv0.bias is missing"),
+        ({"conv0.weight": ((2, 1, 3, 3), "int64")}, "should be int64, but is float32"),
         ({}, "file has conv0.weight"),
     ],
 )

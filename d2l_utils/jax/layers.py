@@ -142,7 +142,7 @@ def _trace(model, X_shape):
     """
     net, variables = clone(model, training=False), shapes_of(model, X_shape)
     params = flatten_dict(variables.get("params", {}))
-    calls, rows, name, flat, constants = {}, [], summary.Namer(), None, set()
+    calls, rows, name, flat, constants = [], [], summary.Namer(), None, set()
     whole = []  # paths of the layer of a kind in WHOLE that is being called
 
     # Layers with weights are modules, pools are plain functions. Naming a layer's
@@ -162,8 +162,10 @@ def _trace(model, X_shape):
         own = {k: p for k, p in params.items() if any(_within(k, q) for q in paths)}
         inputs, shape = [x.shape for x in inputs], jax.tree.leaves(y)[-1].shape
         gradient = getattr(module, "transpose_kernel", False)
-        calls[len(calls)] = kind, module.path, own, inputs, shape, gradient
-        return jax.tree.map(lambda x: checkpoint_name(x, f"{MARK}{len(calls) - 1}"), y)
+        calls.append((kind, module.path, own, inputs, shape, gradient))
+        *others, last = jax.tree.leaves(y)  # of which one gets the name
+        last = checkpoint_name(last, f"{MARK}{len(calls) - 1}")
+        return jax.tree.unflatten(jax.tree.structure(y), [*others, last])
 
     with nn.intercept_methods(mark):
         X = jax.ShapeDtypeStruct(X_shape, jnp.float32)
@@ -175,19 +177,17 @@ def _trace(model, X_shape):
         if all(hasattr(v, "val") for v in equation.invars):  # numbers only
             constants.update(equation.outvars)
         if what == "name" and settings["name"].startswith(MARK):
-            # A layer may have several outputs, each with its name.
-            call = calls.pop(int(settings["name"].removeprefix(MARK)), None)
-            if call:
-                kind, path, own, inputs, y, gradient = call
-                x, ref = inputs[0], (path, flat, gradient)
-                if kind not in summary.FREE or len(x) > 2:
-                    flat = None
-                if kind not in FEATURES_LAST:
-                    x, y = channels_first(x), channels_first(y)
-                sizes = _sizes(kind, path, own, inputs)
-                held = tuple(".".join(k) for k in own)
-                row = summary.Layer(name(kind), kind, x, y, *sizes[:2], ref, held)
-                rows.append(dataclasses.replace(row, times=times, products=sizes[2]))
+            call = calls[int(settings["name"].removeprefix(MARK))]
+            kind, path, own, inputs, y, gradient = call
+            x, ref = inputs[0], (path, flat, gradient)
+            if kind not in summary.FREE or len(x) > 2:
+                flat = None
+            if kind not in FEATURES_LAST:
+                x, y = channels_first(x), channels_first(y)
+            *sizes, products = _sizes(kind, path, own, inputs)
+            held = tuple(".".join(k) for k in own)
+            row = summary.Layer(name(kind), kind, x, y, *sizes, ref, held)
+            rows.append(dataclasses.replace(row, times=times, products=products))
         elif what == "reshape" and len(x) == 4 and y == (x[0], math.prod(x[1:])):
             flat = x[1:]
         elif what in ("reduce_sum", "reduce_max") and len(x) == 4:
