@@ -69,7 +69,7 @@ def mxnet(d2l):
             self.embedding = nn.Embedding(2, 10)
 
         def forward(self, X):
-            words = (X > 0.5).reshape((len(X), -1))
+            words = (X > 0.5).astype("int32").reshape((len(X), -1))
             return self.net(X) + self.embedding(words).mean(1)
 
     return Net

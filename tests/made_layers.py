@@ -296,7 +296,8 @@ def mxnet_network(d2l):
             if self.kind in ("lstm", "gru"):
                 h = self.head(h)
             elif self.kind == "embedding":
-                h = h[:, :, :3] + self.head((X > 0.5).reshape((len(X), -1)))
+                words = (X > 0.5).astype("int32").reshape((len(X), -1))
+                h = h[:, :, :3] + self.head(words)
             return self.last(h)
 
     return Net
