@@ -217,7 +217,7 @@ def named_tensors(model, shape, variables=None):
         for name, *holder, x in _attributes(hooks, model):
             if hooks.place(x) in places and id(x) not in own_names:
                 stored_name = f"{prefix}:{name}{weights.ATTRIBUTE}"
-            found[stored_name] = weights.Tensor(name, x, holder=holder)
+                found[stored_name] = weights.Tensor(name, x, holder=holder)
     return found, again
 
 

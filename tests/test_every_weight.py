@@ -126,7 +126,10 @@ def test_what_training_left_behind_does_no_harm(framework, d2l, tmp_path):
 
 # Files of format 1 ----------------------------------------------------------------
 
-LOGITS_1 = [[0.0] * 3] * 2
+LOGITS_1 = [
+    [0.42682555, -0.67572844, -0.58172667],
+    [0.25056177, -0.62561166, -0.62156475],
+]
 FORMAT_1 = Path(__file__).parent / "format1.safetensors"  # written by its code
 LAYERS_1 = (
     ("conv", 2, 3, 1), ("conv", 2, 1, 1), ("relu",), 1, ("norm",), ("flatten",),
