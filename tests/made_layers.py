@@ -99,7 +99,6 @@ def mxnet_layers():
         "bn": lambda: nn.BatchNorm(),
         "ln": lambda: nn.LayerNorm(axis=1),
         "prelu": lambda: nn.PReLU(in_channels=4),
-        "instance": lambda: nn.InstanceNorm(scale=True),
         "own": Own,
         "half": Half,
     }

@@ -57,7 +57,7 @@ def pytorch(d2l):
 
 
 def mxnet(d2l):
-    from mxnet import np, npx
+    from mxnet import init, np, npx
     from mxnet.gluon import nn, rnn
 
     npx.set_np()
@@ -65,7 +65,7 @@ def mxnet(d2l):
     class Own(nn.Block):
         def __init__(self):
             super().__init__()
-            self.scale = self.params.get("scale", shape=(5,))
+            self.scale = self.params.get("scale", shape=(5,), init=init.One())
 
         def forward(self, X):
             return X + self.scale.data()[0]
