@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 from flax.errors import ScopeParamNotFoundError
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 from jax import numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
