@@ -156,7 +156,8 @@ def _trace(model, X_shape):
             return call(*args, **kwargs)
         if kind in WHOLE:
             whole.append(module.path)
-        y, paths = call(*args, **kwargs), {module.path, *whole}
+        y = call(*args, **kwargs)
+        paths = {module.path, *filter(None, whole)}  # within a scan there are none
         whole.clear()
         inputs = [x for x in (*args, *kwargs.values()) if hasattr(x, "shape")]
         own = {k: p for k, p in params.items() if any(_within(k, q) for q in paths)}
@@ -352,7 +353,8 @@ def _to_stored(kind, flat, gradient, x):
         return np.moveaxis(np.flip(x, range(x.ndim - 2)), (-2, -1), (0, 1))
     shape = x.shape
     if kind == "dense":
-        x = x.reshape(*(flat or shape[:-1]), shape[-1])
+        fits = flat and math.prod(flat) == math.prod(shape[:-1])
+        x = x.reshape(*(flat if fits else shape[:-1]), shape[-1])
     x = np.moveaxis(x, (-1, -2), (0, 1))
     return x.reshape(shape[::-1]) if kind == "dense" else x
 
