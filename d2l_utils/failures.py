@@ -6,7 +6,6 @@ looking waits for the device.
 
 import gc
 import math
-import pickle
 import random
 import re
 import signal
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from d2l_utils import attributes
 from d2l_utils.ownership import replaced
 
 LOOK_EVERY = 50  # steps
@@ -70,12 +70,10 @@ class Traced:
     @staticmethod
     def _states():
         """{id: state} of all generators of random numbers that there are."""
-        found = {0: random.getstate(), 1: pickle.dumps(np.random.get_state())}
-        for x in gc.get_objects():
-            if type(x) is np.random.Generator:
-                found[id(x)] = pickle.dumps(x.bit_generator.state)
-            elif type(x) is np.random.RandomState:
-                found[id(x)] = pickle.dumps(x.get_state())
+        found = {0: random.getstate()}
+        for x in (*(x for _, x in attributes.GLOBAL), *gc.get_objects()):
+            if type(x) in (np.random.Generator, np.random.RandomState):
+                found[id(x)] = attributes.fingerprint(x, lambda tensor: None)
         return found
 
     def check(self, model):

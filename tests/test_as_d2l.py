@@ -168,7 +168,7 @@ def test_manners_of_keras_2(framework, d2l):
         "As in Keras 2: Sequential", "As in Keras 2: `training`",
         "As in Keras 2: a list of ",
     ]  # fmt: skip
-    import keras
+    from tensorflow import keras
 
     with pytest.raises(TypeError):
         keras.Sequential(keras.layers.Dense(3))
