@@ -36,14 +36,14 @@ if importlib.util.find_spec('d2l_utils') is None:
     import tempfile
     from pathlib import Path
 
-    wheel = lzma.decompress(base64.b85decode('''
+    packed = base64.b85decode('''
 {wheel}
-'''.replace('\\n', '')))
-    if hashlib.sha256(wheel).hexdigest() != (
+'''.replace('\\n', ''))
+    if hashlib.sha256(packed).hexdigest() != (
             '{hash}'):
         raise ValueError('this cell was changed: get the notebook anew')
     path = Path(tempfile.mkdtemp(), '{name}')
-    path.write_bytes(wheel)
+    path.write_bytes(lzma.decompress(packed))
     {install}"""
 
 
@@ -72,12 +72,12 @@ def make_wheel(folder):
 
 def setup_source(wheel, framework):
     """The set-up cell; wheel: its path."""
-    data = wheel.read_bytes()
-    text = base64.b85encode(lzma.compress(data, preset=9)).decode()  # without quotes
+    packed = lzma.compress(wheel.read_bytes(), preset=9)
+    text = base64.b85encode(packed).decode()  # no quotes in it
     lines = [text[i : i + WIDTH] for i in range(0, len(text), WIDTH)]
     return SETUP.format(
         wheel="\n".join(lines),
-        hash=hashlib.sha256(data).hexdigest(),
+        hash=hashlib.sha256(packed).hexdigest(),
         name=wheel.name,
         install=editions.install_line("{path}", framework),
     )
