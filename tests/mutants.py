@@ -64,8 +64,8 @@ FAULTS = (
     Fault(
         "dropout is off in training",
         "d2l_utils/tensorflow/trainer.py",
-        "_mode(self.model, training=True)",
-        "_mode(self.model, training=False)",
+        "with mode(self.model, training=True), low",
+        "with mode(self.model, training=False), low",
         REFERENCE, "dropout", "tensorflow",
     ),
     Fault(
@@ -79,8 +79,8 @@ FAULTS = (
         Fault(
             "step_seed does not depend on the step",
             "d2l_utils/training.py",
-            "np.random.SeedSequence([seed, step])",
-            "np.random.SeedSequence([seed, 0])",
+            "np.random.SeedSequence([seed, step, *what])",
+            "np.random.SeedSequence([seed, 0, *what])",
             REFERENCE, "every_step_has", framework,
         )
         for framework in ("pytorch", "mxnet")
@@ -116,8 +116,9 @@ FAULTS = (
     Fault(
         "TensorLoader shuffles whole batches",
         "d2l_utils/data.py",
-        "            order = epoch_order(n, self.seed, self.next_epoch())",
-        "            whole = epoch_order(len(self), self.seed, self.next_epoch())\n"
+        "            order = epoch_order(n, seed if told is None else told, "
+        "self.next_epoch())",
+        "            whole = epoch_order(len(self), seed, self.next_epoch())\n"
         "            parts = [order[i * size : (i + 1) * size] for i in whole]\n"
         "            order = np.concatenate(parts)",
         REFERENCE, "tensorloaders", "pytorch",
@@ -146,8 +147,8 @@ FAULTS = (
     Fault(
         "evaluate is in training mode",
         "d2l_utils/jax/layers.py",
-        "        net = clone(model, training=False)\n        model._compiled",
-        "        net = clone(model, training=True)\n        model._compiled",
+        "    net = clone(model, training=False)\n    return _once(",
+        "    net = clone(model, training=True)\n    return _once(",
         REFERENCE, INFERENCE, "jax",
     ),
     Fault(
@@ -160,8 +161,8 @@ FAULTS = (
     Fault(
         "predict rounds to bfloat16",
         "d2l_utils/torch/layers.py",
-        "return model(torch.as_tensor(X, device=device_of(model))).cpu().numpy()",
-        "return model(torch.as_tensor(X)).bfloat16().float().numpy()",
+        "return model(X).cpu().numpy()",
+        "return model(X).bfloat16().float().numpy()",
         REFERENCE, INFERENCE, "pytorch",
     ),
     Fault(
@@ -438,14 +439,14 @@ FAULTS = (
     Fault(
         "save_hyperparameters saves what it should ignore",
         "d2l_utils/base.py",
-        'skip = {*ignore, "self"}',
-        'skip = {"self"}',
+        'skip = {*ignore, "self", ',
+        'skip = {"self", ',
         "test_core.py",
     ),
     Fault(
         "a board draws the last of several points",
         "d2l_utils/board.py",
-        "tuple(np.mean(points, axis=0).tolist())",
+        "Point(*np.mean(points, axis=0).tolist())",
         "points[-1]",
         "test_core.py",
     ),
@@ -515,8 +516,8 @@ FAULTS = (
     Fault(
         "a notebook installs a package that was changed in it",
         "book/notebooks/colab.py",
-        "    if hashlib.sha256(wheel).hexdigest() != (\n            '{hash}'):",
-        "    if not wheel and '' != (\n            '{hash}'):",
+        "    if hashlib.sha256(packed).hexdigest() != (\n            '{hash}'):",
+        "    if not packed and '' != (\n            '{hash}'):",
         "test_exports.py", "set_up_cell",
     ),
     Fault(
