@@ -226,7 +226,7 @@ def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path)
     after = tmp_path / "after.safetensors"
     d2l.save_weights(trained, after)
     old, new = weights.read(path)[0], weights.read(after)[0]
-    assert set(old) == set(new)
+    assert set(old) == {k for k in new if not k.endswith(weights.BATCHES)}
     for name in ("bn0.mean", "bn14.var"):
         assert np.abs(new[name] - old[name]).max() > 1e-3
     again, known = d2l.predict(bound(after), X), d2l.predict(trained, X)
