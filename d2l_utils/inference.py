@@ -277,6 +277,7 @@ def save_weights(model, path: str | PathLike, variables=None) -> None:
         model=type(model).__name__,
         input_shape=shape,
         num_classes=getattr(model, "num_classes", None),
+        exact=True,
     )
 
 

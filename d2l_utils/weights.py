@@ -141,11 +141,12 @@ def from_bits(array, dtype_of):
     return array.view(array.dtype[0]).view(dtype_of(array.dtype.names[0]))
 
 
-def write(path, tensors, *, model, input_shape, num_classes=None):
+def write(path, tensors, *, model, input_shape, num_classes=None, exact=False):
     """Write named arrays, all or nothing.
 
     model: the class name; input_shape: (C, H, W); num_classes: for readers of the
-    file, where there is such a number.
+    file, where there is such a number; exact: keep float64, in which NumPy computes,
+    and which otherwise becomes float32, in which models are.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save
@@ -163,6 +164,11 @@ def write(path, tensors, *, model, input_shape, num_classes=None):
         metadata["num_classes"] = str(num_classes)
     # safetensors writes the bytes as they lie, in whatever order.
     tensors = {k: np.asarray(v, order="C") for k, v in tensors.items()}
+    if not exact:
+        tensors = {
+            k: v.astype(np.float32) if v.dtype == np.float64 else v
+            for k, v in tensors.items()
+        }
     bits = {k: dtype_name(v) for k, v in tensors.items() if v.dtype.names}
     if bits:
         metadata["bits"] = json.dumps(bits)
