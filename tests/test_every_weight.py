@@ -70,6 +70,24 @@ def test_common_layers_travel(framework, d2l, common, tmp_path):
         np.testing.assert_array_equal(again[name], x)
 
 
+def test_as_many_outputs_as_inputs(framework, d2l, tmp_path):
+    """Only arrays over the inputs are turned for channels first, no bias."""
+    path, rng = tmp_path / "w.safetensors", np.random.default_rng(5)
+    layers = (("conv", 2, 3, 3), ("conv", 8, 1, 1), ("flatten",), ("dense", 32))
+    biases = {"conv0": 2, "conv1": 8, "dense0": 32}  # inputs of (2, 2, 2) and (8, 2, 2)
+    kernels = {"conv0": (2, 1, 3, 3), "conv1": (8, 2, 1, 1), "dense0": (32, 32)}
+    made = {f"{k}.bias": rng.normal(size=n) for k, n in biases.items()}
+    made |= {f"{k}.weight": np.zeros(size) for k, size in kernels.items()}
+    weights.write(path, made, model="Made", input_shape=(1, 6, 6), num_classes=32)
+    Made = made_networks.made_class(framework, d2l)
+    model = loaded(framework, d2l, Made(layers, num_classes=32), path)
+    conv = d2l.activations(model, X)[1]
+    expected = np.broadcast_to(made["conv1.bias"][:, None, None], conv.shape)
+    np.testing.assert_allclose(conv, expected, rtol=1e-6)
+    logits = d2l.predict(model, X)
+    np.testing.assert_allclose(logits[0], made["dense0.bias"], rtol=1e-6)
+
+
 def test_what_is_not_common_is_refused(framework, other, d2l, common, tmp_path):
     """Before the model changes, and by name."""
     path, model = tmp_path / "w.safetensors", made_common.network(framework, d2l)()

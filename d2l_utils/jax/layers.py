@@ -331,8 +331,11 @@ def common(row, own):
         x = own.get(".".join((stats, *path, leaf)))
         if x is not None:
             kind = row.kind if leaf == "kernel" else "vector"
+            # A bias is of the outputs, whatever their number.
+            of_outputs = kind == "vector" and row.kind not in summary.FREE
+            inside = None if of_outputs else flat
             if leaf != "embedding":
-                there[name] = x, partial(_to_stored, kind, flat, gradient)
+                there[name] = x, partial(_to_stored, kind, inside, gradient)
             else:
                 there[name] = x, None
     return there

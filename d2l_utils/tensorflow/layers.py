@@ -287,7 +287,9 @@ def _to_stored(kind, attr, inside, x):
     are stored channels first.
     """
     if "kernel" not in attr:
-        flat = x.ndim == 1 < len(inside) and x.size == np.prod(inside)
+        # A bias is of the outputs, whatever their number.
+        features = kind in summary.FREE and x.ndim == 1 < len(inside)
+        flat = features and x.size == np.prod(inside)
         y = np.moveaxis(x.reshape(inside) if flat else x, -1, 0)
         # A PReLU that shares its numbers among places has ones there.
         return y.reshape(-1) if flat or y.size == len(y) else y
