@@ -355,7 +355,7 @@ class Trainer(HyperParameters):
             failures.warn_slow(
                 f"{', '.join(own)} of your own: steps run as they are written, "
                 "operation by operation",
-                "Compiled, they take about half of the time; to allow that, put "
+                "Compiled, they run faster; to allow that, put "
                 f"{self.how_to_compile} above your step.",
             )
         board.xlabel = board.xlabel or "epoch"
