@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedTensorMixin
 
-from d2l_utils import summary, weights
+from d2l_utils import initial, summary, weights
 from d2l_utils.torch.batches import to_tensors
 
 CHANNELS_LAST = False
@@ -54,10 +54,27 @@ def init_cnn(module):
     Example:
         >>> model.apply_init([X], d2l.init_cnn)
     """
+    _initialize(module, initial.glorot)
+
+
+def init_he(module):
+    """He's normal weights and zero biases (He et al., 2015), for layers with ReLU.
+
+    Parameters:
+        module: a layer, as `net.apply(d2l.init_he)` gives them.
+
+    Example:
+        >>> model.apply_init([X], d2l.init_he)
+    """
+    _initialize(module, initial.he)
+
+
+def _initialize(module, draw):
     if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         return
     if isinstance(module, nn.Linear | nn.Conv2d):
-        nn.init.xavier_uniform_(module.weight)
+        with torch.no_grad():
+            module.weight.copy_(torch.from_numpy(draw(tuple(module.weight.shape))))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

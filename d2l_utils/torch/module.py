@@ -1,10 +1,12 @@
 """PyTorch: base classes of models, the data in tensors, the seed. Layout NCHW."""
 
+import contextlib
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2l_utils import base
+from d2l_utils import base, initial
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import Examples as _Examples
@@ -26,6 +28,7 @@ def set_seed(seed: int) -> None:
         >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
+    initial.start(seed)
     torch.manual_seed(seed)
 
 
@@ -62,10 +65,12 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=momentum)
 
     def apply_init(self, inputs, init=None):
-        if inputs[0].dim() == 4:
-            build(self, tuple(inputs[0].shape))
-        else:
-            materialize(self, *(x.to(device_of(self)) for x in inputs))
+        aside = contextlib.nullcontext if init is None else initial.aside
+        with aside():  # what lazy layers draw now, `init` draws again
+            if inputs[0].dim() == 4:
+                build(self, tuple(inputs[0].shape))
+            else:
+                materialize(self, *(x.to(device_of(self)) for x in inputs))
         if init is not None:
             self.net.apply(init)
 
