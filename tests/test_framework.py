@@ -430,3 +430,23 @@ def test_the_example_in_the_docstring(d2l, few, capsys, monkeypatch):
     assert names["trainer"].train_batch_idx == 2
     out = capsys.readouterr().out
     assert "output shape:" in out and "precision" in out and "'acc'" in out
+
+
+@pytest.mark.only("pytorch")
+def test_channels_are_innermost_in_training(d2l, nin):
+    """Also behind a single channel and through 1x1 kernels: other layouts are slower."""
+    import torch
+
+    model, seen = nin["NiN28"](), []
+    model.board.display = False
+    model.apply_init([torch.zeros(1, 1, 28, 28)])
+
+    def look(layer, args, output):
+        if layer.training:
+            seen.append(output.is_contiguous(memory_format=torch.channels_last))
+
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(look)
+    d2l.Trainer(1).fit(model, d2l.FashionMNIST(batch_size=16))
+    assert len(seen) >= 12 and all(seen)

@@ -110,10 +110,12 @@ class Trainer(_Trainer):
         if unbuilt(model):  # a training_step of the reader's own makes the weights
             init_when_built(model)
             return
-        # Convolutions are much faster on a CPU with channels innermost in memory.
+        # Convolutions are much faster on a CPU with channels innermost in memory. PyTorch
+        # goes by a weight's strides, and those of a 1x1 kernel or of a single channel
+        # tell only if they are written anew, which `contiguous` leaves out.
         for p in model.parameters():
             if p.dim() == 4:
-                p.data = p.data.contiguous(memory_format=torch.channels_last)
+                p.data = p.data.to(memory_format=torch.channels_last)
 
     def prepare_batch(self, batch):
         matrices = self.data.resize_matrices() if self.plan.stored_bytes else None
