@@ -30,12 +30,13 @@ constants of these names, the hooks:
     set_plain(holder, key, array)           from a NumPy array
 """
 
+import contextlib
 from importlib import import_module
 from os import PathLike
 
 import numpy as np
 
-from d2l_utils import summary, weights
+from d2l_utils import initial, summary, weights
 from d2l_utils.batches import IMAGES, check_data, num_examples
 from d2l_utils.board import to_numpy
 from d2l_utils.data import images_to_float
@@ -156,6 +157,7 @@ def _images(model, X):
 
 def _build(hooks, model, shape):
     """Build the model for images of `shape` (C, H, W), if that was not done yet."""
+    settle(model)
     c, h, w = shape
     if getattr(model, "_input_shape", None) != (c, h, w):
         hooks.build(model, (1, h, w, c) if hooks.CHANNELS_LAST else (1, c, h, w))
@@ -180,11 +182,77 @@ def resources(model, X_shape: tuple) -> summary.Resources:
         >>> d2l.resources(model, (1, 1, 224, 224)).macs
     """
     hooks = hooks_of(model)
-    hooks.build(model, X_shape)
-    rows, trained = hooks.trace(model, X_shape), hooks.trained(model, X_shape)
+    with initial.draft(model):
+        hooks.build(model, X_shape)
+        rows, trained = hooks.trace(model, X_shape), hooks.trained(model, X_shape)
     params, slots = sum(n for _, n in trained.values()), summary.optimizer_slots(model)
     rows += summary.uncounted(rows, trained, type(model).__name__)
     return summary.count(rows, params, X_shape, slots)
+
+
+def initialize(model, make, init, rule, each):
+    """What `apply_init` does: make the weights, then apply an initializer.
+
+    make(): builds the model; init: of a layer, or None; rule: that of `initial.py`, if
+    init is init_cnn or init_he; each(f): calls f with every layer.
+
+    What is overwritten does not count as drawn, so that the weights are those of a
+    framework that makes them but once.
+    """
+    if rule is None:
+        settle(model)
+        with initial.draft(model) if init else contextlib.nullcontext():
+            make()
+        if init:
+            each(init)
+        settle(model)
+        return
+    with initial.aside():
+        make()
+    initial.drafted(model)
+    done = redraw(model, rule) if model._input_shape else ()
+
+    def rest(layer):  # what no pass in evaluation mode comes by
+        weight = getattr(layer, "weight", getattr(layer, "kernel", None))
+        if id(weight) not in done:
+            init(layer)
+
+    each(rest)
+
+
+def redraw(model, rule):
+    """Weights by a rule of `initial.py`, in order of execution, and zero biases.
+
+    Returns what identifies the tensors that were set.
+    """
+    hooks, shape, arrays, done = hooks_of(model), model._input_shape, {}, set()
+    for name, x in named_tensors(model, shape)[0].items():
+        layer, _, leaf = name.partition(".")
+        size = hooks.shape_and_dtype(x.value)[0]
+        if layer.rstrip("0123456789") in initial.KINDS and size is not None:
+            arrays[x.own] = x.made(rule if leaf == "weight" else np.zeros, size)
+            done.add(id(x.value))
+    hooks.set_tensors(model, shape, arrays)
+    return done
+
+
+def settle(model):
+    """Draw the weights for good that a summary made, unless they were changed since."""
+    drafted = initial.drafted(model)
+    if not drafted:
+        return
+    hooks, shape, arrays = hooks_of(model), model._input_shape, {}
+    for x in named_tensors(model, shape)[0].values():
+        size, dtype = hooks.shape_and_dtype(x.value)
+        if size is None or "float" not in dtype:
+            continue
+        now = x.to_stored(hooks.to_numpy(x.value))
+        for i, (drawn, draw) in enumerate(drafted):
+            if now.shape == drawn.shape and (now == drawn.astype(now.dtype)).all():
+                arrays[x.own] = x.from_stored(draw(), size)
+                del drafted[i]
+                break
+    hooks.set_tensors(model, shape, arrays)
 
 
 def named_tensors(model, shape, variables=None):
@@ -263,6 +331,7 @@ def save_weights(model, path: str | PathLike, variables=None) -> None:
         >>> d2l.save_weights(model, "nin.safetensors")
     """
     hooks = _hooks_for_weights(model, variables)
+    settle(model)
     shape = weights.known_shape(model)
     tensors = stored(model, shape, variables)
     if not hooks.HOLDS_WEIGHTS:
@@ -301,6 +370,11 @@ def load_weights(model, path: str | PathLike, variables=None):
     """
     hooks = _hooks_for_weights(model, variables)
     tensors, metadata = weights.read(path)
+    with initial.aside():  # what is drawn to build the model
+        return _load(hooks, model, tensors, metadata, variables)
+
+
+def _load(hooks, model, tensors, metadata, variables):
     with hooks.trial(model) as net:
         shape = weights.build_for(net, metadata, lambda s: _build(hooks, net, s))
         found, again = named_tensors(net, shape)

@@ -3,6 +3,7 @@
 What each framework does in its own way is here a name and a docstring.
 """
 
+from d2l_utils import inference, initial
 from d2l_utils.board import to_numpy
 from d2l_utils.ownership import library, replaced
 
@@ -21,6 +22,7 @@ class ModuleMixin:
     trainer = None
 
     def __call__(self, *args, **kwargs):
+        inference.settle(self)
         output = super().__call__(*args, **kwargs)
         self.note_input(args)
         return output
@@ -145,9 +147,10 @@ class Remade:
 
 
 def _remade(Class, args, kwargs, weights, kept):
-    model = Class(*args, **kwargs)
     try:
-        model.set_weights_in_order(weights)
+        with initial.aside():
+            model = Class(*args, **kwargs)
+            model.set_weights_in_order(weights)
     except (AssertionError, TypeError, ValueError) as error:
         raise TypeError(
             f"This {Class.__name__} cannot be copied or pickled: it has other weights "

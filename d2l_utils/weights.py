@@ -90,6 +90,11 @@ class Tensor:
         own[places] = array
         return own.reshape(shape)
 
+    def made(self, make, shape):
+        """What make(its shape in a file) gives, as the framework has it: of `shape`."""
+        stored = self.to_stored(np.empty(shape, np.int8)).shape
+        return self.from_stored(make(stored), shape)
+
 
 def arrays_held(holders, is_array, skip):
     """[(name, holder, key, array)] of arrays in plain attributes, lists and dicts.

@@ -350,6 +350,9 @@ METHODS = {
 }
 
 
+INITIALIZERS = ("init_cnn", "init_he")  # of a layer, or of a shape: as each has them
+
+
 def contract(d2l):
     """{name: signature} of the public functions and methods."""
     found = {}
@@ -359,7 +362,7 @@ def contract(d2l):
             for method in METHODS[name]:
                 signature = inspect.signature(getattr(obj, method))
                 found[f"{name}.{method}"] = list(signature.parameters)
-        elif callable(obj) and name != "init_cnn":  # JAX's is an initializer
+        elif callable(obj) and name not in INITIALIZERS:
             found[name] = list(inspect.signature(obj).parameters)
         else:
             found[name] = None
@@ -416,8 +419,7 @@ def test_public_docstrings(d2l):
     for name in d2l.__all__:
         obj = getattr(d2l, name)
         if inspect.isclass(obj) or inspect.isfunction(obj):
-            documented = inspect.getdoc(obj) or name == "init_cnn"  # Flax's, in JAX
-            assert documented, name
+            assert inspect.getdoc(obj), name
 
 
 def test_the_example_in_the_docstring(d2l, few, capsys, monkeypatch):
@@ -434,7 +436,7 @@ def test_the_example_in_the_docstring(d2l, few, capsys, monkeypatch):
 
 @pytest.mark.only("pytorch")
 def test_channels_are_innermost_in_training(d2l, nin):
-    """Also behind a single channel and through 1x1 kernels: other layouts are slower."""
+    """Also behind a single channel and through 1x1 kernels: others are slower."""
     import torch
 
     model, seen = nin["NiN28"](), []

@@ -222,7 +222,7 @@ def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path)
     trained = bound(path)
     trained.board.display = False
     batch = side.batch(X[:-1], y)
-    d2l.Trainer(1, precision="float32").fit(trained, parity_worker.OneBatch(batch))
+    d2l.Trainer(1, precision="float32").fit(trained, parity_worker.Batches([batch]))
     after = tmp_path / "after.safetensors"
     d2l.save_weights(trained, after)
     old, new = weights.read(path)[0], weights.read(after)[0]

@@ -10,6 +10,7 @@ framework's own optimizer are called here.
 """
 
 import contextlib
+import functools
 import inspect
 from functools import partial
 from importlib import import_module
@@ -52,17 +53,15 @@ def made_weights(shapes, seed=0):
     return {k: v.astype(np.float32) for k, v in made.items()}
 
 
-class OneBatch(data.DataModule):
-    """One training batch in the framework's layout."""
+class Batches(data.DataModule):
+    """A list of training batches in the framework's layout."""
 
-    batch_size = NUM_IMAGES
-
-    def __init__(self, batch):
+    def __init__(self, batches):
         super().__init__()
-        self.batch = batch
+        self.batches, self.batch_size = batches, len(batches[0][1])
 
     def get_dataloader(self, train):
-        return [self.batch] if train else None
+        return self.batches if train else None
 
 
 # The frameworks: what a model needs in either dtype, beside the hooks of
@@ -241,9 +240,12 @@ def adapter(framework, dtype="float32"):
 # Measuring ----------------------------------------------------------------------
 
 
+_loaded = functools.cache(cells.load)  # a section's cells take seconds
+
+
 def find_model(section, framework, name, replace=None):
     """What makes the model of that name: a class, or one of the section's variants."""
-    namespace = cells.load(section, framework, replace)
+    namespace = _loaded(section, framework, replace)
     return namespace.get("variants", {}).get(name) or namespace[name]
 
 
@@ -296,7 +298,7 @@ def measure(framework, case, path, dtype="float32", replace=None, parts=PARTS):
             trained = loaded()
             trained.board.display = False
             trainer = d2l.Trainer(max_epochs=1, num_gpus=0, precision="float32")
-            trainer.fit(trained, OneBatch(batch))
+            trainer.fit(trained, Batches([batch]))
             after = inference.stored(trained, trained._input_shape)
         before = weights.read(path)[0]
         if framework == "pytorch":

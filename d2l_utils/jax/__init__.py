@@ -63,11 +63,11 @@ try:
         try_all_gpus,
         try_gpu,
     )  # fmt: skip
+    from d2l_utils.jax.layers import init_cnn, init_he
     from d2l_utils.jax.module import (
         Classifier,
         FashionMNIST,
         Module,
-        init_cnn,
         set_seed,
     )  # fmt: skip
     from d2l_utils.jax.trainer import Trainer, run_facts
@@ -78,9 +78,9 @@ except ImportError as error:
 __all__ = [
     "Classifier", "DataModule", "Experiments", "FashionMNIST", "HyperParameters",
     "Module", "ProgressBoard", "Timer", "Trainer", "activations", "add_to_class",
-    "cpu", "evaluate", "get_key", "gpu", "init_cnn", "load_weights", "memory_stats",
-    "num_gpus", "plot", "predict", "require", "reset_peak_memory", "resources",
-    "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
+    "cpu", "evaluate", "get_key", "gpu", "init_cnn", "init_he", "load_weights",
+    "memory_stats", "num_gpus", "plot", "predict", "require", "reset_peak_memory",
+    "resources", "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
     "try_all_gpus", "try_gpu",
 ]  # fmt: skip
 __getattr__, __dir__ = unknown_names(__name__, __all__)

@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict
 from jax import numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from d2l_utils import summary, weights
+from d2l_utils import inference, initial, summary, weights
 from d2l_utils.batches import map_arrays
 from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.variables import make_state, merged, variables_of
@@ -44,6 +44,7 @@ FEATURES_LAST = (*WHOLE, "dense", "embedding")  # on whatever axes
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 LEAVES |= {"negative_slope": "weight", "embedding": "weight"}
 LEAVES |= {"mean": "mean", "var": "var"}  # Flax's names and the stored ones
+_asked = None  # [(placeholder, rule)] of initializers, while variables are made
 MARK = "d2l_utils:"  # begins the names that `trace` gives to layers' outputs
 
 
@@ -61,6 +62,130 @@ def _once(model, key, find):
     return model._compiled[key]
 
 
+def init_cnn(key: jax.Array, shape: tuple, dtype=jnp.float32) -> jax.Array:
+    """Glorot-uniform weights (Glorot and Bengio, 2010); pass it as `kernel_init`.
+
+    NumPy draws them from the seed of `set_seed`, one layer after the other, so that
+    the same network starts alike in all four frameworks, to the bit, also with a dense
+    layer behind a flattening. The key is used only where the draws could not be: when
+    `init` is called within a `jax.jit`, or a layer within `nn.scan` or `nn.vmap`.
+
+    Parameters:
+        key: a PRNG key.
+        shape: of the weight, (*size, in, out).
+        dtype: of the weight.
+
+    Returns:
+        The weight.
+
+    Example:
+        >>> nn.Conv(10, (3, 3), kernel_init=d2l.init_cnn)
+    """
+    return _init(key, shape, dtype, initial.glorot, nn.initializers.glorot_uniform())
+
+
+def init_he(key: jax.Array, shape: tuple, dtype=jnp.float32) -> jax.Array:
+    """Normal weights of variance 2 / inputs, for layers with ReLU (He et al., 2015).
+
+    Drawn as those of `init_cnn`, see there.
+
+    Parameters:
+        key, shape, dtype: as for `init_cnn`.
+
+    Returns:
+        The weight.
+
+    Example:
+        >>> nn.Conv(10, (3, 3), kernel_init=d2l.init_he)
+    """
+    he = nn.initializers.variance_scaling(2, "fan_in", "normal")
+    return _init(key, shape, dtype, initial.he, he)
+
+
+def _init(key, shape, dtype, rule, of_key):
+    if _asked is None and not traced(key):
+        return jnp.array(initial.channels_last(rule, shape), dtype)
+    weight = of_key(key, shape, dtype)
+    if _asked is not None:
+        _asked.append((weight, rule))
+    return weight
+
+
+def traced(keys):
+    """Whether what is made of these keys now is abstract: it may be made again."""
+    one = jnp.zeros(())  # abstract within eval_shape, whatever the keys are
+    return any(isinstance(x, jax.core.Tracer) for x in (one, *jax.tree.leaves(keys)))
+
+
+@contextlib.contextmanager
+def _asking():
+    """What the initializers above give in here are placeholders, in this list."""
+    global _asked
+    before, _asked = _asked, []
+    try:
+        yield _asked
+    finally:
+        _asked = before
+
+
+def _drawn_for(leaves, asked):
+    """{number of a leaf: (number of a placeholder, rule)}"""
+    numbers = {id(x): (n, rule) for n, (x, rule) in enumerate(asked)}
+    return {i: numbers[id(x)] for i, x in enumerate(leaves) if id(x) in numbers}
+
+
+def _draw(model, leaves, names, drawn, inputs):
+    """Put draws in the place of placeholders, in the order in which layers were used.
+
+    leaves: arrays or shapes of the variables; drawn: of `_drawn_for`; inputs: of the
+    model; of one image it is known what is flattened.
+    """
+    places = {}
+    if len(inputs) == 1 and inputs[0].ndim == 4:
+        _, h, w, c = inputs[0].shape
+        with contextlib.suppress(Exception):  # what looks at values cannot be traced
+            found = inference.named_tensors(model, (c, h, w))[0].values()
+            places = {x.own: x for x in found if x.layout}
+    for i, (_, rule) in sorted(drawn.items(), key=lambda item: item[1][0]):
+        shape, dtype, x = leaves[i].shape, leaves[i].dtype, places.get(names[i])
+        made = x.made(rule, shape) if x else initial.channels_last(rule, shape)
+        leaves[i] = jnp.array(made, dtype)
+    return leaves
+
+
+def init_eagerly(model, init, *inputs):
+    """What `init()` makes of these inputs, operation by operation, with draws."""
+    with _asking() as asked:
+        variables = init()
+    leaves, tree = jax.tree.flatten(variables)
+    if drawn := _drawn_for(leaves, asked):
+        names = [name for name, _ in _named(variables)]
+        _draw(model, leaves, names, drawn, inputs)
+    return jax.tree.unflatten(tree, leaves)
+
+
+def make_variables(model, key, *inputs):
+    """Fresh variables, compiled, with draws."""
+    init, found = initializer(model, key, *inputs), []
+
+    def others(key, *inputs):
+        with _asking() as asked:
+            variables = init(key, *inputs)
+        leaves, tree = jax.tree.flatten(variables)
+        drawn = _drawn_for(leaves, asked)
+        names = [name for name, _ in _named(variables)]
+        shapes = {i: jax.eval_shape(lambda x=leaves[i]: x) for i in drawn}
+        found[:] = tree, names, drawn, shapes
+        return [x for i, x in enumerate(leaves) if i not in drawn]
+
+    # It runs once: to optimize it would take longer than it saves.
+    plain = {"xla_backend_optimization_level": 0}
+    made = iter(jax.jit(others, compiler_options=plain)(key, *inputs))
+    tree, names, drawn, shapes = found
+    leaves = [shapes[i] if i in drawn else next(made) for i in range(len(names))]
+    return jax.tree.unflatten(tree, _draw(model, leaves, names, drawn, inputs))
+
+
 def initializer(model, key, *inputs):
     """The function that makes the variables from `key` and inputs like these.
 
@@ -73,8 +198,9 @@ def initializer(model, key, *inputs):
 
     def both(key, *inputs):
         keys = rngs(key)
+        variables = net.init(keys, *inputs)
         more = training.init({"dropout": keys["params"], **keys}, *inputs)
-        return merged(more, net.init(keys, *inputs))
+        return merged(more, variables)
 
     def in_training(key, *inputs):
         keys = {"dropout": rngs(key)["params"]}

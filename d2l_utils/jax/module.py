@@ -8,18 +8,23 @@ import optax
 from flax import linen as nn
 from jax import numpy as jnp
 
-from d2l_utils import base
+from d2l_utils import base, initial
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.jax.batches import to_images
-from d2l_utils.jax.layers import build, clone, initializer, layer_name, shapes_of
+from d2l_utils.jax.layers import (
+    build,
+    clone,
+    init_eagerly,
+    layer_name,
+    make_variables,
+    shapes_of,
+    traced,
+)  # fmt: skip
 from d2l_utils.jax.variables import Kept, restart_keys, variables_of
 from d2l_utils.modules import ModuleMixin
 from d2l_utils.ownership import library, replaced
-
-init_cnn = nn.initializers.glorot_uniform()
-"""Glorot-uniform weights (Glorot and Bengio, 2010); pass it as `kernel_init`."""
 
 
 def set_seed(seed: int) -> None:
@@ -32,6 +37,7 @@ def set_seed(seed: int) -> None:
         >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
+    initial.start(seed)
     restart_keys()
 
 
@@ -83,7 +89,11 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
 
     @nn.nowrap
     def init(self, rngs, *args, **kwargs):
-        variables = super().init(rngs, *args, **kwargs)
+        init = partial(super().init, rngs, *args, **kwargs)
+        if traced(rngs):
+            variables = init()
+        else:
+            variables = init_eagerly(self, init, *(() if kwargs else args))
         self.note_input(args)
         return variables
 
@@ -139,10 +149,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         inputs = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
         if inputs[0].ndim == 4:
             build(self, inputs[0].shape)
-        init = initializer(self, key, *inputs)
-        # It runs once: to optimize it would take longer than it saves.
-        plain = {"xla_backend_optimization_level": 0}
-        return jax.jit(init, compiler_options=plain)(key, *inputs)
+        return make_variables(self, key, *inputs)
 
 
 def _with_output(state, Y_hat):

@@ -66,7 +66,7 @@ try:
         try_all_gpus,
         try_gpu,
     )  # fmt: skip
-    from d2l_utils.mxnet.layers import init_cnn
+    from d2l_utils.mxnet.layers import init_cnn, init_he
     from d2l_utils.mxnet.module import (
         Classifier,
         FashionMNIST,
@@ -80,7 +80,7 @@ except (ImportError, OSError, AttributeError) as error:  # OSError: a C library
 __all__ = [
     "Classifier", "DataModule", "Experiments", "FashionMNIST", "HyperParameters",
     "Module", "ProgressBoard", "Timer", "Trainer", "activations", "add_to_class",
-    "cpu", "evaluate", "gpu", "init_cnn", "load_weights", "memory_stats",
+    "cpu", "evaluate", "gpu", "init_cnn", "init_he", "load_weights", "memory_stats",
     "num_gpus", "plot", "predict", "require", "reset_peak_memory", "resources",
     "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
     "try_all_gpus", "try_gpu",

@@ -12,7 +12,7 @@ import numpy as onp
 from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn, rnn
 
-from d2l_utils import summary
+from d2l_utils import initial, summary
 from d2l_utils.mxnet.batches import to_tensors
 
 CHANNELS_LAST = False
@@ -38,6 +38,7 @@ STORED_NAMES = {  # in a weights file: attribute of a layer
     "weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
 }  # fmt: skip
 NORM = {"weight": "gamma", "bias": "beta"}
+OTHER_WEIGHTS = ("i2h_weight", "h2h_weight")  # ends names of recurrent layers' weights
 OTHER_NAMES = {"bn": NORM, "ln": NORM, "prelu": {"weight": "alpha"}}
 
 
@@ -73,18 +74,53 @@ def trained(model, X_shape):
 # Making weights -------------------------------------------------------------------
 
 
-def init_cnn(module):
-    """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
+class _Init(mx.init.Initializer):
+    """Draws the weights of a parameter, or those of a block and zero biases."""
 
-    Parameters:
-        module: a block, as `net.apply(d2l.init_cnn)` gives them.
+    def __init__(self, rule):
+        super().__init__()
+        self.rule = rule
 
-    Example:
-        >>> model.apply_init([X], d2l.init_cnn)
-    """
-    for name, p in module.collect_params(".*(weight|bias)").items():
-        init = mx.init.Zero() if name.endswith("bias") else mx.init.Xavier()
-        p.initialize(init, device_of(module), force_reinit=True)
+    def __call__(self, block, array=None):
+        if array is not None:  # Gluon's way
+            return super().__call__(block, array)
+        if any(isinstance(block, k) for k, v in KINDS.items() if v in initial.KINDS):
+            for p, init in ((block.weight, self), (block.bias, mx.init.Zero())):
+                if p is not None:
+                    p.initialize(init, device_of(block), force_reinit=True)
+
+    def _init_weight(self, name, array):
+        if name.endswith(OTHER_WEIGHTS) or "embedding" in name:
+            mx.init.Xavier()._init_weight(name, array)
+        else:
+            array[:] = self.rule(array.shape)
+
+
+init_cnn = _Init(initial.glorot)
+"""Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
+
+NumPy draws them from the seed of `set_seed`, one layer after the other, so that the
+same network starts alike in all four frameworks, to the bit. It is for convolutions,
+transposed ones, too, and dense layers.
+
+An initializer of MXNet, which may be called with a block, too: `net.initialize` and
+`net.apply` take it. Blocks without `in_channels` or `in_units` get their weights in the
+order of their use, others in the order in which they were defined; with `apply_init`
+all get them in that of their use.
+
+Example:
+    >>> net.initialize(d2l.init_cnn)
+    >>> model.apply_init([X], d2l.init_cnn)
+"""
+
+init_he = _Init(initial.he)
+"""Normal weights of variance 2 / inputs, for layers with ReLU, and zero biases.
+
+He et al. (2015). Drawn as those of `init_cnn`, see there.
+
+Example:
+    >>> net.initialize(d2l.init_he)
+"""
 
 
 def has_values(parameter):
@@ -129,13 +165,14 @@ def materialize(model, *inputs):
 
 def undo_for(model):
     """A function that takes back what was built since, ready for another size."""
-    seen, unbuilt = getattr(model, "_input_shape", None), {}
+    seen, unbuilt, drawn = getattr(model, "_input_shape", None), {}, initial.state()
     for p in parameters(model):
         if p._data is None:
             unbuilt[p] = p._shape, p._deferred_init
 
     def undo():
         model._input_shape = seen
+        initial.go_on_from(drawn)
         for p in unbuilt:
             p._shape, p._deferred_init = unbuilt[p]
             p._data = p._grad = None

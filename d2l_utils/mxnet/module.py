@@ -8,11 +8,12 @@ import mxnet as mx
 from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn
 
-from d2l_utils import base, host
+from d2l_utils import base, host, initial
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import Examples as _Examples
 from d2l_utils.data import FashionMNIST as _FashionMNIST
+from d2l_utils.inference import initialize
 from d2l_utils.modules import ClassifierMixin, ModuleMixin, Remade
 from d2l_utils.mxnet.batches import to_images
 from d2l_utils.mxnet.device import cpu
@@ -30,6 +31,7 @@ def set_seed(seed: int) -> None:
         >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
+    initial.start(seed)
     mx.random.seed(seed)
 
 
@@ -104,12 +106,14 @@ class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
         return arrays + [a for model in inner for a in model.parameters()]
 
     def apply_init(self, inputs, init=None):
-        if inputs[0].ndim == 4:
-            build(self, tuple(inputs[0].shape))
-        else:
-            materialize(self, *(x.as_in_ctx(device_of(self)) for x in inputs))
-        if init is not None:
-            self.net.apply(init)
+        def make():
+            if inputs[0].ndim == 4:
+                build(self, tuple(inputs[0].shape))
+            else:
+                materialize(self, *(x.as_in_ctx(device_of(self)) for x in inputs))
+
+        rule = getattr(init, "rule", None)
+        initialize(self, make, init, rule, lambda f: self.net.apply(f))
 
 
 @library
@@ -140,7 +144,8 @@ class Classifier(ClassifierMixin, Module):
         return l.mean() if averaged else l
 
     def layer_summary(self, X_shape):
-        build(self, X_shape)
+        with initial.draft(self):
+            build(self, X_shape)
         X = np.zeros(X_shape, ctx=device_of(self))
         with autograd.pause():
             for layer in self.net:

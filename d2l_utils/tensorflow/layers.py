@@ -10,9 +10,10 @@ import warnings
 
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 from tensorflow.keras import layers as nn
 
-from d2l_utils import summary, weights
+from d2l_utils import initial, summary, weights
 from d2l_utils.tensorflow.batches import to_tensors
 
 CHANNELS_LAST = True
@@ -42,25 +43,101 @@ FEATURES_LAST = ("dense", "recurrent", "embedding")  # in every framework
 STORED_NAMES = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
 STORED_NAMES |= {"moving_mean": "mean", "moving_variance": "var", "alpha": "weight"}
 STORED_NAMES |= {"embeddings": "weight"}
+_laying_out = False
 
 
 # Making weights -------------------------------------------------------------------
 
 
-def init_cnn(module):
+@tf.keras.utils.register_keras_serializable("d2l_utils")
+def init_cnn(module, dtype=None):
     """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
 
+    NumPy draws them from the seed of `set_seed`, one layer after the other, so that
+    the same network starts alike in all four frameworks, to the bit; in a `Module`
+    also with a dense layer behind a flattening. It is for convolutions, transposed
+    ones, too, and dense layers.
+
     Parameters:
-        module: a layer that has its weights, as `apply_init` gives them.
+        module: a layer that has its weights, as `apply_init` gives them, in the order
+            of their use; or the shape of a weight, as Keras gives it to an initializer.
+        dtype: of such a weight.
+
+    Returns:
+        For a shape, the weight (*size, in, out).
 
     Example:
+        >>> layer = tf.keras.layers.Dense(10, kernel_initializer=d2l.init_cnn)
         >>> model.apply_init([X], d2l.init_cnn)
     """
-    if isinstance(module, nn.Dense | nn.Conv2D) and module.built:
-        glorot = tf.keras.initializers.GlorotUniform()
-        module.kernel.assign(glorot(module.kernel.shape))
-        if module.use_bias:
-            module.bias.assign(tf.zeros_like(module.bias))
+    return _init(module, dtype, initial.glorot)
+
+
+@tf.keras.utils.register_keras_serializable("d2l_utils")
+def init_he(module, dtype=None):
+    """Normal weights of variance 2 / inputs, for layers with ReLU, and zero biases.
+
+    He et al. (2015). Drawn as those of `init_cnn`, see there.
+
+    Parameters:
+        module, dtype: as for `init_cnn`.
+
+    Returns:
+        For a shape, the weight (*size, in, out).
+
+    Example:
+        >>> layer = tf.keras.layers.Dense(10, kernel_initializer=d2l.init_he)
+    """
+    return _init(module, dtype, initial.he)
+
+
+RULES = {init_cnn: initial.glorot, init_he: initial.he}
+
+
+def _init(x, dtype, rule):
+    if not isinstance(x, nn.Layer):
+        # Keras also asks in passing, to work out shapes before it makes weights.
+        with initial.aside() if in_stateless_scope() else contextlib.nullcontext():
+            weight = initial.channels_last(rule, x)
+        return tf.cast(weight, dtype or tf.keras.config.floatx())
+    kind = next((v for k, v in KINDS.items() if isinstance(x, k)), None)
+    if kind in initial.KINDS and x.built:
+        own, size = x.kernel, tuple(x.kernel.shape)
+        own.assign(_as_stored(x, kind, "kernel", size[:-1]).made(rule, size))
+        if x.use_bias:
+            x.bias.assign(tf.zeros_like(x.bias))
+    return None
+
+
+@contextlib.contextmanager
+def laying_out(model, X_shape):
+    """Dense layers that are built within get the draws of `init_cnn` as others do.
+
+    An initializer is given a shape and does not know what was flattened.
+    """
+    global _laying_out
+    fresh, before = to_lay_out(model), _laying_out
+    _laying_out = True  # models within this one do nothing
+    try:
+        yield
+    finally:
+        _laying_out = before
+    for row in trace(model, X_shape):
+        layer, inside = row.ref or (None, None)
+        if any(layer is x for x in fresh):
+            fresh = [x for x in fresh if x is not layer]
+            kernel = layer.kernel
+            x = _as_stored(layer, "dense", "kernel", inside)
+            kernel.assign(x.from_stored(kernel.numpy().T, tuple(kernel.shape)))
+
+
+def to_lay_out(model):
+    """The dense layers without weights that `init_cnn` or `init_he` is for."""
+    if _laying_out or not tf.executing_eagerly():
+        return []
+    layers = model._flatten_layers()
+    dense = (x for x in layers if isinstance(x, nn.Dense) and not x.built)
+    return [x for x in dense if any(x.kernel_initializer is f for f in RULES)]
 
 
 @contextlib.contextmanager
@@ -271,13 +348,18 @@ def common(row, own):
         return {}
     (layer, inside), there = row.ref, {}
     for attr, name in STORED_NAMES.items():
-        variable = getattr(layer, attr, None)
-        if variable is not None:
-            depthwise = isinstance(layer, nn.DepthwiseConv1D | nn.DepthwiseConv2D)
-            kind = "depthwise" if depthwise else row.kind
-            layout = functools.partial(_to_stored, kind, attr, inside)
-            there[name] = variable, None if attr == "embeddings" else layout
+        if getattr(layer, attr, None) is not None:
+            x = _as_stored(layer, row.kind, attr, inside)
+            there[name] = x.value, None if attr == "embeddings" else x.layout
     return there
+
+
+def _as_stored(layer, kind, attr, inside):
+    """A variable of a layer, see `_to_stored`."""
+    depthwise = isinstance(layer, nn.DepthwiseConv1D | nn.DepthwiseConv2D)
+    kind = "depthwise" if depthwise else kind
+    layout = functools.partial(_to_stored, kind, attr, inside)
+    return weights.Tensor(attr, getattr(layer, attr), layout)
 
 
 def _to_stored(kind, attr, inside, x):

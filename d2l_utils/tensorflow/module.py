@@ -2,16 +2,23 @@
 
 import tensorflow as tf
 
-from d2l_utils import base
+from d2l_utils import base, initial
 from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import DataModule as _DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
+from d2l_utils.inference import initialize, settle
 from d2l_utils.modules import ClassifierMixin, ModuleMixin, Remade
 from d2l_utils.ownership import library
 from d2l_utils.tensorflow.batches import to_images
 from d2l_utils.tensorflow.device import grow_memory
-from d2l_utils.tensorflow.layers import build, materialize
+from d2l_utils.tensorflow.layers import (
+    RULES,
+    build,
+    laying_out,
+    materialize,
+    to_lay_out,
+)  # fmt: skip
 
 
 def set_seed(seed: int) -> None:
@@ -26,6 +33,7 @@ def set_seed(seed: int) -> None:
         >>> d2l.set_seed(1)
     """
     base.remember_seed(seed)
+    initial.start(seed)
     tf.keras.utils.set_random_seed(int(seed))
 
 
@@ -66,6 +74,13 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
     def __call__(self, *args, **kwargs):
         if self.training is not None:
             kwargs.setdefault("training", self.training)
+        if "_draws" in vars(self):
+            with tf.init_scope():  # this call may be within a graph
+                settle(self)
+        images = len(args) == 1 and len(getattr(args[0], "shape", ())) == 4
+        if images and not self.built and to_lay_out(self):
+            with laying_out(self, (1, *args[0].shape[1:])):
+                super().__call__(tf.zeros_like(args[0][:1]), training=False)
         return super().__call__(*args, **kwargs)
 
     def __setattr__(self, name, value):
@@ -99,13 +114,17 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
         return tf.keras.optimizers.SGD(self.lr, momentum=momentum)
 
     def apply_init(self, inputs, init=None):
-        if len(inputs[0].shape) == 4:
-            build(self, tuple(inputs[0].shape))
-        else:
-            materialize(self, *inputs)
-        if init is not None:
+        def make():
+            if len(inputs[0].shape) == 4:
+                build(self, tuple(inputs[0].shape))
+            else:
+                materialize(self, *inputs)
+
+        def each(init):
             for layer in self._flatten_layers(include_self=False):
                 init(layer)
+
+        initialize(self, make, init, RULES.get(init), each)
 
 
 @library
@@ -142,7 +161,8 @@ class Classifier(ClassifierMixin, Module):
         return tf.reduce_mean(l) if averaged else l
 
     def layer_summary(self, X_shape):
-        build(self, X_shape)
+        with initial.draft(self):
+            build(self, X_shape)
         X = tf.zeros(X_shape)
         for layer in self.net.layers:
             X = layer(X, training=False)

@@ -4,6 +4,7 @@ The hooks that d2l_utils.inference calls, see there.
 """
 
 import contextlib
+from functools import partial
 
 import torch
 from torch import nn
@@ -44,39 +45,75 @@ EXTRA_STATE = nn.modules.module._EXTRA_STATE_KEY_SUFFIX  # ends names in a state
 # Making weights -------------------------------------------------------------------
 
 
-def init_cnn(module):
+def init_cnn(module: nn.Module) -> None:
     """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
 
+    NumPy draws them from the seed of `set_seed`, one layer after the other, so that
+    the same network starts alike in all four frameworks, to the bit. It is for
+    convolutions, transposed ones, too, and dense layers; others stay as they are.
+
     Parameters:
-        module: a layer, as `net.apply(d2l.init_cnn)` gives them. Lazy layers, which
-            have no weights yet, get theirs like this when they are built.
+        module: a layer, as `net.apply(d2l.init_cnn)` gives them in the order in which
+            they were defined; `apply_init` gives them in that of their use. A lazy
+            layer, which has no weights yet, gets these when it is built.
 
     Example:
         >>> model.apply_init([X], d2l.init_cnn)
     """
-    _initialize(module, initial.glorot)
+    _init(module, init_cnn)
 
 
-def init_he(module):
-    """He's normal weights and zero biases (He et al., 2015), for layers with ReLU.
+def init_he(module: nn.Module) -> None:
+    """Normal weights of variance 2 / inputs, for layers with ReLU, and zero biases.
+
+    He et al. (2015). Drawn as those of `init_cnn`, see there.
 
     Parameters:
-        module: a layer, as `net.apply(d2l.init_he)` gives them.
+        module: as for `init_cnn`.
 
     Example:
         >>> model.apply_init([X], d2l.init_he)
     """
-    _initialize(module, initial.he)
+    _init(module, init_he)
 
 
-def _initialize(module, draw):
-    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+RULES = {init_cnn: initial.glorot, init_he: initial.he}
+
+
+def _init(module, init):
+    if not any(isinstance(module, k) for k, v in KINDS.items() if v in initial.KINDS):
         return
-    if isinstance(module, nn.Linear | nn.Conv2d):
-        with torch.no_grad():
-            module.weight.copy_(torch.from_numpy(draw(tuple(module.weight.shape))))
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        _when_built(module, init)
+        return
+    with torch.no_grad():
+        _copy(module.weight, RULES[init](module.weight.shape))
         if module.bias is not None:
-            nn.init.zeros_(module.bias)
+            module.bias.zero_()
+
+
+def _asked(module):
+    """Keys of the hooks by which a lazy layer knows its initializer."""
+    hooks = module._forward_pre_hooks.items()
+    return [k for k, x in hooks if getattr(x, "func", None) is _before_built]
+
+
+def _when_built(module, init):
+    for key in _asked(module):
+        del module._forward_pre_hooks[key]
+    hook = partial(_before_built, init)  # can be copied and pickled, as the layer
+    module.register_forward_pre_hook(hook, prepend=True)
+
+
+def _before_built(init, module, args):
+    def first_values():
+        del module.reset_parameters
+        init(module)
+
+    for key in _asked(module):
+        del module._forward_pre_hooks[key]
+    if module.has_uninitialized_params():  # else they were loaded
+        module.reset_parameters = first_values  # in place of PyTorch's, in this call
 
 
 def unbuilt(model):
@@ -90,7 +127,7 @@ def unbuilt(model):
 
 def materialize(model, *inputs):
     """Let lazy layers find their sizes in a forward pass, and initialize them."""
-    lazy = unbuilt(model)
+    init_when_built(model)
     with evaluating(model):
         model(*inputs)
         if unbuilt(model):  # some layers are there for training alone
@@ -98,18 +135,16 @@ def materialize(model, *inputs):
                 own = not type(module).__module__.startswith("torch.nn.")
                 module.training = own  # so that no statistics change
             model(*inputs)
-    for module in lazy:  # which have PyTorch's own initial values now
-        init_cnn(module)
 
 
 def init_when_built(model):
-    """Initialize lazy layers as `materialize` does when a step builds them."""
+    """Let lazy layers start from Glorot's weights, where nothing else was asked for.
 
-    def init(module, args):
-        hooks.pop(module).remove()
-        init_cnn(module)
-
-    hooks = {m: m.register_forward_pre_hook(init) for m in unbuilt(model)}
+    PyTorch's own initial values are not those of the other frameworks.
+    """
+    for module in unbuilt(model):
+        if not _asked(module):
+            init_cnn(module)
 
 
 @contextlib.contextmanager
@@ -131,7 +166,8 @@ def _on_trial(model):
                         x.requires_grad, x.data.device, x.data.dtype
                     )
     try:
-        yield model
+        with initial.aside():
+            yield model
     finally:
         for layer, Class in zip(lazy, classes):
             layer.__class__ = Class

@@ -1,7 +1,5 @@
 """PyTorch: base classes of models, the data in tensors, the seed. Layout NCHW."""
 
-import contextlib
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -11,11 +9,18 @@ from d2l_utils.base import HyperParameters
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import Examples as _Examples
 from d2l_utils.data import FashionMNIST as _FashionMNIST
+from d2l_utils.inference import initialize
 from d2l_utils.modules import ClassifierMixin, ModuleMixin
 from d2l_utils.ownership import library
 from d2l_utils.torch.batches import to_images
 from d2l_utils.torch.device import cpu
-from d2l_utils.torch.layers import build, device_of, evaluating, materialize
+from d2l_utils.torch.layers import (
+    RULES,
+    build,
+    device_of,
+    evaluating,
+    materialize,
+)  # fmt: skip
 
 
 def set_seed(seed: int) -> None:
@@ -65,14 +70,13 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=momentum)
 
     def apply_init(self, inputs, init=None):
-        aside = contextlib.nullcontext if init is None else initial.aside
-        with aside():  # what lazy layers draw now, `init` draws again
+        def make():
             if inputs[0].dim() == 4:
                 build(self, tuple(inputs[0].shape))
             else:
                 materialize(self, *(x.to(device_of(self)) for x in inputs))
-        if init is not None:
-            self.net.apply(init)
+
+        initialize(self, make, init, RULES.get(init), lambda f: self.net.apply(f))
 
 
 @library
@@ -105,7 +109,8 @@ class Classifier(ClassifierMixin, Module):
         return F.cross_entropy(Y_hat, Y.reshape(-1).long(), reduction=reduction)
 
     def layer_summary(self, X_shape):
-        build(self, X_shape)
+        with initial.draft(self):
+            build(self, X_shape)
         X = torch.zeros(X_shape, device=device_of(self))
         with evaluating(self):
             for layer in self.net:

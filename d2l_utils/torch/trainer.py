@@ -110,9 +110,9 @@ class Trainer(_Trainer):
         if unbuilt(model):  # a training_step of the reader's own makes the weights
             init_when_built(model)
             return
-        # Convolutions are much faster on a CPU with channels innermost in memory. PyTorch
-        # goes by a weight's strides, and those of a 1x1 kernel or of a single channel
-        # tell only if they are written anew, which `contiguous` leaves out.
+        # Convolutions are much faster on a CPU with channels innermost in memory.
+        # PyTorch goes by a weight's strides, and those of a 1x1 kernel or of a single
+        # channel tell only if they are written anew, which `contiguous` leaves out.
         for p in model.parameters():
             if p.dim() == 4:
                 p.data = p.data.to(memory_format=torch.channels_last)
