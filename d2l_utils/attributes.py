@@ -7,12 +7,14 @@ resumed training stays changed. Each framework says in its `state.py`
     own_names()              the attributes that the framework's layers have themselves
     options(optim)           [(name, object or dict)]: what holds an optimizer's rates
     extras(model)            [Leaf]: what is reached in another way, and must be stored
-    array_of(x)              a tensor, or the state of a generator, in NumPy; else None
+    array_of(x)              a tensor, or the state of a generator, in NumPy; of a
+                             network or an optimizer, a dict of arrays; else None
     put(x, array)            the same put back, in place where x takes it; returns it
     GENERATORS               classes of generators
     LATE                     whether the optimizer's state is made in its first step
 """
 
+import contextlib
 import io
 import json
 import random
@@ -71,6 +73,8 @@ def encode(x, arrays, array_of):
         return {"generator": inner(x.getstate())}
     kind = "numpy" if isinstance(x, np.ndarray | np.generic) else "tensor"
     array = x if kind == "numpy" else array_of(x)
+    if isinstance(array, dict):  # of a network, an optimizer
+        return {"state": inner(array)}
     if array is not None:
         arrays.append(plain(array))
         return {kind: len(arrays) - 1}
@@ -96,6 +100,9 @@ def decode(node, old, arrays, put):
         else:
             old.setstate(state)
         return old
+    if kind == "state":
+        state = decode(content, None, arrays, put)
+        return put(old, state) if state else old
     if kind in ("numpy", "tensor"):
         array = arrays[content]
         if kind == "tensor":
@@ -134,6 +141,13 @@ def plain(array):
     if array.dtype.kind not in "biufc":
         raise TypeError(f"an array of {array.dtype} cannot be stored")
     return array
+
+
+def _made_anew(node):
+    """Whether `decode` can make the value where there is none."""
+    if isinstance(node, dict):
+        return not node.keys() & {"state", "generator"} and _made_anew([*node.values()])
+    return not isinstance(node, list) or all(map(_made_anew, node))
 
 
 def fingerprint(x, array_of):
@@ -191,21 +205,36 @@ class Beside:
             *generators_in("data", trainer.data, kinds),
             *generators_in("loader", trainer.train_dataloader, kinds),
         ]
+        self.inside = set()  # ids of what is stored in other ways
         self.begin = self.start = self.states()
         self.first = None
         self.known = {leaf.path: self._print(leaf.value) for leaf in self.leaves()}
+        self.sizes = {leaf.path: self._size(leaf.value) for leaf in self.leaves()}
         self.moved = set()  # paths of what has changed
+        self.weights = set(trainer.state_tensors())  # names; and of the optimizer's
+        self.lost = set()  # paths of what cannot be stored, or not be restored
         self.settings = self._settings()
 
     def _print(self, value):
-        return fingerprint(value, self.hooks.array_of)
+        return fingerprint(value, self._array_of)
+
+    def _size(self, value):
+        """The number of arrays in a value."""
+        arrays = []
+        with contextlib.suppress(TypeError, NotImplementedError, RecursionError):
+            encode(value, arrays, self._array_of)
+        return len(arrays)
+
+    def _array_of(self, x):
+        """As the framework's; nothing of layers and optimizer, which others store."""
+        return {} if id(x) in self.inside else self.hooks.array_of(x)
 
     def states(self):
         """The states of the generators, as JSON can hold them."""
         states = {}
         for name, x in self.streams:
             arrays = []
-            node = encode(x, arrays, self.hooks.array_of)
+            node = encode(x, arrays, self._array_of)
             states[name] = [node, [[str(a.dtype), a.tolist()] for a in arrays]]
         return states
 
@@ -233,7 +262,8 @@ class Beside:
         options = hooks.options(trainer.optim)
         roots += [(f"optim{n and '.'}{n}", x, {"params"}) for n, x in options]
         roots += [("trainer", trainer, OF_TRAINERS), ("data", trainer.data, OF_DATA)]
-        seen = {id(x) for _, x, _ in roots}
+        self.inside = {id(trainer.optim), *(id(x) for _, x, _ in roots)}
+        seen = set(self.inside)
         found = list(hooks.extras(trainer.model))
         for name, x, without in roots:
             if not (name.startswith("model") and _is_of_a_library(x)):
@@ -243,7 +273,8 @@ class Beside:
     def _in(self, name, x, without, seen):
         space = x if isinstance(x, dict) else getattr(x, "__dict__", {})
         for key, value in list(space.items()):
-            private = name == "trainer" and str(key).startswith("_")
+            # TensorFlow's own notes begin with _self_.
+            private = str(key).startswith("_" if name == "trainer" else "_self_")
             if key in without or private or id(value) in seen:
                 continue
             path = f"{name}.{key}"
@@ -271,7 +302,7 @@ class Beside:
                 values |= {f"model.{name}.{k}": v for k, v in floats.items()}
         found = {}
         for path, value in values.items():
-            array = self.hooks.array_of(value) if path.startswith("optim") else None
+            array = self._array_of(value) if path.startswith("optim") else None
             if array is not None and not array.ndim:
                 value = array.item()
             if type(value) in (bool, int, float, str):
@@ -291,17 +322,33 @@ class Beside:
             if now is None:
                 continue
             if leaf.path in self.moved or self.known.get(leaf.path, "") != now:
-                self.moved.add(leaf.path)
-                nodes[leaf.path] = encode(leaf.value, arrays, self.hooks.array_of)
+                mine = []
+                node = encode(leaf.value, mine, self._array_of)
+                if self._returns(leaf.path, node, len(mine)):
+                    self.moved.add(leaf.path)
+                    nodes[leaf.path] = encode(leaf.value, arrays, self._array_of)
+                else:
+                    self.lost.add(leaf.path)
         return nodes, arrays
+
+    def _returns(self, path, node, size):
+        """Whether a value can be put back into a new model and Trainer."""
+        if path not in self.known:
+            return path.rpartition(".")[0] in self._holders() and _made_anew(node)
+        return self.hooks.LATE or _made_anew(node) or size == self.sizes[path]
+
+    def _holders(self):
+        """{path: object} whose attributes may be made anew."""
+        parts = self.hooks.parts(self.trainer.model)
+        return {"trainer": self.trainer, "data": self.trainer.data} | {
+            f"model{name and '.'}{name}": x for name, x in parts
+        }
 
     def restore(self, nodes, arrays):
         """Put back what `changed` gave; all of it or, with an error, nothing."""
-        put, array_of = self.hooks.put, self.hooks.array_of
+        put, array_of = self.hooks.put, self._array_of
         leaves = {leaf.path: leaf for leaf in self.leaves()}
-        holders = {"trainer": self.trainer, "data": self.trainer.data}
-        for name, x in self.hooks.parts(self.trainer.model):
-            holders[f"model{name and '.'}{name}"] = x
+        holders = self._holders()
         new = [path.rpartition(".") for path in nodes if path not in leaves]
         for holder, _, key in new:  # attributes that the first steps made
             if holder not in holders:

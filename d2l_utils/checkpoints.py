@@ -164,11 +164,13 @@ def save(trainer, keep=True):
     from safetensors.numpy import save as to_bytes
 
     board, beside = trainer.model.board, trainer.beside
-    name = "an attribute"
+    name, lost = "an attribute", set(beside.lost)
     try:
         changed, arrays = beside.changed()
         tensors = {f"beside.{i}": x for i, x in enumerate(arrays)}
         for name, x in trainer.state_tensors().items():
+            if name.startswith("model.") and name not in beside.weights:
+                raise ValueError("made in training; make it in the model's constructor")
             tensors[name] = attributes.plain(x)
         about = {
             "training": _training(trainer),
@@ -195,6 +197,12 @@ def save(trainer, keep=True):
             f"A training of this {type(trainer.model).__name__} cannot be kept in a "
             f"checkpoint: {name}: {in_one_line(error)}. Train it without one."
         ) from error
+    if lost := sorted(beside.lost - lost):
+        warn(
+            trainer,
+            f"{', '.join(lost)}, made in training, cannot be restored and will start "
+            "anew; make it in the model's constructor or configure_optimizers",
+        )
     path = base.file_path(trainer.checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     base.replace_file(path, content, keep=keep)

@@ -36,7 +36,7 @@ from os import PathLike
 
 import numpy as np
 
-from d2l_utils import initial, summary, weights
+from d2l_utils import failures, initial, summary, weights
 from d2l_utils.batches import IMAGES, check_data, num_examples
 from d2l_utils.board import to_numpy
 from d2l_utils.data import images_to_float
@@ -264,7 +264,15 @@ def named_tensors(model, shape, variables=None):
     c, h, w = shape
     with hooks.evaluating(model):
         before = _attributes(hooks, model)
-        rows = hooks.trace(model, (1, h, w, c) if hooks.CHANNELS_LAST else (1, c, h, w))
+        try:
+            size = (1, h, w, c) if hooks.CHANNELS_LAST else (1, c, h, w)
+            rows = hooks.trace(model, size)
+        except TypeError as error:
+            raise weights.WeightsError(
+                f"{type(model).__name__} cannot be called on images alone "
+                f"({failures.in_one_line(error)}), and a weights file is for networks "
+                "that can. Keep its weights by the means of its framework."
+            ) from error
         own = hooks.own_tensors(model, shape, variables)
         own_names = {id(x): name for name, x in reversed(own.items())}
         found, again, first = {}, {}, {}

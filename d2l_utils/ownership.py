@@ -41,3 +41,18 @@ def replaced(obj, *names):
         if value is not None and id(_function_in(value)) not in _ours:
             found.append(name)
     return found
+
+
+def calls_ours(obj, name):
+    """Whether the named method is the library's, or by its code leads to it.
+
+    As a method does that ends in `super().name()`; each on the way must call the next.
+    """
+    held = (vars(Class) for Class in type(obj).__mro__)
+    for value in (space[name] for space in (vars(obj), *held) if name in space):
+        value = getattr(value, "__func__", value)
+        if id(value) in _ours:
+            return True
+        if name not in getattr(getattr(value, "__code__", None), "co_names", ()):
+            return False
+    return False

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from d2l_utils.data import FashionMNIST
-from d2l_utils.ownership import replaced
+from d2l_utils.ownership import calls_ours, replaced
 
 LOADERS = ("get_dataloader", "train_dataloader", "val_dataloader", "to_tensors")
 SPEAKS = ("training_step", "validation_step", "plot")
@@ -15,10 +15,10 @@ class Plan:
 
     Each decision comes with its reason, empty where nothing stands against it.
 
-    our_loop: `fit_epoch` is the library's. stored_bytes: batches are the stored bytes
-    of the data set, which become images on the device, and not what its loaders give.
-    compiled: steps run as a compiled graph. bfloat16: training steps compute their
-    larger products in bfloat16. device: in words.
+    our_loop: `fit_epoch` is the library's, or calls it. stored_bytes: batches are the
+    stored bytes of the data set, which become images on the device, and not what its
+    loaders give. compiled: steps run as a compiled graph. bfloat16: training steps
+    compute their larger products in bfloat16. device: in words.
     """
 
     our_loop: bool
@@ -61,7 +61,7 @@ def make_plan(trainer, model, data):
     A framework's Trainer takes back with `uncompiled` and `in_float32` what turns out
     not to work.
     """
-    loop = replaced(trainer, "fit_epoch")
+    loop = [] if calls_ours(trainer, "fit_epoch") else ["fit_epoch"]
     batches = replaced(trainer, "prepare_batch")
     if not isinstance(data, FashionMNIST):
         why_loader = f"{type(data).__name__} has loaders of its own"

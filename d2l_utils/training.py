@@ -51,6 +51,10 @@ from d2l_utils.remember import remember
 from d2l_utils.summary import TooSmall
 
 PRECISIONS = ("auto", "float32")
+IN_BFLOAT16 = (
+    "The network computes in bfloat16 here. If that is the reason, train with "
+    "Trainer(precision='float32')."
+)
 
 
 def check_num_gpus(asked, there):
@@ -89,6 +93,19 @@ def check_model(model):
             "self.save_hyperparameters() keeps the arguments, lr among them; or define "
             "configure_optimizers."
         )
+
+
+def check_optimizer(model, optim):
+    """Raise TypeError for what a step cannot update weights with."""
+    if optim is not None and type(optim) not in (tuple, list, dict):
+        return
+    raise TypeError(
+        f"configure_optimizers of {type(model).__name__} returned "
+        f"{'nothing' if optim is None else f'a {type(optim).__name__}'}, and a Trainer "
+        "steps one optimizer: return that. A schedule may be kept as an attribute and "
+        "stepped in training_step or fit_epoch; for several optimizers in turn define "
+        "fit_epoch."
+    )
 
 
 def number_of_batches(loader):
@@ -137,17 +154,19 @@ class Trainer(HyperParameters):
             is written after the first step, every `every` steps and every epoch. Where
             it exists, `fit` goes on from there, to the same result, bit by bit in
             float32 on a CPU, as if it had never been interrupted. It holds weights,
-            optimizer, learning rates and schedules; numbers, arrays, lists and
-            generators that training changes in attributes of the model, the layers of
-            your own, and the Trainer; numbers of the data; the states of NumPy's and
-            Python's generators, and of those in attributes of data and loader. The
-            framework's generator is seeded in every step and epoch. Of the rest, a
-            `CheckpointWarning` names before the first step batches that do not come
-            the same twice, or not as when the training began, iterators in attributes,
-            and TensorFlow's `tf.random` in a compiled step. Nothing is known of
+            optimizer, learning rates and schedules; numbers, arrays, lists, networks,
+            optimizers and generators that training changes in attributes of the model,
+            the layers of your own, and the Trainer; numbers of the data; the states of
+            NumPy's and Python's generators, and of those in attributes of data and
+            loader. The framework's generator is seeded in every step and epoch. Of the
+            rest, a `CheckpointWarning` names before the first step batches that do not
+            come the same twice, or not as when the training began, iterators in
+            attributes, and TensorFlow's `tf.random` in a compiled step; and, when it is
+            there, a network or optimizer that training itself made. Nothing is known of
             variables outside these objects, of what objects of other packages hold
             inside, and of when a `fit` of your own stops.
-        every: steps between two checkpoints.
+        every: steps between two checkpoints; with a `fit_epoch` of your own there is
+            one at the end of each epoch.
 
     Raises:
         ValueError: in `Trainer(...)` for an impossible setting; in `fit` for no data,
@@ -166,6 +185,7 @@ class Trainer(HyperParameters):
     """
 
     compiles_steps, why_eager, how_to_compile = True, "", ""
+    STEP_GIVES = "the loss as a tensor, from which gradients can be computed"
     plan = progress = data = model = optim = watch = beside = None
     bar = ProgressBar(0, active=False)
     # For a Trainer with an `__init__` of the reader's own.
@@ -400,6 +420,8 @@ class Trainer(HyperParameters):
         if self._begun is None:
             self.begin()
         self.optim = model.configure_optimizers()
+        if self.plan.our_loop:
+            check_optimizer(model, self.optim)
         self.get_ready()
 
     def run_epochs(self):
@@ -425,7 +447,8 @@ class Trainer(HyperParameters):
                     self.end_epoch()
                 self.save_checkpoint()  # with what an end_epoch of the reader's did
         except KeyboardInterrupt:
-            if self.plan.our_loop and not self.in_step:  # else a step was cut in two
+            # Else a step was cut in two, or what a reader's method does was not done.
+            if not self.in_step and not replaced(self, "fit_epoch"):
                 self.check_losses()
                 self.save_checkpoint()
             if board.display:
@@ -451,6 +474,8 @@ class Trainer(HyperParameters):
         self.get_ready()
         self._in_epoch, progress = True, self.progress
         start = time.perf_counter() - progress.epoch_seconds
+        # A method of the reader's around this one is done as a whole or not at all.
+        whole = not replaced(self, "fit_epoch")
         for batch in self.batches_left():
             if self.checkpoint:
                 self.seed_step(step_seed(progress.seed, progress.train_batch_idx))
@@ -458,10 +483,12 @@ class Trainer(HyperParameters):
             self._step(self.train_step, batch, n, train=True)
             self.bar.update(n, progress.epoch)
             number = progress.train_batch_idx
-            if self.checkpoint and (number % self.every == 0 or number == 1):
+            if self.checkpoint and (
+                (whole and number % self.every == 0) or number == 1
+            ):
                 self.check_losses()
                 progress.epoch_seconds = time.perf_counter() - start
-                self.save_checkpoint()
+                checkpoints.save(self, keep=whole)
             elif number % failures.LOOK_EVERY == 0:
                 self.check_losses()
         if not len(progress.train):
@@ -603,7 +630,12 @@ class Trainer(HyperParameters):
                 )
                 self._first = False
             else:
-                values = step(batch)
+                try:
+                    values = step(batch)
+                except Exception as error:
+                    if train and self.plan.bfloat16:
+                        error.add_note(IN_BFLOAT16)
+                    raise
             (progress.train if train else progress.val).add(n, values)
             self._draw(values, train)
             if train:
@@ -651,6 +683,21 @@ class Trainer(HyperParameters):
             return step(*args), self._values
         finally:
             self._values = None
+
+    def run_training_step(self, step, *args):
+        """The same for a training step, whose result is to be differentiated."""
+        result, recorded = self.run_step(step, *args)
+        if result is None or isinstance(result, dict | Real | np.ndarray):
+            raise self.no_loss(result)
+        return result, recorded
+
+    def no_loss(self, result):
+        """The error to raise for what a training step cannot return."""
+        what = "nothing" if result is None else f"a {type(result).__name__}"
+        return TypeError(
+            f"The training_step of {type(self.model).__name__} returned {what}. It has "
+            f"to return {self.STEP_GIVES}; the Trainer makes the update with it."
+        )
 
     def take_value(self, key, value, train):
         """Take a value from `Module.plot`, within `run_step` or a reader's own loop."""

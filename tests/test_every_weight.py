@@ -88,6 +88,64 @@ def test_as_many_outputs_as_inputs(framework, d2l, tmp_path):
     np.testing.assert_allclose(logits[0], made["dense0.bias"], rtol=1e-6)
 
 
+def by_rows(framework, d2l):
+    """A model that takes the rows of an image for a sequence: tokens, say."""
+    if framework == "jax":
+        from flax import linen as nn
+
+        class Rows(d2l.Classifier):
+            def setup(self):
+                self.rows, self.head = nn.Dense(4), nn.Dense(10)
+
+            def forward(self, X):
+                return self.head(self.rows(X.reshape((len(X), 6, 6))).mean(axis=1))
+
+        return Rows()
+    if framework == "pytorch":
+        from torch.nn import LazyLinear as dense
+    elif framework == "mxnet":
+        from functools import partial
+
+        from mxnet import npx
+        from mxnet.gluon import nn
+
+        npx.set_np()
+        dense = partial(nn.Dense, flatten=False)
+    else:
+        from tensorflow.keras.layers import Dense as dense
+
+    class Rows(d2l.Classifier):
+        def __init__(self):
+            super().__init__()
+            self.rows, self.head = dense(4), dense(10)
+
+        def forward(self, X):
+            # Channels are one: the two layouts of an image are the same.
+            return self.head(self.rows(X.reshape((-1, 6, 6))).mean(1))
+
+        def call(self, X):
+            import tensorflow as tf
+
+            rows = self.rows(tf.reshape(X, (-1, 6, 6)))
+            return self.head(tf.reduce_mean(rows, axis=1))
+
+    return Rows()
+
+
+def test_dense_layers_on_sequences_travel(framework, d2l, tmp_path):
+    path, rng = tmp_path / "w.safetensors", np.random.default_rng(6)
+    sizes = {"dense0": (4, 6), "dense1": (10, 4)}
+    made = {f"{k}.weight": rng.normal(size=size) for k, size in sizes.items()}
+    made |= {f"{k}.bias": rng.normal(size=n) for k, (n, _) in sizes.items()}
+    weights.write(path, made, model="Made", input_shape=(1, 6, 6), num_classes=10)
+    model = loaded(framework, d2l, by_rows(framework, d2l), path)
+    rows = X[:, 0] @ made["dense0.weight"].T + made["dense0.bias"]
+    expected = rows.mean(1) @ made["dense1.weight"].T + made["dense1.bias"]
+    np.testing.assert_allclose(d2l.predict(model, X), expected, rtol=1e-5)
+    d2l.save_weights(model, tmp_path / "again")
+    assert weights.read(tmp_path / "again")[0].keys() == made.keys()
+
+
 def test_what_is_not_common_is_refused(framework, other, d2l, common, tmp_path):
     """Before the model changes, and by name."""
     path, model = tmp_path / "w.safetensors", made_common.network(framework, d2l)()

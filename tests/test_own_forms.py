@@ -1,5 +1,6 @@
 """Networks, losses and steps as readers write them: trained in 16 bits, as ours are."""
 
+import itertools
 import warnings
 
 import made_forms
@@ -313,3 +314,356 @@ def test_an_own_step_is_compiled_where_its_author_allows_it(
         ]
     assert len(said) == 1 and said[0].startswith("training_step of your own: ")
     assert trainer.how_to_compile in said[0]
+
+
+# Steps ------------------------------------------------------------------------------
+
+
+def by_parts(framework, d2l, way):
+    """A model with dropout and batch normalization, whose step calls parts of it."""
+    if framework == "jax":
+        import optax
+        from flax import linen as nn
+
+        class Own(d2l.Classifier):
+            lr: float = 0.05
+            training: bool = False
+
+            def setup(self):
+                still = not self.training
+                self.net = nn.Sequential(
+                    [
+                        nn.Conv(8, (5, 5), (2, 2)), nn.BatchNorm(still), nn.relu,
+                        lambda X: X.reshape((len(X), -1)),
+                        nn.Dropout(0.5, deterministic=still), nn.Dense(10),
+                    ]
+                )  # fmt: skip
+
+            def loss(self, params, X, Y, state, averaged=True):
+                apply = state.apply_fn if way == "whole" else self.apply
+                variables = {"params": params, "batch_stats": state.batch_stats}
+                rngs = {"dropout": state.dropout_rng}
+                Y_hat, aux = apply(variables, *X, mutable=["batch_stats"], rngs=rngs)
+                l = optax.softmax_cross_entropy_with_integer_labels(Y_hat, Y).mean()
+                return l, {**aux, "Y_hat": Y_hat}
+
+        return Own
+
+    class Own(made_forms.plain_model(framework, d2l)):
+        def training_step(self, batch):
+            X, Y = batch
+            if way == "layers":
+                for layer in getattr(self.net, "layers", self.net):
+                    X = layer(X)
+                l = self.loss(X, Y)
+            else:
+                l = self.loss(self(X) if way == "whole" else self.net(X), Y)
+            self.plot("loss", l, train=True)
+            return l
+
+    return Own
+
+
+@pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
+def test_parts_that_a_step_calls_are_in_training_mode(framework, d2l, few):
+    """Dropout drops and statistics move, as where the step calls the model."""
+    found = {}
+    for way in ("whole", "net", "layers"):
+        trainer, losses = trained(d2l, by_parts(framework, d2l, way), "float32")
+        found[way] = losses
+        mode = getattr(trainer.model, "training", False)
+        assert not mode or framework == "pytorch"  # which goes back when it is used
+    assert found["net"] == pytest.approx(found["whole"], rel=1e-5)
+    assert found["layers"] == pytest.approx(found["whole"], rel=1e-3)
+
+
+@pytest.mark.only("tensorflow")
+def test_a_step_may_ask_for_evaluation_mode(framework, d2l, few):
+    """Of a part, for the outputs of a teacher, say; what was default is so again."""
+    import tensorflow as tf
+
+    seen = []
+
+    class Noting(tf.keras.layers.Layer):
+        def call(self, X, training=False):
+            seen.append(training)
+            return X
+
+    class Own(made_forms.plain_model("tensorflow", d2l)):
+        def __init__(self, lr=0.05):
+            super().__init__(lr)
+            self.noting = Noting()
+
+        @tf.function
+        def training_step(self, batch):
+            X, Y = batch
+            self.noting(X)
+            self.noting(X, training=False)
+            seen.append("step")
+            return super().training_step((self.noting(X), Y))
+
+    trainer, _ = trained(d2l, Own, "float32")
+    assert seen[:4] == [True, False, "step", True] and "step" not in seen[4:]
+    trainer.model.noting(tf.zeros(1))
+    assert seen[-1] is False
+
+
+@pytest.mark.only("pytorch")
+def test_a_train_method_of_the_readers_own_comes_first(framework, d2l, few):
+    """It keeps the statistics of a layer as they are, from the first step on."""
+
+    class Own(made_forms.plain_model("pytorch", d2l)):
+        def train(self, mode=True):
+            super().train(mode)
+            self.net[1].eval()
+            return self
+
+    trainer, _ = trained(d2l, Own, "float32")
+    assert not trainer.model.net[1].running_mean.any()
+
+
+@pytest.mark.parametrize("what", [None, [], {}, ()], ids=str)
+def test_what_is_no_optimizer_is_named(d2l, few, what):
+    class Own(d2l.LeNet):
+        def configure_optimizers(self):
+            return what
+
+    words = "nothing" if what is None else f"a {type(what).__name__}"
+    with pytest.raises(TypeError, match=f"optimizers of Own returned {words}, "):
+        trained(d2l, Own)
+
+
+@pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
+@pytest.mark.parametrize("what", [None, {"loss": 1.0}, 1.0], ids=str)
+def test_what_is_no_loss_is_named(d2l, few, what):
+    class Own(d2l.LeNet):
+        def training_step(self, *args):
+            return what
+
+    words = "nothing" if what is None else f"a {type(what).__name__}"
+    with pytest.raises(TypeError, match=f"step of Own returned {words}. .* return"):
+        trained(d2l, Own)
+
+
+@pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
+@pytest.mark.only("pytorch", "mxnet", "tensorflow")
+def test_a_later_step_that_fails_names_the_precision(framework, d2l, few, low):
+    class Late(made_forms.plain_model(framework, d2l)):
+        def training_step(self, batch):
+            if self.trainer.progress and self.trainer.train_batch_idx == 2:
+                raise Refused
+            return super().training_step(batch)
+
+    for precision in ("auto", "float32")[: 2 if low else 1]:
+        with pytest.raises(Refused) as caught:
+            trained(d2l, Late, precision)
+        notes = " ".join(getattr(caught.value, "__notes__", ()))
+        assert ("precision='float32'" in notes) == (low and precision == "auto")
+
+
+def two_inputs(framework, d2l):
+    """A model of an image and a number; batches of these and labels."""
+    if framework == "jax":
+        from flax import linen as nn
+
+        class Own(d2l.Classifier):
+            lr: float = 0.05
+            training: bool = False
+
+            def setup(self):
+                self.image, self.number = nn.Dense(10), nn.Dense(10)
+
+            def __call__(self, X, x):
+                return self.image(X.reshape((len(X), -1))) + self.number(x)
+
+    else:
+        if framework == "pytorch":
+            from torch import nn
+
+            def dense():
+                return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+        elif framework == "mxnet":
+            from mxnet import npx
+            from mxnet.gluon import nn
+
+            npx.set_np()
+
+            def dense():
+                return nn.Dense(10)
+        else:
+            from tensorflow.keras import layers as nn
+
+            def dense():
+                from tensorflow import keras
+
+                return keras.Sequential([nn.Flatten(), nn.Dense(10)])
+
+        class Own(d2l.Classifier):
+            def __init__(self, lr=0.05):
+                super().__init__()
+                self.save_hyperparameters()
+                self.image, self.number = dense(), dense()
+
+            def forward(self, X, x):
+                return self.image(X) + self.number(x)
+
+        Own.call = Own.forward
+    return Own
+
+
+def test_an_image_and_more(framework, d2l, layout, few):
+    """A network of several inputs trains; a weights file is not for it, and says so."""
+
+    class Data(d2l.DataModule):
+        batch_size = 100
+
+        def get_dataloader(self, train):
+            images, labels = few.train if train else few.val
+            X = images.reshape(layout(len(images), 1, 28, 28)) / np.float32(255)
+            x = X.mean(axis=(1, 2, 3))[:, None]
+            return self.get_tensorloader((X, x, labels.astype("int32")), train)
+
+    d2l.set_seed(1)
+    model, data = two_inputs(framework, d2l)(), Data()
+    model.board.display = False
+    trainer = d2l.Trainer(2, precision="float32")
+    trainer.fit(model, data)
+    losses = trainer.history["train_loss"]
+    assert losses[1] < losses[0]
+    found = d2l.evaluate(model, data)["acc"]
+    assert found == pytest.approx(trainer.history["val_acc"][-1], abs=1e-6)
+    with pytest.raises(ValueError, match=r"Own cannot be called on images alone"):
+        d2l.save_weights(model, "nowhere")
+
+
+@pytest.mark.only("pytorch")
+def test_a_model_in_float64(framework, d2l, few, tmp_path):
+    import torch
+    from torch import nn
+
+    class Double(d2l.Classifier):
+        def __init__(self, lr=0.05):
+            super().__init__()
+            self.save_hyperparameters()
+            self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double()
+
+    trainer, losses = trained(d2l, Double)
+    model, new = trainer.model, Double()
+    assert losses[-1] < losses[0] and model.net[1].weight.dtype == torch.float64
+    d2l.save_weights(model, tmp_path / "w")
+    d2l.load_weights(new, tmp_path / "w")
+    X = few.val.images[:4, None]
+    assert (d2l.predict(new, X) == d2l.predict(model, X)).all()
+    assert d2l.activations(model, X)[-1].dtype == np.float64
+
+
+@pytest.mark.only("tensorflow")
+def test_what_keras_alone_calls_is_named(framework, d2l, few):
+    class Own(made_forms.plain_model("tensorflow", d2l)):
+        def train_step(self, data):
+            raise AssertionError
+
+    with pytest.raises(TypeError, match=r"Own has a train_step.* training_step"):
+        trained(d2l, Own)
+
+
+@pytest.mark.only("tensorflow")
+def test_weights_that_become_trainable_later_are_named(framework, d2l, few):
+    class Own(made_forms.plain_model("tensorflow", d2l)):
+        def __init__(self, lr=0.05):
+            super().__init__(lr)
+            self.net.layers[0].trainable = False
+
+    class Unfreezing(d2l.Trainer):
+        def end_epoch(self):
+            super().end_epoch()
+            self.model.net.layers[0].trainable = True
+
+    model, data = Own(), d2l.FashionMNIST(batch_size=200)
+    model.board.display = False
+    with pytest.raises(RuntimeError, match=r"Other weights .* Call fit again"):
+        Unfreezing(2).fit(model, data)
+    before = model.net.layers[0].kernel.numpy()
+    d2l.Trainer(1).fit(model, data)
+    assert (model.net.layers[0].kernel.numpy() != before).any()
+
+
+@pytest.mark.only("mxnet")
+def test_blocks_stay_hybridized(framework, d2l, few, tmp_path):
+    """Those of a reader's own, for `export`; and no others."""
+    from mxnet import np as mnp
+
+    class Own(made_forms.plain_model("mxnet", d2l)):
+        def __init__(self, lr=0.05, hybrid=True):
+            super().__init__(lr)
+            if hybrid:
+                self.net.hybridize(static_alloc=True)
+
+    trainer, _ = trained(d2l, Own, "float32")
+    net = trainer.model.net
+    net(mnp.zeros((1, 1, 28, 28)))
+    net.export(str(tmp_path / "net"))
+    assert (tmp_path / "net-symbol.json").exists()
+    trainer, _ = trained(d2l, lambda lr: Own(lr, hybrid=False), "float32")
+    assert not trainer.model.net._active
+
+
+def test_a_layer_that_not_every_step_uses(framework, d2l, layout, few):
+    """It keeps its weights in the others; one that no step uses keeps them."""
+    if framework == "jax":
+        pytest.skip("a Flax model has no weights that its first pass does not use")
+    plain = made_forms.plain_model(framework, d2l)
+    make = type(plain().net)  # a chain of layers
+
+    def dense(n):
+        if framework == "pytorch":
+            from torch import nn
+
+            return make(nn.Linear(10, n))
+        if framework == "mxnet":
+            from mxnet.gluon import nn
+
+            net = make()
+            net.add(nn.Dense(n, in_units=10))
+            return net
+        from tensorflow.keras import layers
+
+        net = make([layers.Dense(n)])
+        net.build((1, 10))
+        return net
+
+    class Own(plain):
+        def __init__(self, lr=0.05):
+            super().__init__(lr)
+            self.sometimes, self.never = dense(10), dense(3)
+
+        def training_step(self, batch):
+            X, Y = batch
+            Z = self(X)
+            seen.append([np.array(w) for w in of(self.sometimes)])
+            if self.trainer.train_batch_idx % 2 == 0:
+                Z = self.sometimes(Z)
+            l = self.loss(Z, Y)
+            self.plot("loss", l, train=True)
+            return l
+
+    def of(net):
+        if framework == "tensorflow":
+            return [v.numpy() for v in net.weights]
+        if framework == "mxnet":
+            return [p.data().asnumpy() for p in net.collect_params().values()]
+        return [p.detach().numpy().copy() for p in net.parameters()]
+
+    for clip in (0, 1):
+        seen = []
+        model = Own()
+        model.board.display = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer = d2l.Trainer(1, gradient_clip_val=clip, precision="float32")
+            trainer.fit(model, d2l.FashionMNIST(batch_size=100))
+        moved = [
+            any((a != b).any() for a, b in zip(one, other))
+            for one, other in itertools.pairwise(seen)
+        ]
+        assert moved == [True, False, True]

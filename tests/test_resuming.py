@@ -396,6 +396,158 @@ def test_what_pytorch_alone_has(framework, d2l, few, tmp_path):
         run(d2l, tmp_path / "odd", make=Odd, stop=1)
 
 
+class Held:
+    """An object of the reader's own, which holds what is no part of the model."""
+
+
+def beside(framework, d2l):
+    """(model, Trainer) with another network that learns by another optimizer.
+
+    The network pulls at the weights of the model, so that these differ if it does.
+    """
+    Model, Trainer = d2l.SoftmaxRegression, d2l.Trainer
+    if framework == "pytorch":
+        import torch
+
+        class Model(d2l.SoftmaxRegression):
+            def configure_optimizers(self):
+                self.others = [torch.nn.Linear(784, 10)]
+                torch.nn.init.ones_(self.others[0].weight)
+                weights = self.others[0].parameters()
+                self.optim = torch.optim.SGD(weights, lr=0.1, momentum=0.9)
+                return super().configure_optimizers()
+
+            def training_step(self, batch):
+                X, y = batch
+                Z, mine = self.others[0](X.flatten(1)), self(X)
+                self.optim.zero_grad()
+                self.loss(Z, y).backward()
+                self.optim.step()
+                return super().training_step(batch) + ((mine - Z.detach()) ** 2).mean()
+
+    elif framework == "mxnet":
+        from mxnet import autograd, gluon
+
+        class Model(d2l.SoftmaxRegression):
+            def __init__(self, num_outputs, lr):
+                super().__init__(num_outputs, lr)
+                self.others = {"net": gluon.nn.Dense(10, in_units=784)}
+                self.others["net"].initialize("ones")
+                self.optim = gluon.Trainer(
+                    self.others["net"].collect_params(), "sgd",
+                    {"learning_rate": 0.1, "momentum": 0.9},
+                )  # fmt: skip
+
+            def training_step(self, batch):
+                X, y = batch
+                Z, mine = self.others["net"](X), self(X)
+                self.loss(Z, y).backward(retain_graph=True)
+                with autograd.pause():
+                    self.optim.step(1)
+                pull = ((mine - Z.detach()) ** 2).mean()
+                return super().training_step(batch) + pull
+
+    elif framework == "tensorflow":
+        import tensorflow as tf
+
+        class Model(d2l.SoftmaxRegression):
+            def __init__(self, num_outputs, lr):
+                super().__init__(num_outputs, lr)
+                self.held = Held()
+                self.held.net = tf.keras.layers.Dense(10, kernel_initializer="ones")
+                self.held.net.build((None, 784))
+                self.held.optim = tf.keras.optimizers.SGD(0.1, momentum=0.9)
+                self.held.optim.build(self.held.net.trainable_variables)
+
+            def training_step(self, batch):
+                X, y = batch
+                net = self.held.net
+                with tf.GradientTape() as tape:
+                    Z = net(tf.reshape(X, (len(X), -1)))
+                    l = self.loss(Z, y)
+                variables = net.trainable_variables
+                self.held.optim.apply_gradients(
+                    zip(tape.gradient(l, variables), variables)
+                )
+                pull = tf.reduce_mean((self(X) - tf.stop_gradient(Z)) ** 2)
+                return super().training_step(batch) + pull
+
+    else:
+        import jax
+        import optax
+        from flax.training.train_state import TrainState
+
+        class Trainer(d2l.Trainer):
+            def prepare_model(self, model):
+                super().prepare_model(model)
+                self.other = TrainState.create(
+                    apply_fn=None, params={"w": jax.numpy.ones(10)}, tx=optax.adam(0.1)
+                )
+
+            def end_epoch(self):
+                super().end_epoch()
+                pull = self.history["train_loss"][-1] * self.other.params["w"]
+                self.other = self.other.apply_gradients(grads={"w": pull})
+                params = jax.tree.map(lambda x: x + pull, self.state.params)
+                self.state = self.state.replace(params=params)
+
+    return Model, Trainer
+
+
+@pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
+def test_networks_and_optimizers_beside_the_model(framework, d2l, few, tmp_path):
+    """In an attribute, a list, an object of the reader's own: an average, a critic."""
+    Model, Trainer = beside(framework, d2l)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CheckpointWarning)
+        assert same(d2l, tmp_path, make=Model, Trainer=Trainer)
+
+
+@pytest.mark.only("pytorch")
+def test_networks_made_in_training_are_named(framework, d2l, few, tmp_path):
+    """Of the model, none can be stored; beside it, none can be restored."""
+
+    class Copying(d2l.SoftmaxRegression):
+        kept = list
+
+        def training_step(self, batch):
+            if not hasattr(self, "copy"):
+                self.copy = self.kept([copy.deepcopy(self.net)])
+            return super().training_step(batch)
+
+    with pytest.warns(CheckpointWarning, match=r"model\.copy, made in training") as w:
+        run(d2l, tmp_path / "a", make=Copying)
+    assert len([x for x in w if "model.copy" in str(x.message)]) == 1
+
+    class Within(Copying):
+        kept = staticmethod(lambda nets: nets[0])
+
+    with pytest.raises(CheckpointError, match=r"copy.* made in training; make it in"):
+        run(d2l, tmp_path / "b", make=Within)
+
+
+def test_what_surrounds_an_epoch_is_done_once(d2l, few, tmp_path):
+    """A `fit_epoch` around ours is done as a whole, or begun anew."""
+
+    class Around(d2l.Trainer):
+        def fit_epoch(self):
+            self.begun = [*getattr(self, "begun", []), self.epochs_done]
+            super().fit_epoch()
+
+    what = {"Trainer": Around}
+    once = run(d2l, tmp_path / "once", **what)
+    assert once.plan.our_loop and once.plan.stored_bytes
+    with pytest.raises(CutOff):
+        run(d2l, tmp_path / "twice", stop=STOP, **what)
+    stored = checkpoints.read(tmp_path / "twice")[1]["progress"]
+    assert (stored.epoch, len(stored.train)) == (1, 0), "the end of an epoch"
+    twice = run(d2l, tmp_path / "twice", seed=7, **what)
+    assert once.begun == twice.begun == [0, 1]
+    for one, other in zip(results(once), results(twice)):
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[k], other[k]) for k in one)
+
+
 def test_an_iterator_is_named(d2l, few, tmp_path):
     class Counting(d2l.Trainer):
         def prepare_model(self, model):

@@ -54,6 +54,20 @@ def clone(model, training):
     return model.clone(**({"training": training} if modal else {}))
 
 
+@contextlib.contextmanager
+def mode(model, training):
+    """`model.apply` in a reader's own step is in this mode, too, if there are modes."""
+    there = any(f.name == "training" for f in dataclasses.fields(model))
+    before = there and model.training
+    try:
+        if there:
+            object.__setattr__(model, "training", training)
+        yield
+    finally:
+        if there:
+            object.__setattr__(model, "training", before)
+
+
 def _once(model, key, find):
     """What `find()` gives, kept with the model, which cannot be changed."""
     model._compiled = model._compiled or {}

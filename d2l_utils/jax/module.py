@@ -147,8 +147,10 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         if not inputs or len(last.shape) > 1:
             inputs.append(last)
         inputs = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
-        if inputs[0].ndim == 4:
+        if len(inputs) == 1 and inputs[0].ndim == 4:
             build(self, inputs[0].shape)
+        else:
+            self.note_input(inputs)
         return make_variables(self, key, *inputs)
 
 

@@ -3,6 +3,8 @@
 Also what else training changes, see `attributes.py`.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -58,10 +60,19 @@ def extras(model):
     return []
 
 
+def _is_tree(x):
+    """Whether it is an object of Flax's or Optax's with arrays: a TrainState, say."""
+    return dataclasses.is_dataclass(x) and not jax.tree_util.all_leaves([x])
+
+
 def array_of(x):
+    if _is_tree(x):
+        return tensors_of(x)
     known = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
     return _numpy(x) if known else None
 
 
 def put(x, array):
+    if _is_tree(x):
+        return restored(x, array, None)
     return jax.numpy.asarray(_back(x, array))

@@ -12,7 +12,7 @@ from d2l_utils.jax import state
 from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.jax.fast import faster
-from d2l_utils.jax.layers import build, clone
+from d2l_utils.jax.layers import build, clone, mode
 from d2l_utils.jax.variables import get_key, make_state, restart_keys, variables_of
 from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
@@ -40,6 +40,7 @@ def _written(model, name):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
+    STEP_GIVES = "(loss, gradients), as jax.value_and_grad gives them"
     how_to_compile = "@functools.partial(jax.jit, static_argnums=0)"
     gpus_there = staticmethod(num_gpus)
     state_hooks = state
@@ -132,9 +133,12 @@ class Trainer(_Trainer):
         key = jax.random.fold_in(state.dropout_rng, state.step)
         net = clone(self.model, True)
         now = state.replace(apply_fn=net.apply, dropout_rng=key)
-        (value, grads), recorded = self.run_step(
-            _written(self.model, "training_step"), state.params, self.inputs(batch), now
-        )
+        step, batch = _written(self.model, "training_step"), self.inputs(batch)
+        with mode(self.model, training=True):
+            result, recorded = self.run_training_step(step, state.params, batch, now)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise self.no_loss(result)
+        value, grads = result
         if self.gradient_clip_val > 0:
             grads = self.clip_gradients(self.gradient_clip_val, grads)
         aux = value[1] if isinstance(value, tuple) else {}
@@ -143,8 +147,9 @@ class Trainer(_Trainer):
 
     def val_records(self, state, batch):
         """The values that a validation batch records; may be compiled."""
-        args = state.params, self.inputs(batch), state
-        return self.run_step(_written(self.model, "validation_step"), *args)[1]
+        step, batch = _written(self.model, "validation_step"), self.inputs(batch)
+        with mode(self.model, training=False):
+            return self.run_step(step, state.params, batch, state)[1]
 
     def compiled(self, train, val):
         """The two steps compiled, where they can be."""
@@ -204,7 +209,7 @@ class Trainer(_Trainer):
     def outputs(self, inputs):
         run = clone(self.model, False).init_with_output
         inputs = self.inputs((*inputs, None))[:-1]  # here, images still are bytes
-        if inputs[0].ndim == 4:
+        if len(inputs) == 1 and inputs[0].ndim == 4:
             build(self.model, inputs[0].shape)
         return jax.eval_shape(run, jax.random.PRNGKey(0), *inputs)[0]
 

@@ -107,7 +107,7 @@ class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
 
     def apply_init(self, inputs, init=None):
         def make():
-            if inputs[0].ndim == 4:
+            if len(inputs) == 1 and inputs[0].ndim == 4:
                 build(self, tuple(inputs[0].shape))
             else:
                 materialize(self, *(x.as_in_ctx(device_of(self)) for x in inputs))

@@ -16,13 +16,18 @@ from d2l_utils.mxnet.layers import parameters
 GENERATORS, LATE = (), False  # MXNet has one generator, which cannot be read
 
 
+def _parameters(x):
+    """All of a block, those of a Gluon Trainer."""
+    return x._params if isinstance(x, gluon.Trainer) else parameters(x)
+
+
 def _slots(model, optim):
     """[(name, array)] of the optimizer, made where it has not stepped yet."""
     if not isinstance(optim, gluon.Trainer):  # from scratch
         return []
     updater, own = optim._updaters[0], {id(p): i for i, p in enumerate(optim._params)}
     found = []
-    for number, param in enumerate(parameters(model)):
+    for number, param in enumerate(_parameters(model)):
         if id(param) not in own:  # not trained
             continue
         i = own[id(param)]
@@ -39,27 +44,35 @@ def _slots(model, optim):
 
 def tensors_of(model, optim):
     """{name: NumPy array} of all that training changes."""
-    found = [(f"model.{i}", p.data()) for i, p in enumerate(parameters(model))]
+    found = [(f"model.{i}", p.data()) for i, p in enumerate(_parameters(model))]
     found = {name: x.asnumpy() for name, x in found + _slots(model, optim)}
     if not isinstance(optim, gluon.Trainer):
         return found
-    return found | {"optim.steps": onp.array(optim._updaters[0].optimizer.num_update)}
+    optimizer, counts = optim._updaters[0].optimizer, _numbers(model, optim)
+    counts = [optimizer._index_update_count.get(i, 0) for i in counts]
+    found["optim.counts"] = onp.array(counts, dtype="int64")
+    return found | {"optim.steps": onp.array(optimizer.num_update)}
+
+
+def _numbers(model, optim):
+    """The optimizer's numbers of the parameters that it trains, in order."""
+    own = {id(p): i for i, p in enumerate(optim._params)}
+    return [own[id(p)] for p in _parameters(model) if id(p) in own]
 
 
 def restore(model, optim, tensors):
     """Put back what `tensors_of` gave, in place."""
-    for i, param in enumerate(parameters(model)):
+    for i, param in enumerate(_parameters(model)):
         param.set_data(np.array(tensors[f"model.{i}"]))
     for name, x in _slots(model, optim):
         x[:] = tensors[name]
     if not isinstance(optim, gluon.Trainer):
         return
-    optimizer, steps = optim._updaters[0].optimizer, int(tensors["optim.steps"])
-    optimizer.num_update = steps
-    if steps:  # every parameter took part in every step
-        optimizer._index_update_count.update(
-            dict.fromkeys(range(len(optim._params)), steps)
-        )
+    optimizer = optim._updaters[0].optimizer
+    optimizer.num_update = int(tensors["optim.steps"])
+    for i, count in zip(_numbers(model, optim), tensors["optim.counts"].tolist()):
+        if count:  # else it has not taken part in a step
+            optimizer._index_update_count[i] = count
 
 
 def parts(model):
@@ -86,10 +99,23 @@ def extras(model):
 
 
 def array_of(x):
+    if isinstance(x, gluon.Block):  # that is no part of the model: a copy, say
+        return tensors_of(x, None)
+    if isinstance(x, gluon.Trainer):  # another one
+        rate = {} if x.optimizer.lr_scheduler else {"rate": onp.array(x.learning_rate)}
+        return tensors_of(x, x) | rate
     return x.asnumpy() if isinstance(x, np.ndarray) else None
 
 
 def put(x, array):
+    if isinstance(x, gluon.Block):
+        restore(x, None, array)
+        return x
+    if isinstance(x, gluon.Trainer):
+        restore(x, x, array)
+        if "rate" in array:
+            x.set_learning_rate(float(array["rate"]))
+        return x
     if not isinstance(x, np.ndarray):
         return np.array(array, dtype=array.dtype)
     if x.grad is not None and x.shape == array.shape:  # an optimizer has it

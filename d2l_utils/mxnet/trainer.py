@@ -27,6 +27,14 @@ def _hybridize(model, active):
         model.hybridize(active, static_alloc=active, static_shape=active)
 
 
+def _hybridized(model):
+    """[(block, settings)] of those blocks that are hybridized now, outer ones first."""
+    found = []
+    model.apply(found.append)
+    found = [b for b in reversed(found) if getattr(b, "_active", False)]
+    return [(b, dict(b._flags)) for b in found]
+
+
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
@@ -34,6 +42,7 @@ class Trainer(_Trainer):
     state_hooks = state
     compiles_steps = False  # but the blocks of the network, see `compile`
     graphs = None  # of the model in training
+    by_reader = ()  # what was hybridized before
 
     def find_device(self):
         self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
@@ -87,6 +96,7 @@ class Trainer(_Trainer):
 
         inputs: one example; None where only such a step knows what they are.
         """
+        self.by_reader = _hybridized(model)
         if inputs is None:
             why = "its inputs are known to your training_step alone"
             self.plan = self.plan.uncompiled(why)
@@ -119,6 +129,8 @@ class Trainer(_Trainer):
             super().run_epochs()
         finally:
             _hybridize(self.model, False)
+            for block, settings in self.by_reader:
+                block.hybridize(True, **settings)
             self.graphs = None
 
     def prepare_batch(self, batch):
@@ -135,13 +147,16 @@ class Trainer(_Trainer):
             self.compile(self.model, map_arrays(lambda x: x[:1], inputs_of(batch)))
         self.graphs.use(low=self.plan.bfloat16)
         with autograd.record():
-            l, recorded = self.run_step(self.model.training_step, batch)
+            l, recorded = self.run_training_step(self.model.training_step, batch)
         l.backward()
         if self._first:
             npx.waitall()  # for what may not be possible, before weights change
         if self.gradient_clip_val > 0:
             self.clip_gradients(self.gradient_clip_val, self.model)
-        self.optim.step(1)  # 1, since the loss is a mean
+        # 1, since the loss is a mean. What the step does not use keeps its values, as
+        # in the other frameworks; Gluon would refuse the step.
+        own = isinstance(self.optim, gluon.Trainer)
+        self.optim.step(1, **({"ignore_stale_grad": True} if own else {}))
         self.wait_at_times(self.train_batch_idx)
         return {
             k: v.detach() if hasattr(v, "detach") else v for k, v in recorded.items()
@@ -160,7 +175,8 @@ class Trainer(_Trainer):
             npx.waitall()
 
     def clip_gradients(self, grad_clip_val, model):
-        grads = [p.grad() for p in parameters(model) if p.grad_req != "null"]
+        params = [p for p in parameters(model) if p.grad_req != "null"]
+        grads = [p.grad() for p in params if p.data()._fresh_grad]
         grads = grads or [p.grad for p in model.parameters()]  # the model's own
         norm = np.sqrt(sum((g**2).sum() for g in grads))
         scale = np.minimum(1.0, grad_clip_val / (norm + 1e-6))  # not read: no wait

@@ -142,12 +142,29 @@ def to_lay_out(model):
 
 @contextlib.contextmanager
 def mode(model, training):
-    """Calls of the model run in this mode; what was set before is restored."""
+    """Calls of the model run in this mode; what was set before is restored.
+
+    So do, in training, those of its layers that a step calls itself, as `self.net(X)`,
+    where the call itself does not say otherwise.
+    """
     before, model.training = getattr(model, "training", None), training
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(setattr, model, "training", before)
+        layers = model._flatten_layers(include_self=False) if training else ()
+        for layer in layers:
+            signature = layer._call_signature  # by which Keras knows the default
+            if "training" in signature.parameters:
+                undo.callback(setattr, layer, "_call_signature", signature)
+                layer._call_signature = _with_default(signature, training=True)
         yield
-    finally:
-        model.training = before
+
+
+def _with_default(signature, **defaults):
+    parameters = signature.parameters.values()
+    parameters = [
+        p.replace(default=defaults.get(p.name, p.default)) for p in parameters
+    ]
+    return signature.replace(parameters=parameters)
 
 
 def materialize(model, *inputs):
@@ -220,6 +237,8 @@ def trace(model, X_shape):
         before, after = tuple(getattr(x, "before", x.shape)), tuple(outputs[0].shape)
         if len(x.shape) == 2 and x.shape[1] == np.prod(flat[1:], dtype=int):
             before = tuple(flat)
+        if kind == "dense" and len(x.shape) > 2:  # it works on the last axis
+            before = before[:1] + before[-1:]
         if kind not in summary.FREE or len(x.shape) > 2:
             flat = ()
         if kind in FEATURES_LAST:

@@ -115,7 +115,7 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
 
     def apply_init(self, inputs, init=None):
         def make():
-            if len(inputs[0].shape) == 4:
+            if len(inputs) == 1 and len(inputs[0].shape) == 4:
                 build(self, tuple(inputs[0].shape))
             else:
                 materialize(self, *inputs)

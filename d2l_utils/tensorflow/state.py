@@ -57,7 +57,16 @@ def _is_variable(x):
     return isinstance(x, tf.Variable | tf.keras.Variable)
 
 
+def _holds_variables(x):
+    """Whether it is a layer beside the model, another optimizer, or a metric."""
+    keras = tf.keras
+    kinds = keras.layers.Layer, keras.optimizers.Optimizer, keras.metrics.Metric
+    return isinstance(x, kinds)
+
+
 def array_of(x):
+    if _holds_variables(x):
+        return {str(i): v.numpy() for i, v in enumerate(x.variables)}
     if isinstance(x, tf.random.Generator):
         return x.state.numpy()
     known = _is_variable(x) or (tf.is_tensor(x) and hasattr(x, "numpy"))
@@ -67,6 +76,10 @@ def array_of(x):
 
 
 def put(x, array):
+    if _holds_variables(x):
+        for v, value in zip(x.variables, array.values(), strict=True):
+            v.assign(value)
+        return x
     if isinstance(x, tf.random.Generator) or _is_variable(x):
         (x.state if isinstance(x, tf.random.Generator) else x).assign(array)
         return x

@@ -119,6 +119,17 @@ class Trainer(_Trainer):
         with self.device:
             super().fit(model, data)
 
+    def prepare(self, model, data):
+        for name in ("train_step", "test_step"):
+            own = getattr(type(model), name, None)
+            if own is not None and own is not getattr(tf.keras.Model, name):
+                raise TypeError(
+                    f"{type(model).__name__} has a {name}, which Keras's fit calls. A "
+                    "Trainer calls training_step(self, batch), which returns the loss, "
+                    "and validation_step(self, batch): define these."
+                )
+        super().prepare(model, data)
+
     def device_text(self):
         if "GPU" in tf.zeros(()).device:  # where TensorFlow computes now
             return gpu_name()
@@ -150,6 +161,7 @@ class Trainer(_Trainer):
     def prepare_steps(self):
         self.train_step, self.val_step = self.update, self.validate
         variables = self.model.trainable_variables
+        self.trained = [id(v) for v in variables]
         if variables and hasattr(self.optim, "build"):  # none are made inside a graph
             self.optim.build(variables)
         if self.plan.compiled:
@@ -168,6 +180,16 @@ class Trainer(_Trainer):
                 failures.warn_slow(f"TensorFlow could not compile a step: {why}")
             else:
                 self.train_step, self.val_step = steps
+
+    def get_ready(self):
+        super().get_ready()
+        now = [id(v) for v in self.model.trainable_variables]
+        if self.plan.compiled and now != self.trained:
+            raise RuntimeError(
+                "Other weights are trainable now than when this training began, which "
+                "a compiled step and a Keras optimizer do not follow. Call fit again: "
+                "it goes on from the weights, with a new optimizer."
+            )
 
     def compiled(self, step):
         """A step as a graph, traced here and now."""
@@ -201,7 +223,10 @@ class Trainer(_Trainer):
             _in_bfloat16(self.model) if self.plan.bfloat16 else contextlib.nullcontext()
         )
         with mode(self.model, training=True), low, tf.GradientTape() as tape:
-            l, recorded = self.run_step(_written(self.model, "training_step"), batch)
+            for v in self.model.trainable_variables:  # also those built as frozen
+                tape.watch(v.value)
+            step = _written(self.model, "training_step")
+            l, recorded = self.run_training_step(step, batch)
         variables = self.model.trainable_variables
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:

@@ -39,4 +39,8 @@ def to_tensors(batch, device, matrices=None, dtype=torch.float32):
         whole = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
         return y.long() if whole else y
 
-    return as_tensors(batch, tensor, lambda x: to_images(x, matrices, device), labels)
+    def images(x):
+        x = to_images(x, matrices, device)
+        return x.to(dtype) if dtype == torch.float64 else x
+
+    return as_tensors(batch, tensor, images, labels)

@@ -186,7 +186,7 @@ def build(model, X_shape):
 
     summary.check_size(type(model).__name__, X_shape, attempt, CHANNELS_LAST)
     if lazy:
-        materialize(model, torch.zeros(X_shape, device=device_of(model)))
+        materialize(model, zeros(model, X_shape))
     model._input_shape = tuple(X_shape[1:])
 
 
@@ -202,6 +202,16 @@ def dtype_of(model):
 def device_of(model):
     """The device of the model's parameters."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def images_dtype(model):
+    """The type of number that images are for a model: float64 where it is, too."""
+    return torch.float64 if dtype_of(model) == torch.float64 else torch.float32
+
+
+def zeros(model, X_shape):
+    """Black images for a model."""
+    return torch.zeros(X_shape, device=device_of(model), dtype=images_dtype(model))
 
 
 @contextlib.contextmanager
@@ -250,7 +260,7 @@ def trace(model, X_shape):
     ]
     try:
         with evaluating(model):
-            model(torch.zeros(X_shape, device=device_of(model)))
+            model(zeros(model, X_shape))
     finally:
         for hook in hooks:
             hook.remove()
@@ -280,7 +290,7 @@ def scores(model, batch):
 
 def logits(model, X):
     with evaluating(model):
-        X = torch.as_tensor(X, device=device_of(model))
+        X = torch.as_tensor(X, device=device_of(model)).to(images_dtype(model))
         # As in training: a model that was trained and one that was loaded, whose
         # weights lie differently in memory, compute the same to the bit.
         X = X.to(memory_format=torch.channels_last)
@@ -288,7 +298,7 @@ def logits(model, X):
 
 
 def outputs(model, X):
-    X = torch.as_tensor(X, device=device_of(model))
+    X = torch.as_tensor(X, device=device_of(model)).to(images_dtype(model))
     with evaluating(model):
         return [(X := layer(X)).cpu().numpy() for layer in model.net]
 

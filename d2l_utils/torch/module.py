@@ -20,6 +20,7 @@ from d2l_utils.torch.layers import (
     device_of,
     evaluating,
     materialize,
+    zeros,
 )  # fmt: skip
 
 
@@ -71,7 +72,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
 
     def apply_init(self, inputs, init=None):
         def make():
-            if inputs[0].dim() == 4:
+            if len(inputs) == 1 and inputs[0].dim() == 4:
                 build(self, tuple(inputs[0].shape))
             else:
                 materialize(self, *(x.to(device_of(self)) for x in inputs))
@@ -111,7 +112,7 @@ class Classifier(ClassifierMixin, Module):
     def layer_summary(self, X_shape):
         with initial.draft(self):
             build(self, X_shape)
-        X = torch.zeros(X_shape, device=device_of(self))
+        X = zeros(self, X_shape)
         with evaluating(self):
             for layer in self.net:
                 X = layer(X)

@@ -7,6 +7,7 @@ import copy
 import gc
 from collections import Counter
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -29,7 +30,7 @@ def _numpy(x):
 
 def _tensor(array, like):
     """The inverse of `_numpy`, `like` being a tensor of the same type."""
-    x = torch.from_numpy(array)
+    x = torch.from_numpy(np.asarray(array))
     if x.dtype != like.dtype == torch.bfloat16 and x.dtype == torch.int16:
         x = x.view(like.dtype)
     return x
@@ -116,13 +117,29 @@ def extras(model):
     ]
 
 
+def _options(optim):
+    return [{k: v for k, v in g.items() if k != "params"} for g in optim.param_groups]
+
+
 def array_of(x):
+    if isinstance(x, nn.Module):  # that is no part of the model: a copy, say
+        return tensors_of(x, None)
+    if isinstance(x, torch.optim.Optimizer):  # another one
+        return {"slots": tensors_of(nn.Module(), x), "options": _options(x)}
     if isinstance(x, torch.Generator):
         return x.get_state().numpy()
     return _numpy(x) if isinstance(x, torch.Tensor) else None
 
 
 def put(x, array):
+    if isinstance(x, nn.Module):
+        restore(x, None, array)
+        return x
+    if isinstance(x, torch.optim.Optimizer):
+        restore(nn.Module(), x, array["slots"])
+        for group, options in zip(x.param_groups, array["options"], strict=True):
+            group.update(options)
+        return x
     if isinstance(x, torch.Generator):
         x.set_state(torch.from_numpy(array))
         return x

@@ -117,6 +117,9 @@ class Trainer(_Trainer):
             if p.dim() == 4:
                 p.data = p.data.to(memory_format=torch.channels_last)
 
+    def prepare_steps(self):
+        self.model.train()  # also what a `train` of the reader's own does besides
+
     def prepare_batch(self, batch):
         matrices = self.data.resize_matrices() if self.plan.stored_bytes else None
         batch = to_tensors(batch, self.device, matrices, dtype_of(self.model))
@@ -135,7 +138,8 @@ class Trainer(_Trainer):
         batch = self.prepare_batch(batch)
         low = in_bfloat16(self.device) if self.plan.bfloat16 else nullcontext()
         with low:
-            l, recorded = self.run_step(self.model.training_step, batch)
+            step = self.model.training_step
+            l, recorded = self.run_training_step(step, batch)
         self.optim.zero_grad()
         l.backward()
         if self.gradient_clip_val > 0:
