@@ -14,7 +14,6 @@ resumed training stays changed. Each framework says in its `state.py`
     LATE                     whether the optimizer's state is made in its first step
 """
 
-import contextlib
 import io
 import json
 import random
@@ -209,21 +208,23 @@ class Beside:
         self.begin = self.start = self.states()
         self.first = None
         self.known = {leaf.path: self._print(leaf.value) for leaf in self.leaves()}
-        self.sizes = {leaf.path: self._size(leaf.value) for leaf in self.leaves()}
+        self.forms = {leaf.path: self._form(leaf.value) for leaf in self.leaves()}
         self.moved = set()  # paths of what has changed
-        self.weights = set(trainer.state_tensors())  # names; and of the optimizer's
+        self.weights = None  # names of the model's tensors, and of the optimizer's
         self.lost = set()  # paths of what cannot be stored, or not be restored
         self.settings = self._settings()
 
     def _print(self, value):
         return fingerprint(value, self._array_of)
 
-    def _size(self, value):
-        """The number of arrays in a value."""
+    def _form(self, value):
+        """(whether a value can be made anew, the number of arrays in it)"""
         arrays = []
-        with contextlib.suppress(TypeError, NotImplementedError, RecursionError):
-            encode(value, arrays, self._array_of)
-        return len(arrays)
+        try:
+            node = encode(value, arrays, self._array_of)
+        except (TypeError, NotImplementedError, RecursionError, RuntimeError):
+            return True, 0
+        return _made_anew(node), len(arrays)
 
     def _array_of(self, x):
         """As the framework's; nothing of layers and optimizer, which others store."""
@@ -322,20 +323,20 @@ class Beside:
             if now is None:
                 continue
             if leaf.path in self.moved or self.known.get(leaf.path, "") != now:
-                mine = []
-                node = encode(leaf.value, mine, self._array_of)
-                if self._returns(leaf.path, node, len(mine)):
+                if self._returns(leaf):
                     self.moved.add(leaf.path)
                     nodes[leaf.path] = encode(leaf.value, arrays, self._array_of)
                 else:
                     self.lost.add(leaf.path)
         return nodes, arrays
 
-    def _returns(self, path, node, size):
+    def _returns(self, leaf):
         """Whether a value can be put back into a new model and Trainer."""
-        if path not in self.known:
-            return path.rpartition(".")[0] in self._holders() and _made_anew(node)
-        return self.hooks.LATE or _made_anew(node) or size == self.sizes[path]
+        anew, size = self._form(leaf.value)
+        if leaf.path not in self.known:
+            return anew and leaf.path.rpartition(".")[0] in self._holders()
+        was_anew, before = self.forms[leaf.path]
+        return anew or (not was_anew and (self.hooks.LATE or size == before))
 
     def _holders(self):
         """{path: object} whose attributes may be made anew."""

@@ -92,7 +92,8 @@ def begin(trainer):
     known = resume(trainer)
     if known is None:
         save(trainer, keep=False)
-    elif display:
+    beside.weights = set(trainer.state_tensors())
+    if known is not None and display:
         print(trainer.where())
         changed = _what_changed(known["settings"], beside, trainer.checkpoint)
         if changed:
@@ -169,7 +170,8 @@ def save(trainer, keep=True):
         changed, arrays = beside.changed()
         tensors = {f"beside.{i}": x for i, x in enumerate(arrays)}
         for name, x in trainer.state_tensors().items():
-            if name.startswith("model.") and name not in beside.weights:
+            known = beside.weights is None or name in beside.weights
+            if name.startswith("model.") and not known:
                 raise ValueError("made in training; make it in the model's constructor")
             tensors[name] = attributes.plain(x)
         about = {

@@ -251,6 +251,49 @@ FAULTS = (
         "return remember()",
         FORMS, "nothing_had_been_tried", "tensorflow",
     ),
+    # What a reader's own step and loop are promised -------------------------------
+    Fault(
+        "promised: parts of a Keras model that a step calls do not train",
+        "d2l_utils/tensorflow/layers.py",
+        "_with_default(signature, training=True)", "signature",
+        FORMS, "parts_that", "tensorflow",
+    ),
+    Fault(
+        "promised: `apply` of a Flax model that a step calls does not train",
+        "d2l_utils/jax/layers.py",
+        'object.__setattr__(model, "training", training)', "pass",
+        FORMS, "parts_that", "jax",
+    ),
+    Fault(
+        "promised: the first epoch comes before a `train` of the reader's own",
+        "d2l_utils/torch/trainer.py",
+        "self.model.train()  # also what", "pass  # also what",
+        FORMS, "train_method", "pytorch",
+    ),
+    Fault(
+        "promised: a network beside the model is in no checkpoint",
+        "d2l_utils/torch/state.py",
+        "if isinstance(x, nn.Module):  # that is", "if False:  # that is",
+        "test_resuming.py", "beside_the_model", "pytorch",
+    ),
+    Fault(
+        "promised: an optimizer beside the model is in no checkpoint",
+        "d2l_utils/torch/state.py",
+        "if isinstance(x, torch.optim.Optimizer):  # another", "if False:  # another",
+        "test_resuming.py", "beside_the_model", "pytorch",
+    ),
+    Fault(
+        "promised: what comes before an epoch is done twice where it is resumed",
+        "d2l_utils/training.py",
+        'whole = not replaced(self, "fit_epoch")', "whole = True",
+        "test_resuming.py", "surrounds_an_epoch", "pytorch",
+    ),
+    Fault(
+        "promised: a `fit_epoch` around ours is taken for a loop of its own",
+        "d2l_utils/plan.py",
+        '[] if calls_ours(trainer, "fit_epoch") else', '',
+        "test_resuming.py", "surrounds_an_epoch", "pytorch",
+    ),
     Fault(
         "precision is decided once for all models that a Trainer fits",
         "d2l_utils/training.py",

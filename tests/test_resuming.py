@@ -510,8 +510,12 @@ def test_networks_made_in_training_are_named(framework, d2l, few, tmp_path):
     class Copying(d2l.SoftmaxRegression):
         kept = list
 
+        def __init__(self, num_outputs, lr):
+            super().__init__(num_outputs, lr)
+            self.copy = None
+
         def training_step(self, batch):
-            if not hasattr(self, "copy"):
+            if self.copy is None:
                 self.copy = self.kept([copy.deepcopy(self.net)])
             return super().training_step(batch)
 
