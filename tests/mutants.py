@@ -176,8 +176,8 @@ FAULTS = (
     Fault(
         "a checkpoint is made one step early",
         "d2l_utils/training.py",
-        "number % self.every == 0 or number == 1",
-        "(number + 1) % self.every == 0 or number == 1",
+        "number % self.every == 0) or number == 1",
+        "(number + 1) % self.every == 0) or number == 1",
         REFERENCE, "checkpoint_holds", "pytorch",
     ),
     Fault(
