@@ -204,7 +204,7 @@ class Beside:
             *generators_in("data", trainer.data, kinds),
             *generators_in("loader", trainer.train_dataloader, kinds),
         ]
-        self.inside = set()  # ids of what is stored in other ways
+        self.inside = {}  # {id: object} of what is stored in other ways
         self.begin = self.start = self.states()
         self.first = None
         self.known = {leaf.path: self._print(leaf.value) for leaf in self.leaves()}
@@ -263,7 +263,8 @@ class Beside:
         options = hooks.options(trainer.optim)
         roots += [(f"optim{n and '.'}{n}", x, {"params"}) for n, x in options]
         roots += [("trainer", trainer, OF_TRAINERS), ("data", trainer.data, OF_DATA)]
-        self.inside = {id(trainer.optim), *(id(x) for _, x, _ in roots)}
+        inside = (trainer.optim, *(x for _, x, _ in roots))
+        self.inside = {id(x): x for x in inside}  # kept, so that no id is used again
         seen = set(self.inside)
         found = list(hooks.extras(trainer.model))
         for name, x, without in roots:
