@@ -6,6 +6,9 @@ SECTION     ?=
 ENVIRONMENT ?=
 FAULT       ?=
 QUICK       ?=
+ONLY        ?=
+MINUTES     ?=
+LIST        ?=
 SLOW        ?=
 
 VENV := .venv
@@ -21,7 +24,7 @@ REVEAL := build/reveal/sphinx_revealjs/_static/revealjs/dist
 
 FRAMEWORKS := pytorch mxnet tensorflow jax
 CHOSEN     := $(or $(FRAMEWORK),$(FRAMEWORKS))
-ONLY       := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--section $(SECTION))
+SELECTED   := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--section $(SECTION))
 
 # Tests run in parts, JOBS at a time, each on one thread, the longest first. All run, also
 # where one fails; what a part prints comes in one piece, where this make can do that.
@@ -33,7 +36,7 @@ IN_PARTS = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 P
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab html colab slides pdf exercises test test-quick test-all test-matrix test-core \
-  mutants parity nbval notebooks execute bench check clean
+  mutants parity nbval notebooks execute bench study check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -46,18 +49,18 @@ lab: $(DONE)  ## open JupyterLab on notebooks/
 	$(PY) -m jupyterlab --notebook-dir notebooks
 
 html: $(BOOK_DONE)  ## build the book in build/html from stored outputs
-	$(BOOK_PY) -m book.notebooks.colab --out build/html/notebooks $(ONLY)
-	$(BOOK_PY) -m book.pages.pages $(ONLY)
+	$(BOOK_PY) -m book.notebooks.colab --out build/html/notebooks $(SELECTED)
+	$(BOOK_PY) -m book.pages.pages $(SELECTED)
 
 colab: $(BOOK_DONE)  ## write notebooks that need no repository to build/colab
-	$(BOOK_PY) -m book.notebooks.colab $(ONLY)
+	$(BOOK_PY) -m book.notebooks.colab $(SELECTED)
 
 slides: $(BOOK_DONE) $(REVEAL)  ## write decks for lectures to build/slides
-	$(BOOK_PY) -m book.pages.slides --reveal $(REVEAL) $(ONLY)
+	$(BOOK_PY) -m book.pages.slides --reveal $(REVEAL) $(SELECTED)
 
 pdf: $(BOOK_DONE)  ## print the pages, a framework each, to build/pdf; needs Chromium
 	$(BOOK_PY) -m book.pages.pages
-	$(BOOK_PY) -m book.pages.pdf $(ONLY)
+	$(BOOK_PY) -m book.pages.pdf $(SELECTED)
 
 exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/exercises
 	$(BOOK_PY) -m book.notebooks.exercises
@@ -89,7 +92,7 @@ parity: $(DONE)  ## compare the four frameworks number by number
 	$(PY) -m book.checks.parity
 
 nbval: $(DONE)  ## run the notebooks in fast mode and compare with stored outputs
-	$(PY) -m book.notebooks.nbval $(ONLY)
+	$(PY) -m book.notebooks.nbval $(SELECTED)
 
 .PHONY: $(FRAMEWORKS:%=nbval-%)
 $(FRAMEWORKS:%=nbval-%): nbval-%: $(DONE)
@@ -100,11 +103,14 @@ notebooks: $(DONE)  ## make notebooks and catalogues from the sources; take edit
 
 execute: $(DONE)  ## run the editions that lack outputs, on the full data
 	$(PY) -m book.notebooks.editions
-	$(PY) -m book.notebooks.execute $(ONLY)
+	$(PY) -m book.notebooks.execute $(SELECTED)
 
 bench: $(DONE)  ## measure speed and memory against d2l 1.0.3 (QUICK=1: some of it)
 	$(PY) -m bench.run $(if $(QUICK),--quick) $(if $(FRAMEWORK),--framework $(FRAMEWORK)); \
 	  status=$$?; $(PY) -m bench.report && exit $$status
+
+study: $(DONE)  ## train what is missing of the study (ONLY=nin_1x1, MINUTES=150, LIST=1)
+	$(PY) -m study.run $(if $(ONLY),--only $(ONLY)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LIST),--list)
 
 check: $(DONE)  ## lint, and fail if anything generated is stale
 	$(PY) -m ruff check .

@@ -435,10 +435,11 @@ def test_the_example_in_the_docstring(d2l, few, capsys, monkeypatch):
 
 
 @pytest.mark.only("pytorch")
-def test_channels_are_innermost_in_training(d2l, nin):
+def test_channels_are_innermost_in_training(d2l, nin, monkeypatch):
     """Also behind a single channel and through 1x1 kernels: others are slower."""
     import torch
 
+    monkeypatch.setenv("D2L_UTILS_FAST", "1")
     model, seen = nin["NiN28"](), []
     model.board.display = False
     model.apply_init([torch.zeros(1, 1, 28, 28)])

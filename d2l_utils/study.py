@@ -1,0 +1,367 @@
+"""The study: long trainings from several seeds, run once, whose records travel along.
+
+Nothing is trained here. A record is one training: a small JSON file in results/,
+written by `make study`, with the settings, the results of every epoch, and what the
+network said of each test image. `study(name)` reads the records of one question.
+"""
+
+import base64
+import json
+import math
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+GROUPS = RESULTS / "groups.json"  # {group: [variants in order]}, written by make study
+FORMAT = 1
+BINS = 15  # of calibration
+# 97.5 % quantiles of Student's t, by degrees of freedom: 95 % intervals of means.
+T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
+
+
+class RecordError(ValueError):
+    """A file is no record of a training, or there is none."""
+
+
+def pack(classes: np.ndarray, labels: np.ndarray) -> str:
+    """Predicted classes as a short text: how far each is from its label, mostly 0.
+
+    Parameters:
+        classes, labels: (n,) integers below 256.
+
+    Returns:
+        Text; `unpack` is the inverse.
+
+    Example:
+        >>> labels = np.array([3, 1, 2])
+        >>> unpack(pack(np.array([3, 1, 0]), labels), labels)
+        array([3, 1, 0])
+    """
+    distance = (np.asarray(classes, int) - labels) % 256
+    return base64.b64encode(
+        zlib.compress(distance.astype("uint8").tobytes(), 9)
+    ).decode()
+
+
+def unpack(text: str, labels: np.ndarray) -> np.ndarray:
+    """The classes that `pack` was given.
+
+    Parameters:
+        text: what `pack` returned.
+        labels: (n,) the same labels.
+
+    Returns:
+        (n,) integers.
+
+    Example:
+        >>> unpack(pack(np.array([9]), np.array([2])), np.array([2]))
+        array([9])
+    """
+    distance = np.frombuffer(zlib.decompress(base64.b64decode(text)), "uint8")
+    if len(distance) != len(labels):
+        raise RecordError(
+            f"{len(distance)} predictions do not fit {len(labels)} labels."
+        )
+    return (distance.astype(int) + labels) % 256
+
+
+def calibration(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list]:
+    """Counts for a reliability diagram (Guo et al., 2017).
+
+    Parameters:
+        probabilities: (n, classes). labels : (n,).
+
+    Returns:
+        Of each of 15 equal bins of the largest probability: `count`, `confidence`, the
+        sum of these probabilities, and `right`, how many of the guesses are.
+
+    Example:
+        >>> calibration(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))["right"]
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]
+    """
+    confidence = probabilities.max(axis=1).astype(float)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+
+    def counted(weights):
+        return np.bincount(bins, weights, minlength=BINS)
+
+    return {
+        "count": counted(None).tolist(),
+        "confidence": [round(x, 4) for x in counted(confidence).tolist()],
+        "right": counted(right).astype(int).tolist(),
+    }
+
+
+def calibration_error(counts: dict[str, list]) -> float:
+    """The expected calibration error: mean distance of confidence and accuracy.
+
+    Parameters:
+        counts: what `calibration` returned.
+
+    Returns:
+        A number from 0 to 1.
+
+    Example:
+        >>> calibration_error({"count": [2], "confidence": [1.5], "right": [1]})
+        0.25
+    """
+    gaps = (abs(c - r) for c, r in zip(counts["confidence"], counts["right"]))
+    return sum(gaps) / sum(counts["count"])
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % interval by Student's t.
+
+    Parameters:
+        values: one for each seed; of one alone nothing is known, the width is infinite.
+
+    Returns:
+        (mean, half width).
+
+    Example:
+        >>> middle, half = interval([0.90, 0.91, 0.92])
+        >>> round(middle, 3), round(half, 3)
+        (0.91, 0.025)
+    """
+    n = len(values)
+    if n < 2:
+        return mean(values), math.inf
+    return mean(values), T[n - 1] * stdev(values) / math.sqrt(n)
+
+
+def read(path: Path) -> dict:
+    """One record.
+
+    Parameters:
+        path: of a file in results/.
+
+    Returns:
+        The record, a dictionary.
+
+    Raises:
+        RecordError: for a file that is cut short, damaged, or of another format.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecordError(f"{path.name} is damaged ({error}); delete it.") from None
+    there = record.get("format") if isinstance(record, dict) else None
+    if there != FORMAT:
+        raise RecordError(
+            f"{path.name} has format {there!r}, and {FORMAT} is read here."
+        )
+    lacking = {"variant", "seed", "settings", "history"} - set(record)
+    if lacking:
+        raise RecordError(f"{path.name} lacks {', '.join(sorted(lacking))}; delete it.")
+    return record
+
+
+@lru_cache
+def groups() -> dict[str, list[str]]:
+    """The questions of the study.
+
+    Returns:
+        {name for `study`: names of its variants}.
+    """
+    return json.loads(GROUPS.read_text(encoding="utf-8"))
+
+
+def study(name: str) -> "Study":
+    """The records of one question that travel with the package.
+
+    Parameters:
+        name: of a question, such as 'nin_1x1', or of one network.
+
+    Returns:
+        A `Study`, with a table, plots, and paired differences.
+
+    Raises:
+        RecordError: for an unknown name; it lists those that are there.
+
+    Example:
+        >>> print(d2l.study("scale").table())
+        >>> d2l.study("nin_1x1").difference("nin28", "three_1x1")
+    """
+    names = groups()
+    if name in names:
+        return Study(name, names[name])
+    if any(name in variants for variants in names.values()):
+        return Study(name, [name])
+    raise RecordError(f"There is no study {name!r}; there are {', '.join(names)}.")
+
+
+class Study:
+    """Records of several networks to compare, each from several seeds.
+
+    `records` is {name: [records, a seed each]}; a network that was not trained yet has
+    none.
+
+    Example:
+        >>> scale = d2l.study("scale")
+        >>> scale.accuracies("lenet")
+        [0.9143, 0.9151, 0.9147]
+    """
+
+    def __init__(self, name: str, variants: list[str], folder: Path = RESULTS) -> None:
+        self.name = name
+        self.records = {
+            v: sorted(
+                map(read, folder.glob(f"{v}.seed*.json")), key=lambda r: r["seed"]
+            )
+            for v in variants
+        }
+
+    def of(self, name: str) -> list[dict]:
+        """The records of one network.
+
+        Parameters:
+            name: of the network.
+
+        Returns:
+            A list with a record for each seed.
+
+        Raises:
+            RecordError: there are none.
+        """
+        if not self.records.get(name):
+            there = [n for n, found in self.records.items() if found]
+            raise RecordError(
+                f"There are no records of {name!r} in the study {self.name!r} yet; "
+                f"there are {', '.join(there) or 'none at all'}."
+            )
+        return self.records[name]
+
+    def accuracies(self, name: str) -> list[float]:
+        """The accuracy of one network on the test images.
+
+        Parameters:
+            name: of the network.
+
+        Returns:
+            A number for each seed.
+
+        Raises:
+            RecordError: there are no records of that name.
+        """
+        return [record["test"]["accuracy"] for record in self.of(name)]
+
+    def classes(self, name: str, labels: np.ndarray) -> np.ndarray:
+        """What one network took the test images for.
+
+        Parameters:
+            name: of the network.
+            labels: (10000,), of the test images, as `data.val.labels`.
+
+        Returns:
+            (seeds, 10000) integers.
+
+        Raises:
+            RecordError: there are no records of that name, or labels of another number.
+        """
+        return np.stack([unpack(r["test"]["classes"], labels) for r in self.of(name)])
+
+    def difference(self, a: str, b: str) -> str:
+        """How the accuracy of b differs from that of a, from the same seeds.
+
+        Parameters:
+            a, b: names of networks.
+
+        Returns:
+            A sentence with the mean of the paired differences in percentage points and
+            its 95 % interval; where this includes zero, that no difference is seen.
+
+        Raises:
+            RecordError: there are no records, or no common seeds.
+        """
+        results = [
+            {r["seed"]: r["test"]["accuracy"] for r in self.of(n)} for n in (a, b)
+        ]
+        seeds = sorted(set(results[0]) & set(results[1]))
+        if not seeds:
+            raise RecordError(f"{a} and {b} were trained from no common seed.")
+        middle, half = interval([100 * (results[1][s] - results[0][s]) for s in seeds])
+        text = f"{b} - {a}: {middle:+.2f} percentage points"
+        if math.isinf(half):
+            return f"{text} (one seed, so no interval)"
+        text += f", 95 % interval {middle - half:+.2f} to {middle + half:+.2f}"
+        text += f" ({len(seeds)} seeds)"
+        return text + (": no difference seen" if abs(middle) <= half else "")
+
+    def table(self) -> str:
+        """A table of the networks that have records.
+
+        Returns:
+            Text: a line for each, with parameters, MACs, the chosen learning rate, and
+            the accuracy on the test images with its 95 % interval.
+        """
+        there = [name for name, found in self.records.items() if found]
+        width = max(map(len, [*there, "network"]))
+        lines = [
+            f"{'network':{width}}{'parameters':>12}{'MACs':>15}{'lr':>8}{'epochs':>8}"
+            "  test accuracy, 95 % interval"
+        ]
+        for name in there:
+            record = self.of(name)[0]
+            network, settings = record["network"], record["settings"]
+            accuracies = self.accuracies(name)
+            middle, half = interval(accuracies)
+            about = "" if math.isinf(half) else f" ± {half:.4f}"
+            count = f"({len(accuracies)} seed{'s' * (len(accuracies) > 1)})"
+            lines.append(
+                f"{name:{width}}{network['params']:12,}{network['macs']:15,}"
+                f"{settings['lr']:8g}{settings['epochs']:8}"
+                f"  {middle:.4f}{about} {count}"
+            )
+        return "\n".join(lines)
+
+    def plot(self) -> None:
+        """Draw the accuracy of every training, and the means with their intervals."""
+        from matplotlib import pyplot as plt
+
+        there = [name for name, found in self.records.items() if found]
+        size = (6, 0.9 + 0.33 * len(there))
+        axes = plt.figure(figsize=size, dpi=110, layout="constrained").add_subplot()
+        for row, name in enumerate(there):
+            accuracies = self.accuracies(name)
+            middle, half = interval(accuracies)
+            axes.plot(accuracies, [row] * len(accuracies), "o", color="C0", alpha=0.6)
+            if math.isfinite(half):
+                axes.errorbar(middle, row, xerr=half, color="black", capsize=4)
+            axes.plot(middle, row, "|", color="black", markersize=14)
+        axes.set_yticks(range(len(there)), there)
+        axes.set_ylim(len(there) - 0.5, -0.5)
+        axes.set_xlabel("test accuracy (dots: seeds; bars: mean, 95 % interval)")
+        axes.grid(True, axis="x", alpha=0.4)
+        plt.show()
+
+    def curves(self, key: str = "train_loss") -> None:
+        """Draw a result over the epochs, or over the steps, a line for each training.
+
+        Parameters:
+            key: of the history, as 'train_loss' or 'val_acc', or of what was watched
+                step by step: 'loss', 'live' (classes whose logit is not the same for
+                all images of the batch) and 'predicted' (classes that are guessed).
+        """
+        from matplotlib import pyplot as plt
+
+        axes = plt.figure(figsize=(6, 3.4), dpi=110, layout="constrained").add_subplot()
+        stepwise = False
+        for color, (name, records) in enumerate(self.records.items()):
+            for i, record in enumerate(records):
+                values = record.get("steps", {}).get(key)
+                stepwise |= values is not None
+                values = values or record["history"].get(key, [])
+                first = 0 if stepwise else 1
+                axes.plot(range(first, first + len(values)), values,
+                          color=f"C{color}", alpha=0.8, lw=1,
+                          label=None if i else name)  # fmt: skip
+        axes.set_xlabel("step" if stepwise else "epoch")
+        axes.set_ylabel(key.replace("_", " "))
+        axes.legend()
+        axes.grid(True, alpha=0.4)
+        plt.show()

@@ -1,0 +1,255 @@
+"""One run of the study, in a process of its own: `python -m study.train VARIANT ...`.
+
+A run is a variant with a learning rate, either from a seed on all its images, scored
+once on the test images, or to choose the learning rate, on the images held out. It
+keeps a checkpoint, and goes on from it when it is begun again.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+import time
+from importlib import import_module, metadata
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from book.source import cells
+from d2l_utils import base, host, study
+from d2l_utils.data import resize_matrices
+from d2l_utils.frameworks import FRAMEWORKS
+from study.table import HELD_OUT, VARIANTS
+
+CHUNK = 500  # images scored at a time
+DIGITS = 5  # of numbers in a record
+PACKAGES = {
+    "pytorch": ["torch"],
+    "mxnet": ["mxnet"],
+    "tensorflow": ["tensorflow-cpu", "tensorflow", "keras"],
+    "jax": ["jax", "flax"],
+}
+
+
+def settings_of(variant, lr, choosing):
+    """What a record was made with: a record of other settings is another one."""
+    found = dataclasses.asdict(variant) | {"lr": lr}
+    for name in ("name", "lrs", "seeds", "keep"):
+        del found[name]
+    if choosing:
+        found["epochs"] = math.ceil(variant.epochs / 2)
+        found["images"] = min(variant.images, 60_000 - HELD_OUT)
+    return json.loads(json.dumps(found))  # tuples as lists
+
+
+def run(variant, seed, lr, choosing, checkpoint, out):
+    """Train, score, and write the record."""
+    d2l = import_module(FRAMEWORKS[variant.framework].here)
+    settings, started = settings_of(variant, lr, choosing), time.perf_counter()
+    d2l.set_seed(seed)
+    data = d2l.FashionMNIST(variant.batch_size, resize=variant.size)
+    if data.is_sample:
+        sys.exit("Only the sample is at hand: the study needs the full data.")
+    test = split(data, settings["images"], choosing, variant)
+    per_epoch = math.ceil(settings["images"] / variant.batch_size)
+    model = make_model(d2l, variant, lr, per_epoch * settings["epochs"])
+    model.board.display = False
+    begin(d2l, variant, model, data)
+    counted = d2l.resources(model, images_of(data.train.images[:1], variant.size).shape)
+    trainer = d2l.Trainer(settings["epochs"], num_gpus=1, checkpoint=checkpoint)
+    try:
+        trainer.fit(model, data)
+    except Exception as error:
+        if type(error).__name__ != "Enough":
+            raise
+    history = {k: rounded(v) for k, v in trainer.history.items()}
+    if not variant.textbook:  # its validation data are no part of the experiment
+        history = {k: v for k, v in history.items() if not k.startswith("val_")}
+    record = {
+        "format": study.FORMAT,
+        "variant": variant.name,
+        "seed": seed,
+        "settings": settings,
+        "network": {"params": counted.params, "macs": counted.macs},
+        "history": history,
+    }
+    if variant.steps:
+        record["steps"] = {"loss": model.losses, "live": model.live,
+                           "predicted": model.predicted}  # fmt: skip
+    else:
+        record |= scores(d2l, variant, model, data, test, choosing, out)
+    record["made"] = {
+        "framework": variant.framework,
+        "versions": versions(variant.framework),
+        "precision": "bfloat16" if trainer.plan.bfloat16 else "float32",
+        "device": trainer.device_text(),
+        "processor": host.processor_name(),
+        "date": time.strftime("%Y-%m-%d"),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    base.replace_file(out, (json.dumps(record) + "\n").encode())
+    Path(checkpoint).unlink(missing_ok=True)
+
+
+def versions(framework):
+    packages = base.installed(*PACKAGES[framework])
+    return {name: metadata.version(name) for name in [*packages, "numpy"]}
+
+
+def split(data, images, choosing, variant):
+    """Put the training part into the data; returns what is scored at the end."""
+    train, test = tuple(data.train), tuple(data.val)
+    if choosing:
+        test = tuple(x[-HELD_OUT:] for x in train)
+    train = tuple(x[:images] for x in train)
+    if variant.canvas:
+        train, test = ((on_canvas(X, variant.canvas), y) for X, y in (train, test))
+    data.train = train
+    # Looked at after each epoch where it is the textbook's; else a batch, for speed.
+    data.val = (
+        test if variant.textbook else tuple(x[: variant.batch_size] for x in train)
+    )
+    return test
+
+
+def on_canvas(images, side, shift=(0, 0)):
+    """Images in the middle of an empty canvas, moved by (rows, columns)."""
+    n, height, width = images.shape
+    canvas = np.zeros((n, side, side), images.dtype)
+    top, left = (side - height) // 2 + shift[0], (side - width) // 2 + shift[1]
+    canvas[:, top : top + height, left : left + width] = images
+    return canvas
+
+
+def make_model(d2l, variant, lr, total_steps):
+    where, name = variant.net.split(":")
+    if variant.framework != "pytorch":
+        if variant.cosine or variant.smoothing or variant.steps or where == "study":
+            raise ValueError(
+                f"{variant.name}: this recipe is written for PyTorch only."
+            )
+        Class = cells.load(where, variant.framework)[name]
+        return Class(lr=lr, momentum=variant.momentum, **variant.settings)
+    from study import networks
+    from study.recipe import Recipe
+
+    if where == "study":
+        model = getattr(networks, name)(lr=lr, **variant.settings)
+    else:
+        Class = cells.load(where, "pytorch")[name]
+        model = type(name, (Recipe, Class), {})(lr=lr, **variant.settings)
+    return model.follow(variant, total_steps)
+
+
+def begin(d2l, variant, model, data):
+    """The first weights."""
+    if variant.framework == "jax":
+        return  # its classes name the rule themselves, by kernel_init
+    X = next(iter(data.get_dataloader(True)))[0]
+    model.apply_init(
+        [X], getattr(d2l, {"glorot": "init_cnn", "he": "init_he"}[variant.start])
+    )
+
+
+def images_of(images, size):
+    """Bytes (n, h, w) as float32 (n, 1, size, size) in [0, 1]."""
+    X = (images[:, None] / np.float32(255)).astype(np.float32)
+    R = resize_matrices(images.shape[1:], (size, size))
+    return X if R is None else R[0] @ X @ R[1].T
+
+
+def probabilities_of(d2l, model, images, size):
+    """(n, classes), by the softmax of the logits."""
+    parts = []
+    for i in range(0, len(images), CHUNK):
+        logits = d2l.predict(model, images_of(images[i : i + CHUNK], size)).astype(
+            float
+        )
+        e = np.exp(logits - logits.max(axis=1, keepdims=True))
+        parts.append(e / e.sum(axis=1, keepdims=True))
+    return np.concatenate(parts)
+
+
+def scores(d2l, variant, model, data, test, choosing, out):
+    """What a record tells of the trained network."""
+    images, labels = test
+    p = probabilities_of(d2l, model, images, variant.size)
+    labels = labels.astype(int)
+    accuracy = float((p.argmax(axis=1) == labels).mean())
+    if choosing:
+        return {"held_out": {"accuracy": accuracy}}
+    found = {
+        "test": {
+            "accuracy": accuracy,
+            "loss": rounded([nll(p, labels)])[0],
+            "classes": study.pack(p.argmax(axis=1), labels),
+            "calibration": study.calibration(p, labels),
+        }
+    }
+    if variant.size <= 60:  # in evaluation mode, unlike the history's
+        X, y = tuple(data.train)
+        q = probabilities_of(d2l, model, X, variant.size)
+        found["train"] = {"accuracy": float((q.argmax(axis=1) == y).mean()),
+                          "loss": rounded([nll(q, y.astype(int))])[0]}  # fmt: skip
+    if variant.canvas:
+        found["shifts"] = shifts(d2l, variant, model, labels)
+    if "probabilities" in variant.keep:
+        beside(
+            out, ".npz", lambda path: np.savez_compressed(path, p=p.astype("float16"))
+        )
+    if "weights" in variant.keep:
+        beside(out, ".safetensors", lambda path: d2l.save_weights(model, path))
+    return found
+
+
+def nll(p, labels):
+    """The cross-entropy, in nats."""
+    return float(-np.log(np.maximum(p[np.arange(len(p)), labels], 1e-30)).mean())
+
+
+def shifts(d2l, variant, model, labels):
+    """The accuracy on test images that were moved by 0, 1, ... pixels: the mean over
+    up, down, left and right."""
+    images = d2l.FashionMNIST().val.images
+    most = (variant.canvas - images.shape[1]) // 2
+    found = []
+    for by in range(most + 1):
+        right = []
+        for shift in ((by, 0), (-by, 0), (0, by), (0, -by))[: 4 if by else 1]:
+            moved = on_canvas(images, variant.canvas, shift)
+            p = probabilities_of(d2l, model, moved, variant.size)
+            right.append((p.argmax(axis=1) == labels).mean())
+        found.append(round(float(np.mean(right)), DIGITS))
+    return found
+
+
+def beside(out, suffix, write):
+    """A file beside the record, whole or not at all."""
+    part = Path(out).with_suffix(f".part{suffix}")
+    write(part)
+    part.replace(Path(out).with_suffix(suffix))
+
+
+def rounded(values):
+    return [round(float(v), DIGITS) for v in values]
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("variant", choices=VARIANTS, metavar="VARIANT")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--lr", type=float, required=True)
+    parser.add_argument("--choosing", action="store_true")
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--out", required=True)
+    args = parser.parse_args(argv)
+    settings = args.seed, args.lr, args.choosing, args.checkpoint, args.out
+    # A run whose runner was killed goes on, and the next one waits for it.
+    with FileLock(Path(args.checkpoint).with_name("run.lock")):
+        run(VARIANTS[args.variant], *settings)
+
+
+if __name__ == "__main__":
+    main()
