@@ -9,6 +9,7 @@ QUICK       ?=
 ONLY        ?=
 MINUTES     ?=
 LIST        ?=
+OUT         ?=
 SLOW        ?=
 
 VENV := .venv
@@ -36,7 +37,7 @@ IN_PARTS = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 P
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab html colab slides pdf exercises test test-quick test-all test-matrix test-core \
-  mutants parity nbval notebooks execute bench study check clean
+  mutants parity nbval notebooks execute bench study gpu check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -111,6 +112,9 @@ bench: $(DONE)  ## measure speed and memory against d2l 1.0.3 (QUICK=1: some of 
 
 study: $(DONE)  ## train what is missing of the study (ONLY=nin_1x1, MINUTES=150, LIST=1)
 	$(PY) -m study.run $(if $(ONLY),--only $(ONLY)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LIST),--list)
+
+gpu:  ## all that wants a GPU, in one command of ten minutes (OUT=folder); installs nothing
+	$(PYTHON) -m study.gpu --out $(or $(OUT),build/gpu) $(if $(MINUTES),--minutes $(MINUTES))
 
 check: $(DONE)  ## lint, and fail if anything generated is stale
 	$(PY) -m ruff check .

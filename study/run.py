@@ -10,12 +10,16 @@ best is at an end of it; then it is trained from every seed.
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from statistics import median
 
 from filelock import FileLock, Timeout
@@ -23,6 +27,7 @@ from filelock import FileLock, Timeout
 from book.source import files
 from book.source.book import ROOT
 from d2l_utils import host, study
+from d2l_utils.frameworks import FRAMEWORKS
 from study.table import FIRST_SEEDS, GROUPS, LATER_SEEDS, VARIANTS
 from study.train import settings_of
 
@@ -107,23 +112,17 @@ def runs_of(variant, seeds):
     return [r for r in final if not r.record()]
 
 
-def missing(only=()):
-    """Yield the next run, anew each time, until none is left; faults are said once."""
-    said = set()
-    while True:
-        run = next_run(only, said)
-        if run is None:
-            return
-        said.add(run.name)  # one that fails is not tried twice
-        yield run
-
-
 def next_run(only, done):
-    passes = ["first", "later"]
-    for which in passes:
+    """The most important run that is missing and not in `done`; None if none is left.
+
+    `done` is a set of names and of faults that were said.
+    """
+    for which in ("first", "later"):
         for group, variants in GROUPS.items():
             for variant in variants:
                 if only and not {group, variant.name} & set(only):
+                    continue
+                if not find_spec(FRAMEWORKS[variant.framework].base):
                     continue
                 more = len(variant.seeds) > 1 and not variant.steps
                 seeds = variant.seeds if which == "first" else LATER_SEEDS * more
@@ -202,18 +201,25 @@ def command_of(run):
     return [*command, "--checkpoint", str(run.checkpoint), "--out", str(run.path)]
 
 
-def carry_out(run):
+at_work = set()  # ids of the processes that train
+
+
+def carry_out(run, jobs=1):
     """Whether the run ended with its record; its output is in a log."""
     log = BUILD / f"{run.name}.log"
     with open(log, "a", encoding="utf-8") as out:
-        process = subprocess.Popen(command_of(run), cwd=ROOT, stdout=out, stderr=out)
-        files.write(RUNNING, json.dumps([os.getpid(), process.pid]))
+        command = command_of(run) + ["--together"] * (jobs > 1)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
+        at_work.add(process.pid)
+        files.write(RUNNING, json.dumps([os.getpid(), *at_work]))
         try:
             status = process.wait()
         except BaseException:
             process.terminate()
             process.wait()
             raise
+        finally:
+            at_work.discard(process.pid)
     if status == 0 and run.path.exists():
         log.unlink()
         return True
@@ -296,6 +302,7 @@ def main(argv=None):
     parser.add_argument("--only", nargs="*", default=(), help="groups or variants")
     parser.add_argument("--list", action="store_true", help="what is done and missing")
     parser.add_argument("--minutes", type=float, help="begin only what fits")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     args = parser.parse_args(argv)
     unknown = set(args.only) - set(GROUPS) - set(VARIANTS)
     if unknown:
@@ -313,22 +320,38 @@ def main(argv=None):
         write_groups()
         idle()
         try:
-            return work_through(args.only, args.minutes)
+            return work_through(args.only, args.minutes, args.jobs)
         finally:
             RUNNING.unlink(missing_ok=True)
 
 
-def work_through(only, minutes):
+def work_through(only, minutes, jobs=1):
     """Carry out what is missing; returns 1 where a run failed."""
-    began, failed = time.monotonic(), False
-    for run in missing(only):
-        if minutes is not None:
-            left = 60 * minutes - (time.monotonic() - began)
-            if seconds_of(run, measured()) > left:
-                continue
-        print(f"{time.strftime('%H:%M')} {run.name}", flush=True)
-        failed |= not carry_out(run)
-    return int(failed)
+    began, done, one_at_a_time = time.monotonic(), set(), threading.Lock()
+
+    def fits(run):
+        left = math.inf if minutes is None else 60 * minutes - time.monotonic() + began
+        return left == math.inf or seconds_of(run, measured()) <= left
+
+    def take():
+        with one_at_a_time:
+            while run := next_run(only, done):
+                done.add(run.name)  # one that fails is not tried twice
+                if fits(run):
+                    print(f"{time.strftime('%H:%M')} {run.name}", flush=True)
+                    return run
+
+    def work():
+        failed = False
+        while run := take():
+            failed |= not carry_out(run, jobs)
+        return failed
+
+    if jobs == 1:  # in this thread, which signals reach
+        return int(work())
+    with ThreadPoolExecutor(jobs) as pool:
+        at_once = [pool.submit(work) for _ in range(jobs)]
+        return int(any(f.result() for f in at_once))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ keeps a checkpoint, and goes on from it when it is begun again.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from book.source import cells
+from book.source.book import ROOT
 from d2l_utils import base, host, study
 from d2l_utils.data import resize_matrices
 from d2l_utils.frameworks import FRAMEWORKS
@@ -50,6 +51,8 @@ def run(variant, seed, lr, choosing, checkpoint, out):
     settings, started = settings_of(variant, lr, choosing), time.perf_counter()
     d2l.set_seed(seed)
     data = d2l.FashionMNIST(variant.batch_size, resize=variant.size)
+    if base.fast_mode():
+        sys.exit("D2L_UTILS_FAST is set: what is cut short is no result.")
     if data.is_sample:
         sys.exit("Only the sample is at hand: the study needs the full data.")
     test = split(data, settings["images"], choosing, variant)
@@ -130,7 +133,7 @@ def make_model(d2l, variant, lr, total_steps):
             raise ValueError(
                 f"{variant.name}: this recipe is written for PyTorch only."
             )
-        Class = cells.load(where, variant.framework)[name]
+        Class = notebook_class(where, variant.framework, name)
         return Class(lr=lr, momentum=variant.momentum, **variant.settings)
     from study import networks
     from study.recipe import Recipe
@@ -138,9 +141,19 @@ def make_model(d2l, variant, lr, total_steps):
     if where == "study":
         model = getattr(networks, name)(lr=lr, **variant.settings)
     else:
-        Class = cells.load(where, "pytorch")[name]
+        Class = notebook_class(where, "pytorch", name)
         model = type(name, (Recipe, Class), {})(lr=lr, **variant.settings)
     return model.follow(variant, total_steps)
+
+
+def notebook_class(section, framework, name):
+    """A model of a notebook, from its stored edition, which needs no other package."""
+    path = ROOT / "notebooks" / framework / f"{section}.ipynb"
+    names = {"__name__": section}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if {"imports", "model"} & set(cell["metadata"].get("tags", ())):
+            exec(compile("".join(cell["source"]), path.name, "exec"), names)
+    return names[name]
 
 
 def begin(d2l, variant, model, data):
@@ -244,10 +257,12 @@ def main(argv=None):
     parser.add_argument("--choosing", action="store_true")
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--together", action="store_true", help="beside other runs")
     args = parser.parse_args(argv)
     settings = args.seed, args.lr, args.choosing, args.checkpoint, args.out
     # A run whose runner was killed goes on, and the next one waits for it.
-    with FileLock(Path(args.checkpoint).with_name("run.lock")):
+    alone = FileLock(Path(args.checkpoint).with_name("run.lock"))
+    with contextlib.nullcontext() if args.together else alone:
         run(VARIANTS[args.variant], *settings)
 
 

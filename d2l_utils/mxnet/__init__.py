@@ -52,6 +52,7 @@ from d2l_utils.inference import (
 )  # fmt: skip
 from d2l_utils.mxnet.imports import load_mxnet
 from d2l_utils.names import unknown_names
+from d2l_utils.study import study
 from d2l_utils.weights import stored_path
 
 try:
@@ -82,7 +83,7 @@ __all__ = [
     "Module", "ProgressBoard", "Timer", "Trainer", "activations", "add_to_class",
     "cpu", "evaluate", "gpu", "init_cnn", "init_he", "load_weights", "memory_stats",
     "num_gpus", "plot", "predict", "require", "reset_peak_memory", "resources",
-    "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
+    "run_facts", "save_weights", "set_seed", "show_images", "stored_path", "study",
     "try_all_gpus", "try_gpu",
 ]  # fmt: skip
 __getattr__, __dir__ = unknown_names(__name__, __all__)

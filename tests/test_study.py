@@ -1,0 +1,495 @@
+"""The study: what its records tell, what its runner does, what its networks are."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from book.source.book import ROOT
+from d2l_utils import study
+from study import gpu, run, table
+from study.table import GROUPS, VARIANTS, Variant
+from study.train import on_canvas, settings_of
+
+# Records ------------------------------------------------------------------------------
+
+
+def record(variant="a", seed=1, accuracy=0.9, **others):
+    labels = np.arange(10_000) % 10
+    classes = np.where(np.arange(10_000) < 10_000 * accuracy, labels, (labels + 3) % 10)
+    return {
+        "format": study.FORMAT, "variant": variant, "seed": seed,
+        "settings": {"lr": 0.01, "epochs": 15},
+        "network": {"params": 1000, "macs": 2000},
+        "history": {"train_loss": [1.0, 0.5]},
+        "test": {"accuracy": accuracy, "classes": study.pack(classes, labels)},
+        **others,
+    }  # fmt: skip
+
+
+def stored(folder, *records):
+    for r in records:
+        path = folder / f"{r['variant']}.seed{r['seed']}.json"
+        path.write_text(json.dumps(r))
+    return study.Study("made", sorted({r["variant"] for r in records}), folder)
+
+
+def test_predictions_come_back_from_few_bytes():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 10_000)
+    classes = np.where(rng.random(10_000) < 0.9, labels, rng.integers(0, 10, 10_000))
+    text = study.pack(classes, labels)
+    assert (study.unpack(text, labels) == classes).all() and len(text) < 3_000
+    with pytest.raises(study.RecordError, match="10000 predictions do not fit 9999"):
+        study.unpack(text, labels[1:])
+
+
+def test_calibration_against_counts_by_hand():
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.ones(10) / 3, 500)
+    labels = rng.integers(0, 10, 500)
+    counts = study.calibration(p, labels)
+    for i in range(study.BINS):
+        inside = [
+            j for j in range(500) if i / 15 <= p[j].max() < (i + 1) / 15 or
+            (i == 14 and p[j].max() == 1)
+        ]  # fmt: skip
+        assert counts["count"][i] == len(inside)
+        right = sum(int(p[j].argmax() == labels[j]) for j in inside)
+        assert counts["right"][i] == right
+        assert counts["confidence"][i] == pytest.approx(
+            sum(p[j].max() for j in inside), abs=1e-3
+        )
+    gaps = [abs(c - r) for c, r in zip(counts["confidence"], counts["right"])]
+    assert study.calibration_error(counts) == pytest.approx(sum(gaps) / 500)
+
+
+def test_intervals_are_students():
+    """By hand: of 1, 2, 3 the deviation is 1, so 4.303 / sqrt(3)."""
+    assert study.interval([1, 2, 3]) == (2, pytest.approx(2.4843, abs=1e-3))
+    assert study.interval([5]) == (5, float("inf"))
+
+
+@pytest.mark.parametrize(
+    "a, b, words",
+    [
+        # differences 1.0, 1.1, 0.9 points: deviation 0.1, half width 0.25
+        ((0.9, 0.9, 0.9), (0.91, 0.911, 0.909), "+1.00 percentage points, 95 % "
+         "interval +0.75 to +1.25 (3 seeds)"),
+        ((0.9, 0.9, 0.9), (0.91, 0.90, 0.89), ": no difference seen"),
+        ((0.9, 0.9, 0.9), (0.89,), "-1.00 percentage points (one seed, so no"),
+        ((0.90, 0.80, 0.70), (0.91, 0.81, 0.71), "+1.00 to +1.00"),  # paired
+    ],
+)  # fmt: skip
+def test_differences_are_paired(tmp_path, a, b, words):
+    records = [
+        record(name, seed, accuracy)
+        for name, accuracies in (("a", a), ("b", b))
+        for seed, accuracy in enumerate(accuracies, 1)
+    ]
+    text = stored(tmp_path, *records).difference("a", "b")
+    assert words in text
+    assert ("no difference seen" in text) == ("no difference seen" in words)
+
+
+def test_a_table_and_plots(tmp_path, monkeypatch):
+    from matplotlib import pyplot as plt
+
+    watched = {"steps": {"loss": [2.3, 2.2], "live": [10, 9], "predicted": [3, 4]}}
+    made = stored(tmp_path, record(), record(seed=2, accuracy=0.92, **watched))
+    line = made.table().splitlines()[1]
+    assert line.split() == [
+        "a", "1,000", "2,000", "0.01", "15", "0.9100", "±", "0.1271", "(2", "seeds)",
+    ]  # fmt: skip
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+    made.plot()
+    made.curves()
+    made.curves("loss")
+    lines = [f.axes[0].get_lines() for f in shown]
+    assert list(lines[0][0].get_xdata()) == [0.9, 0.92]
+    assert list(lines[1][0].get_ydata()) == [1.0, 0.5]
+    assert [list(x.get_ydata()) for x in lines[2]] == [[], [2.3, 2.2]]
+    plt.close("all")
+    labels = np.arange(10_000) % 10
+    assert [(c == labels).mean() for c in made.classes("a", labels)] == [0.9, 0.92]
+
+
+def test_what_is_no_record_is_named(tmp_path):
+    path = tmp_path / "a.seed1.json"
+    whole = json.dumps(record())
+    for text, words in [
+        (whole[:200], "a.seed1.json is damaged"),
+        ("[]", "has format None"),
+        (whole.replace('"format": 1', '"format": 9'), "has format 9, and 1 is read"),
+        (whole.replace('"settings"', '"s"'), "lacks settings"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(study.RecordError, match=words):
+            study.Study("made", ["a"], tmp_path)
+    with pytest.raises(study.RecordError, match="There is no study 'nin1x1'"):
+        study.study("nin1x1")
+    path.unlink()
+    with pytest.raises(study.RecordError, match="no records of 'a'.* none at all"):
+        study.Study("made", ["a"], tmp_path).accuracies("a")
+
+
+def test_the_records_that_travel_are_of_the_table():
+    """Every one is whole, of the settings in the table, and scored on all images."""
+    assert study.groups() == {g: [v.name for v in vs] for g, vs in GROUPS.items()}
+    for path in study.RESULTS.glob("*.json"):
+        if path == study.GROUPS:
+            continue
+        found = study.read(path)
+        variant, what = VARIANTS[found["variant"]], path.name.split(".", 1)[1]
+        choosing = what.startswith("lr")
+        expected = settings_of(variant, found["settings"]["lr"], choosing)
+        assert found["settings"] == expected, path.name
+        epochs = found["history"].get("train_loss", ())
+        if variant.steps:
+            assert {len(x) for x in found["steps"].values()} == {variant.steps}
+        else:
+            assert len(epochs) == expected["epochs"]
+            if not choosing:
+                assert sum(found["test"]["calibration"]["count"]) == 10_000
+
+
+# The runner ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A runner of made-up variants, in folders of its own."""
+    results, build = tmp_path / "results", tmp_path / "build"
+    results.mkdir()
+    monkeypatch.setattr(study, "RESULTS", results)
+    monkeypatch.setattr(study, "GROUPS", results / "groups.json")
+    for name, value in {
+        "BUILD": build, "RUNNING": build / "running.json", "idle": lambda: None,
+        "ROOT": tmp_path, "LATER_SEEDS": (4,),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(run, name, value)
+    build.mkdir()
+    groups = {
+        "one": [Variant("a", "study:softmax", lrs=(0.1,), seeds=(1, 2))],
+        "two": [Variant("b", "study:lenet", seeds=(1, 2))],
+    }
+    variants = {v.name: v for vs in groups.values() for v in vs}
+    monkeypatch.setattr(run, "GROUPS", groups)
+    monkeypatch.setattr(run, "VARIANTS", variants)
+    monkeypatch.setattr(run, "find_spec", lambda name: True)
+    return results
+
+
+PEAK = 0.03  # the learning rate that a made-up training likes best
+
+
+def trains(monkeypatch, peak=PEAK, fail=()):
+    """Runs end at once, with a record; those named in `fail` end with an error."""
+    begun = []
+
+    def command(r):
+        begun.append(r.name)
+        made = {
+            **record(r.variant.name, r.seed), "settings": r.settings(),
+            "made": {"processor": "p", "seconds": 1.0},
+        }  # fmt: skip
+        if r.choosing:
+            made["held_out"] = {"accuracy": 1 - abs(np.log10(r.lr / peak)) / 9}
+        code = "import sys; print('the reason'); sys.exit(3)"
+        if r.name not in fail:
+            code = f"open({str(r.path)!r}, 'w').write({json.dumps(made)!r})"
+        return [sys.executable, "-c", code]
+
+    monkeypatch.setattr(run, "command_of", command)
+    return begun
+
+
+def test_the_most_important_comes_first(place, monkeypatch):
+    begun = trains(monkeypatch)
+    assert run.main([]) == 0
+    rates = [f"b.lr{lr:g}" for lr in table.LEARNING_RATES]
+    assert begun == ["a.seed1", "a.seed2", *rates, "b.seed1", "b.seed2",
+                     "a.seed4", "b.seed4"]  # fmt: skip
+    assert study.read(place / "b.seed1.json")["settings"]["lr"] == PEAK
+    begun.clear()
+    assert run.main([]) == 0 and begun == []  # nothing is missing
+
+
+@pytest.mark.parametrize(
+    "peak, tried", [(1e-4, [0.001, 0.0003]), (0.3, [0.3, 0.9]), (PEAK, [])]
+)
+def test_the_grid_grows_where_the_best_is_at_its_end(place, monkeypatch, peak, tried):
+    begun = trains(monkeypatch, peak)
+    run.main(["--only", "b"])
+    further = [x for x in begun if ".lr" in x][len(table.LEARNING_RATES) :]
+    assert further == [f"b.lr{lr:g}" for lr in tried]
+
+
+def test_a_run_that_fails_is_named_once_and_the_next_goes_on(
+    place, monkeypatch, capsys
+):
+    begun = trains(monkeypatch, fail=["a.seed1"])
+    assert run.main([]) == 1
+    assert begun.count("a.seed1") == 1 and "b.seed2" in begun
+    assert (
+        "a.seed1 failed: the reason; see build/a.seed1.log" in capsys.readouterr().err
+    )
+
+
+def test_records_of_other_settings_are_refused(place, monkeypatch, capsys):
+    trains(monkeypatch)
+    run.main(["--only", "a"])
+    begun = trains(monkeypatch)
+    changed = replace(run.VARIANTS["a"], epochs=20)
+    monkeypatch.setitem(run.GROUPS, "one", [changed])
+    run.main([])
+    assert not any(x.startswith("a.") for x in begun) and "b.seed1" in begun
+    said = capsys.readouterr().err
+    assert said.count("a.seed1.json was made with other settings (epochs 15, now 20)")
+
+
+def test_a_record_cut_short_is_refused(place, monkeypatch, capsys):
+    trains(monkeypatch)
+    run.main(["--only", "a"])
+    path = place / "a.seed2.json"
+    path.write_text(path.read_text()[:300])
+    begun = trains(monkeypatch)
+    run.main(["--only", "a"])
+    assert begun == [] and "a.seed2.json is damaged" in capsys.readouterr().err
+
+
+def test_only_what_fits_is_begun(place, monkeypatch):
+    begun = trains(monkeypatch)
+    monkeypatch.setattr(
+        run, "seconds_of", lambda r, known: 90 if r.variant.name == "a" else 10
+    )
+    run.main(["--minutes", "1"])
+    assert begun and not any(x.startswith("a") for x in begun)
+
+
+def test_times_follow_records_of_this_processor(place, monkeypatch):
+    trains(monkeypatch)
+    run.main(["--only", "a"])
+    monkeypatch.setattr(run.host, "processor_name", lambda: "p")
+    known = run.measured()
+    a = run.Run(run.VARIANTS["a"], 3, 0.1)
+    assert run.seconds_of(a, known) == pytest.approx(1.0)
+    twice = run.Run(replace(run.VARIANTS["a"], epochs=30), 3, 0.1)
+    assert run.seconds_of(twice, known) == pytest.approx(2.0)
+    monkeypatch.setattr(run.host, "processor_name", lambda: "another")
+    assert run.measured() == []
+
+
+def test_what_is_there_is_listed(place, monkeypatch, capsys):
+    trains(monkeypatch)
+    run.main(["--only", "a"])
+    capsys.readouterr()
+    assert run.main(["--list", "--minutes", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "3 of 2 seeds" in lines[0] or "2 of 2 seeds" in lines[0]
+    assert "next 4 runs (to choose the rate)" in lines[1] and "does not fit" in lines[1]
+
+
+def test_unknown_names_are_refused(place, capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--only", "nin_1x1x"])
+    assert "no group or variant is named nin_1x1x" in capsys.readouterr().err
+
+
+def test_never_two_runners(place, monkeypatch):
+    begun = trains(monkeypatch)
+    with FileLock(run.BUILD / "lock"), pytest.raises(SystemExit, match="at work"):
+        run.main([])
+    assert begun == []
+    assert run.main(["--only", "a"]) == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process is stopped here")
+def test_a_runner_is_paused_while_time_is_measured(place):
+    """By the state of a process that counts."""
+    sleeper = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+    def state():
+        out = ["ps", "-o", "stat=", "-p", str(sleeper.pid)]
+        return subprocess.run(out, capture_output=True, text=True).stdout[0]
+
+    def becomes(letter):
+        end = time.monotonic() + 60
+        while (state() == "T") != (letter == "T") and time.monotonic() < end:
+            time.sleep(0.01)
+        return (state() == "T") == (letter == "T")
+
+    try:
+        run.RUNNING.write_text(json.dumps([sleeper.pid]))
+        with run.paused() as stopped:
+            assert stopped == []  # no runner holds the lock: what is written is old
+        with FileLock(run.BUILD / "lock"):
+            with run.paused() as stopped:
+                assert stopped == [sleeper.pid] and becomes("T")
+            assert becomes("R")
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+# The table and the networks ----------------------------------------------------------
+
+
+def test_variants_have_one_meaning():
+    names = [v.name for vs in GROUPS.values() for v in vs]
+    assert {n: VARIANTS[n] for n in names} == VARIANTS
+    for vs in GROUPS.values():
+        assert all(VARIANTS[v.name] == v for v in vs)
+    for v in VARIANTS.values():
+        assert len(v.lrs) == 1 or len(v.lrs) >= 4
+        assert v.size in (224, 96) or v.steps or v.epochs >= 15
+
+
+def test_a_canvas_keeps_the_whole_image():
+    images = np.random.default_rng(0).integers(1, 256, (3, 28, 28)).astype("uint8")
+    for shift in ((0, 0), (16, 0), (-16, 0), (0, 16), (0, -16)):
+        canvas = on_canvas(images, 60, shift)
+        assert canvas.sum() == images.sum(dtype=int)
+        rows, columns = np.nonzero(canvas[0])
+        assert (rows.min(), columns.min()) == (16 + shift[0], 16 + shift[1])
+
+
+@pytest.mark.only("pytorch")
+def test_networks_of_equal_cost(d2l, nin, googlenet):
+    from study import networks
+
+    def counted(net, size=28, **settings):
+        found = d2l.resources(getattr(networks, net)(**settings), (1, 1, size, size))
+        return found.params, found.macs
+
+    same = d2l.resources(nin["NiN28"](), (1, 1, 28, 28))
+    assert counted("nin28") == (same.params, same.macs) == (149_542, 9_477_760)
+    assert counted("nin", 224) == (1_992_166, 762_297_352)
+    assert counted("googlenet", 96) == (5_977_530, 276_066_304)
+    assert counted("lenet") == (61_706, 416_520)
+    assert counted("lenet", wider=True)[0] == pytest.approx(149_542, rel=1e-3)
+    params, macs = counted("googlenet28")
+    for kind in ("1x1", "3x3", "5x5", "pool"):
+        assert counted("googlenet28", kind=kind) == (
+            pytest.approx(params, rel=0.005), pytest.approx(macs, rel=0.005)
+        ), kind  # fmt: skip
+    wide = VARIANTS["wide_1x1"].settings
+    assert counted("nin28", **wide)[1] == pytest.approx(
+        counted("nin28", **VARIANTS["two_3x3"].settings)[1], rel=0.005
+    )
+
+
+@pytest.mark.only("pytorch")
+def test_every_network_of_the_table_is_built(d2l):
+    from study import train
+
+    for variant in VARIANTS.values():
+        if variant.framework == "pytorch":
+            model = train.make_model(d2l, variant, 0.1, 10)
+            last = d2l.resources(model, (1, 1, variant.size, variant.size)).rows[-1]
+            assert last.output_shape[1] == 10, variant.name
+
+
+TINY = """
+    import sys
+    from dataclasses import replace
+    from d2l_utils import sources
+    from study import table, train
+
+    variant = replace(table.VARIANTS["nin28"], epochs=3, images=640, batch_size=64,
+                      keep=("probabilities",))
+    whole = sources.load_fashion_mnist()
+    train.load = None
+    from d2l_utils import torch as d2l
+
+    class Few(d2l.FashionMNIST):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.is_sample = False
+
+    d2l.FashionMNIST = Few
+    d2l.Trainer.__init__.__defaults__ = (0, 0, "float32", None, 2)
+    if sys.argv[1] == "cut":
+        fit, step = d2l.Trainer.fit, train.images_of
+        import os, signal
+        from study.recipe import Recipe
+        training_step = Recipe.training_step
+
+        def cut(self, batch):
+            if self.trainer.train_batch_idx == 17:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return training_step(self, batch)
+
+        Recipe.training_step = cut
+    train.run(variant, 1, 0.05, False, *sys.argv[2:])
+"""
+
+
+@pytest.mark.only("pytorch")
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path, framework):
+    """Schedule, order, dropout, records: all go on from the checkpoint."""
+
+    def carry_out(what, name):
+        files = [str(tmp_path / f"{name}.checkpoint"), str(tmp_path / f"{name}.json")]
+        code = textwrap.dedent(TINY)
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environ.pop("D2L_UTILS_FAST", None)
+        command = [sys.executable, "-c", code, what, *files]
+        return subprocess.run(command, env=environ, cwd=tmp_path).returncode
+
+    assert carry_out("whole", "once") == 0
+    assert carry_out("cut", "twice") == -signal.SIGKILL
+    assert not (tmp_path / "twice.json").exists()
+    assert carry_out("whole", "twice") == 0
+    once, twice = (
+        json.loads((tmp_path / f"{name}.json").read_text())
+        for name in ("once", "twice")
+    )
+    for found in (once, twice):
+        del found["made"], found["history"]["seconds"]
+    assert once == twice
+    p = np.load(tmp_path / "once.npz")["p"]
+    assert p.dtype == "float16" and np.allclose(p.sum(axis=1), 1, atol=0.01)
+    assert once["history"].keys() == {"train_loss", "train_acc"}
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
+# On a GPU -----------------------------------------------------------------------------
+
+
+@pytest.mark.only("pytorch", "jax")
+def test_the_gpu_commands_path_on_a_cpu(framework, tmp_path, monkeypatch, capsys):
+    """Tiny: of one framework, NiN and GoogLeNet for two batches, no result stored."""
+    monkeypatch.setenv("D2L_UTILS_FAST", "1")
+    monkeypatch.setattr(gpu, "ON_GPU", (framework, "no_such_framework"))
+    monkeypatch.setattr(gpu, "there", lambda: [framework])
+    monkeypatch.setattr(gpu, "BATCH_SIZE", 8)
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        gpu.Session, "do", lambda self, what, *args, **_: in_process(args)
+    )
+
+    def in_process(args):
+        assert args[:3] == ("-m", "study.gpu", "--time"), "fast mode trains no study"
+        gpu.main(list(args[2:]))
+        return capsys.readouterr().out
+
+    assert gpu.main(["--out", str(tmp_path / "out"), "--minutes", "60"]) == 0
+    report = (tmp_path / "out" / "report.md").read_text()
+    rows = [x for x in report.splitlines() if x.startswith(f"| {framework}")]
+    assert [x.split(" | ")[0] for x in rows] == [
+        f"| {framework}, {case}, {who}" for case in table.TEXTBOOK
+        for who in ("ours", "native")
+    ]  # fmt: skip
+    assert "- no_such_framework: not installed" in report
+    assert (tmp_path / "out" / "records.tar.gz").exists()
