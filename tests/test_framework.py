@@ -436,11 +436,7 @@ def test_the_example_in_the_docstring(d2l, few, capsys, monkeypatch):
 
 @pytest.mark.only("pytorch")
 def test_channels_are_innermost_in_training(d2l, nin, monkeypatch):
-<<<<<<< HEAD
     """Also behind a single channel and through 1x1 kernels: others are slower."""
-=======
-    """Also behind one channel and through 1x1 kernels: other layouts are slower."""
->>>>>>> 409ecf6 (The study: one command for a GPU, tests, d2l.study)
     import torch
 
     monkeypatch.setenv("D2L_UTILS_FAST", "1")

@@ -138,7 +138,7 @@ def test_what_is_no_record_is_named(tmp_path):
     with pytest.raises(study.RecordError, match="There is no study 'nin1x1'"):
         study.study("nin1x1")
     path.unlink()
-    with pytest.raises(study.RecordError, match="no records of 'a'.* none at all"):
+    with pytest.raises(study.RecordError, match=r"no records of 'a'.* none at all"):
         study.Study("made", ["a"], tmp_path).accuracies("a")
 
 
