@@ -457,7 +457,9 @@ def made_up(rng):
         for case in WHOLE
     }
     saved = {f"saved/{name}": w for name, w in tensors.items()}
-    return files | {"carried": {"logits": 5 * rng.random((500, 10)), **saved}}
+    started = {"NiN28/conv0.weight": rng.random(4)}
+    carried = {"logits": 5 * rng.random((500, 10)), **saved}
+    return files | {"carried": carried, "started": started}
 
 
 def harmed(files, file, key, by):
@@ -473,6 +475,7 @@ def harmed(files, file, key, by):
         ("NiN28 28 float64", "activation/0", 1e-9),
         ("carried", "logits", 1e-2),
         ("carried", "saved/conv3.bias", 1e-6),
+        ("started", "NiN28/conv0.weight", 1e-9),
     ],
 )
 def test_one_difference_fails_the_command(

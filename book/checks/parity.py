@@ -7,6 +7,7 @@ compared, with the first as the reference. Exits non-zero above the tolerances.
 Then the network that comes with the package: all load it, save it again to the last
 bit, and predict the same class for each of some validation images on which it is not
 torn between two.
+And new networks: from one seed, all start from the same bits.
 
 Differences are relative: to the largest value of a tensor for activations, logits
 and loss; of L2 norms for gradients and updates, where a single ReLU or maximum
@@ -154,6 +155,9 @@ def worker(framework, folder):
         np.savez(folder / f"{name_of(case)}.{framework}.npz", **result)
     carried = parity_worker.carry(framework, folder)
     np.savez(folder / f"carried.{framework}.npz", **carried)
+    networks = {case[:2]: case[:3] for case in reversed(CASES)}  # at one size each
+    started = parity_worker.starts(framework, networks.values())
+    np.savez(folder / f"started.{framework}.npz", **started)
 
 
 def run_worker(framework, folder):
@@ -248,6 +252,28 @@ def compare_all_carried(frameworks, folder):
     return table, passed
 
 
+def compare_started(reference, other):
+    """How the networks of two results of `starts` differ, in counts."""
+    names = set(reference) | set(other)
+    same = [k for k in names if np.array_equal(reference.get(k), other.get(k))]
+    return {"tensors": len(names), "tensors different": len(names) - len(same)}
+
+
+def compare_all_started(frameworks, folder):
+    """(rows, whether all networks of the notebooks start alike everywhere)."""
+    results = {f: dict(np.load(folder / f"started.{f}.npz")) for f in frameworks}
+    table, passed = [], True
+    print("\nnew networks, all made one after the other from one seed")
+    for a, b in itertools.permutations(frameworks, 2):
+        row = compare_started(results[a], results[b])
+        good = row["tensors"] > 0 and not row["tensors different"]
+        passed &= good
+        text = ", ".join(f"{k} {v}" for k, v in row.items())
+        print(f"{a:11}{b:11}{text}" + "  FAILED" * (not good))
+        table.append({"network": "started", "reference": a, "other": b, **row})
+    return table, passed
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--worker", choices=FRAMEWORKS, help=argparse.SUPPRESS)
@@ -265,8 +291,10 @@ def main(argv=None):
         run_workers(frameworks, Path(folder))
         table, passed = compare_all(frameworks, Path(folder))
         carried, travelled = compare_all_carried(frameworks, Path(folder))
-    passed &= travelled
-    files.write(build / "parity.json", json.dumps(table + carried, indent=1))
+        started, alike = compare_all_started(frameworks, Path(folder))
+    passed &= travelled and alike
+    table += carried + started
+    files.write(build / "parity.json", json.dumps(table, indent=1))
     print("parity: " + ("all pairs within tolerance" if passed else "FAILED"))
     return int(not passed)
 

@@ -311,6 +311,36 @@ def measure(framework, case, path, dtype="float32", replace=None, parts=PARTS):
     return result
 
 
+def started(framework, case):
+    """(model, JAX's variables or None): a new network with its first weights."""
+    section, cls, size = case
+    rule = "init_he" if section.endswith("_exercises") else "init_cnn"
+    d2l, X = import_module(FRAMEWORKS[framework].here), images(size)[0][:1]
+    X = adapter(framework).batch(X, np.zeros(1, np.int32))[0]
+    if framework != "jax":
+        model = new_model(find_model(section, framework, cls))
+        model.apply_init([X], getattr(d2l, rule))
+        return model, None
+    # There, an initializer is written where the layers are.
+    he = ("nn.initializers.he_normal()", "d2l.init_he") if rule == "init_he" else None
+    model = new_model(find_model(section, framework, cls, he))
+    return model, model.apply_init((X,), d2l.get_key())
+
+
+def starts(framework, cases):
+    """{name: array}: what new networks, made one after the other, start from."""
+    d2l = import_module(FRAMEWORKS[framework].here)
+    d2l.set_seed(1)  # once: they are made one after the other
+    found = {}
+    for case in cases:
+        model, variables = started(framework, case)
+        stored = inference.stored(model, model._input_shape, variables)
+        for name, w in stored.items():
+            if not name.endswith(weights.BATCHES):
+                found[f"{case[1]}/{name}"] = w
+    return found
+
+
 def make_weights(case, path):
     """Write the test weights of a case; PyTorch tells the names and shapes."""
     section, cls, size = case
