@@ -23,7 +23,7 @@ LABELS = [
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
 ]  # fmt: skip
 
-FAST_TRAIN_BATCHES, FAST_VAL_BATCHES = 2, 1
+FAST_TRAIN_BATCHES, FAST_VAL_BATCHES, FAST_IMAGES = 2, 1, 16  # images in a batch
 
 # Before any framework starts its threads: one that has allocated once keeps to its
 # own part of the memory for good.
@@ -299,7 +299,7 @@ class FashionMNIST(DataModule):
         return [LABELS[int(i)] for i in indices]
 
     def num_batches(self, train):
-        """Batches in one epoch; in fast mode only a few."""
+        """Batches in one epoch; in fast mode only a few, which are small."""
         images, _ = self.part(train)
         n = math.ceil(len(images) / self.batch_size)
         if fast_mode():
@@ -315,8 +315,9 @@ class FashionMNIST(DataModule):
         images, labels = arrays or self.arrays(train)
         n = len(images)
         order = epoch_order(n, self.seed, epoch) if train else np.arange(n)
+        size = min(self.batch_size, FAST_IMAGES) if fast_mode() else self.batch_size
         for i in range(self.num_batches(train)):
-            chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
+            chosen = order[i * self.batch_size :][:size]
             yield images[chosen], labels[chosen]
 
     def part(self, train):

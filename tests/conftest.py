@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from importlib import import_module
 
+import made_networks
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -147,6 +148,12 @@ def nin(framework):
     from book.source import cells
 
     return cells.load("nin", framework)
+
+
+@pytest.fixture(scope="session")
+def Tiny(framework, d2l):
+    """A class of small networks, for what does not depend on the network."""
+    return made_networks.tiny_class(framework, d2l)
 
 
 @pytest.fixture(scope="session")

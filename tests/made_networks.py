@@ -128,6 +128,48 @@ def made_class(framework, d2l):
     return Made
 
 
+def tiny_class(framework, d2l):
+    """One small network with what the books' networks have, and batch normalization.
+
+    Its class: Tiny(lr, momentum, dropout, num_classes), for images of 28 pixels.
+    """
+
+    def described(dropout, num_classes):
+        first = ("conv", 8, 5, 3), ("norm",), ("relu",), ("flatten",)
+        return *first, ("dropout", dropout), ("dense", num_classes)
+
+    if framework == "jax":
+        from flax import linen as nn
+
+        class Tiny(d2l.Classifier):
+            lr: float = 0.05
+            momentum: float = 0.9
+            dropout: float = 0.5
+            num_classes: int = 10
+            training: bool = False
+
+            def setup(self):
+                layers = described(self.dropout, self.num_classes)
+                now = {"training": self.training}
+                self.net = nn.Sequential(made(layers, jax_layer, **now))
+
+        return Tiny
+
+    if framework == "mxnet":
+        from mxnet import npx
+
+        npx.set_np()
+    make = globals()[f"{framework}_layer"]
+
+    class Tiny(d2l.Classifier):
+        def __init__(self, lr=0.05, momentum=0.9, dropout=0.5, num_classes=10):
+            super().__init__()
+            self.save_hyperparameters()
+            self.net = sequence(framework, made(described(dropout, num_classes), make))
+
+    return Tiny
+
+
 # The reference: float64, channels first -------------------------------------------
 
 

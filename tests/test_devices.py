@@ -169,14 +169,14 @@ def test_importing_jax_does_not_start_its_devices(observed):
 
 
 @pytest.mark.only("pytorch", "jax")
-def test_data_that_lives_on_the_device(framework, d2l, nin, few, monkeypatch):
+def test_data_that_lives_on_the_device(framework, d2l, Tiny, few, monkeypatch):
     """As on a GPU: the bytes are there once, every batch is taken from them, and
     the training is the same."""
     histories, batches = [], []
     for resident in (False, True):
         monkeypatch.setattr(d2l.Trainer, "keeps_data", lambda self, r=resident: r)
         d2l.set_seed(0)
-        model, trainer = nin["NiN28"](), d2l.Trainer(2, precision="float32")
+        model, trainer = Tiny(), d2l.Trainer(2, precision="float32")
         model.board.display = False
         trainer.fit(model, d2l.FashionMNIST(batch_size=64))
         histories.append({k: v for k, v in trainer.history.items() if k != "seconds"})

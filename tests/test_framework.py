@@ -21,9 +21,9 @@ NIN_SHAPES = [
 NIN28_SIDES = [26, 25, 14, 13, 6, 2, 2, 2, 1]
 
 
-def fitted(d2l, nin, epochs=1, batch_size=128, **kwargs):
+def fitted(d2l, Tiny, epochs=1, batch_size=128, **kwargs):
     d2l.set_seed(0)
-    model = nin["NiN28"](**kwargs)
+    model = Tiny(**kwargs)
     model.board.display = False
     fm = d2l.FashionMNIST(batch_size=batch_size)
     trainer = d2l.Trainer(max_epochs=epochs)
@@ -79,8 +79,10 @@ def test_shapes(d2l, nin, layout, capsys):
         assert name not in ("function", "<lambda>", "partial") and name
 
 
-def test_activations_of_the_small_network(d2l, nin, few):
-    model = fitted(d2l, nin)[0]
+def test_activations_of_the_small_network(framework, d2l, nin, few):
+    model = nin["NiN28"]()
+    loaded = d2l.load_weights(model, d2l.stored_path("nin28_56"))
+    model = bound(framework, model, loaded)
     X = few.val.images[:3, None]
     outputs = d2l.activations(model, X)
     assert [a.shape[-1] for a in outputs[:-1]] == NIN28_SIDES
@@ -89,10 +91,10 @@ def test_activations_of_the_small_network(d2l, nin, few):
     np.testing.assert_allclose(outputs[-3].mean(axis=(2, 3)), outputs[-1], atol=1e-5)
 
 
-def test_points_of_the_curve(d2l, nin, few):
+def test_points_of_the_curve(d2l, Tiny, few):
     """As many an epoch as the model says, also where it says so after it is made."""
     for points in (2, 4):
-        model = nin["NiN28"]()
+        model = Tiny()
         model.board.display = False
         if points != 2:
             model.plot_train_per_epoch = points
@@ -164,41 +166,41 @@ def test_training_learns(framework, d2l, nin, sample):
     assert abs(acc - result["acc"]) < 1e-6
 
 
-def test_the_last_line(d2l, nin, few, capsys):
-    model = nin["NiN28"]()
+def test_the_last_line(d2l, Tiny, few, capsys):
+    model = Tiny()
     d2l.Trainer(max_epochs=1, num_gpus=1).fit(model, d2l.FashionMNIST(batch_size=500))
     line = capsys.readouterr().out.splitlines()[-1]
     for word in ("loss 2.", "training accuracy", "validation accuracy", "images/s on"):
         assert word in line
 
 
-def test_the_same_seed_gives_the_same_run(d2l, nin, few):
-    runs = [fitted(d2l, nin)[2].history["train_loss"] for _ in range(2)]
+def test_the_same_seed_gives_the_same_run(d2l, Tiny, few):
+    runs = [fitted(d2l, Tiny)[2].history["train_loss"] for _ in range(2)]
     assert runs[0] == runs[1]
 
 
-def trained_losses(d2l, nin, precision):
+def trained_losses(d2l, Tiny, precision):
     """Losses of a few steps in which the network begins to learn."""
     d2l.set_seed(0)
-    model = nin["NiN28"](dropout=0.0)
+    model = Tiny(dropout=0.0, lr=0.01)
     model.board.display = False
     trainer = d2l.Trainer(max_epochs=2, precision=precision)
     trainer.fit(model, d2l.FashionMNIST(batch_size=100))
     return trainer, np.array(trainer.history["train_loss"])
 
 
-def test_precision(d2l, nin, few, monkeypatch, capsys):
+def test_precision(d2l, Tiny, few, monkeypatch, capsys):
     """bfloat16 only where the hardware has it, and then near float32, not equal."""
-    exact = trained_losses(d2l, nin, "float32")[1]
+    exact = trained_losses(d2l, Tiny, "float32")[1]
     monkeypatch.setattr(host, "cpu_flags", set)
-    trainer, without = trained_losses(d2l, nin, "auto")
+    trainer, without = trained_losses(d2l, Tiny, "auto")
     assert not trainer.plan.bfloat16
     np.testing.assert_array_equal(exact, without)
     monkeypatch.setattr(host, "cpu_flags", lambda: {"avx512_bf16"})
-    trainer, auto = trained_losses(d2l, nin, "auto")
+    trainer, auto = trained_losses(d2l, Tiny, "auto")
     np.testing.assert_allclose(exact, auto, rtol=2e-2)
     assert trainer.plan.bfloat16 == (auto != exact).any()
-    model = nin["NiN28"]()
+    model = Tiny()
     trainer.fit(model, d2l.FashionMNIST(batch_size=500))
     printed = capsys.readouterr().out.splitlines()
     assert (printed[0].count("bfloat16") == 1) == trainer.plan.bfloat16
@@ -213,14 +215,14 @@ def bound(framework, model, loaded):
     return model.bind(loaded) if framework == "jax" else loaded
 
 
-def test_weights_travel(framework, d2l, nin, few, tmp_path):
-    model = fitted(d2l, nin)[0]
+def test_weights_travel(framework, d2l, Tiny, few, tmp_path):
+    model = fitted(d2l, Tiny)[0]
     path = tmp_path / "w.safetensors"
     d2l.save_weights(model, path)
     tensors, metadata = weights.read(path)
-    assert list(tensors) and tensors["conv1.weight"].shape == (24, 24, 1, 1)
+    assert list(tensors) and tensors["conv0.weight"].shape == (8, 1, 5, 5)
     assert weights.input_shape(metadata) == (1, 28, 28)
-    other = nin["NiN28"]()
+    other = Tiny()
     other = bound(framework, other, d2l.load_weights(other, path))
     X = few.val.images[:16, None]
     np.testing.assert_allclose(d2l.predict(model, X), d2l.predict(other, X), atol=1e-6)
@@ -242,16 +244,16 @@ def test_the_stored_network_is_good(framework, d2l, nin, sample):
     assert (logits.argmax(axis=1) == sample.val.labels).mean() > 0.80
 
 
-def test_weights_of_another_network_are_refused(framework, d2l, nin, few, tmp_path):
-    model = fitted(d2l, nin)[0]
+def test_weights_of_another_network_are_refused(d2l, nin, Tiny, few, tmp_path):
+    model = fitted(d2l, Tiny)[0]
     path = tmp_path / "w.safetensors"
     d2l.save_weights(model, path)
-    with pytest.raises(ValueError, match=r"conv9.weight should be \(7, 96, 3, 3\)"):
-        d2l.load_weights(nin["NiN28"](num_classes=7), path)
+    with pytest.raises(ValueError, match=r"dense0.weight should be \(7, 512\)"):
+        d2l.load_weights(Tiny(num_classes=7), path)
     with pytest.raises(ValueError, match=r"conv0.weight should be \(96, 1, 11, 11\)"):
         d2l.load_weights(nin["NiN"](), path)
     with pytest.raises(ValueError, match=r"It is not known what images"):
-        d2l.save_weights(nin["NiN28"](), path)
+        d2l.save_weights(Tiny(), path)
 
 
 # Errors -------------------------------------------------------------------------
@@ -272,9 +274,9 @@ def test_wrong_layout(d2l, nin, layout, few):
         nin["NiN28"]().layer_summary(wrong)
 
 
-def test_images_are_bytes_or_floats(d2l, nin, few):
+def test_images_are_bytes_or_floats(d2l, Tiny, few):
     """In either layout, and as the loader gives them."""
-    model, fm, _ = fitted(d2l, nin)
+    model, fm, _ = fitted(d2l, Tiny)
     X = few.val.images[:5, None]
     expected = d2l.predict(model, X)
     batch = next(iter(fm.val_dataloader()))

@@ -17,8 +17,8 @@ def fit(d2l, model, images=None, **settings):
     return trainer
 
 
-def test_the_plan_in_words(framework, d2l, nin, few):
-    trainer = fit(d2l, nin["NiN28"](), precision="float32")
+def test_the_plan_in_words(framework, d2l, Tiny, few):
+    trainer = fit(d2l, Tiny(), precision="float32")
     lines = str(trainer.plan).splitlines()
     assert [line.split()[0] for line in lines] == [
         "batches", "steps", "precision", "device",
@@ -29,7 +29,7 @@ def test_the_plan_in_words(framework, d2l, nin, few):
     assert trainer.device_text() in lines[3]
 
 
-def test_reasons(framework, d2l, nin, few, monkeypatch):
+def test_reasons(framework, d2l, Tiny, few, monkeypatch):
     """Whatever is not done has its reason, and it names what is the reader's."""
 
     class Own(d2l.LeNet):
@@ -45,12 +45,12 @@ def test_reasons(framework, d2l, nin, few, monkeypatch):
     if framework in ("tensorflow", "jax"):
         assert plan.why_uncompiled == "training_step of your own"
     monkeypatch.setattr(host, "cpu_flags", set)
-    plan = fit(d2l, nin["NiN28"]()).plan
+    plan = fit(d2l, Tiny()).plan
     assert not plan.bfloat16 and plan.why_float32
 
 
 @pytest.fixture
-def looking_model(framework, d2l, nin):
+def looking_model(framework, d2l, Tiny):
     """A model whose step decides by a value, which no trace can know."""
     if framework != "mxnet":
 
@@ -87,14 +87,14 @@ def test_what_cannot_be_compiled_is_said(d2l, looking_model, few):
     assert trainer.train_batch_idx == 4
 
 
-def test_nothing_is_said_of_what_is_fast(d2l, nin, few):
+def test_nothing_is_said_of_what_is_fast(d2l, Tiny, few):
     with warnings.catch_warnings():
         warnings.simplefilter("error", SlowTrainingWarning)
-        fit(d2l, nin["NiN28"]())
+        fit(d2l, Tiny())
 
 
 @pytest.mark.only("jax")
-def test_a_failed_rewriting_leaves_the_step_compiled(d2l, nin, few, monkeypatch):
+def test_a_failed_rewriting_leaves_the_step_compiled(d2l, Tiny, few, monkeypatch):
     from d2l_utils.jax import trainer
 
     def broken(step):
@@ -105,7 +105,7 @@ def test_a_failed_rewriting_leaves_the_step_compiled(d2l, nin, few, monkeypatch)
 
     monkeypatch.setattr(trainer, "faster", broken)
     with pytest.warns(SlowTrainingWarning, match="operation of a newer JAX") as caught:
-        trained = fit(d2l, nin["NiN28"]())
+        trained = fit(d2l, Tiny())
     assert len(caught) == 1 and trained.plan.compiled
 
 
@@ -127,12 +127,12 @@ def own_images(d2l, layout, few, dtype):
     return Own()
 
 
-def test_bytes_of_ones_own_are_images(d2l, layout, nin, few):
+def test_bytes_of_ones_own_are_images(d2l, layout, Tiny, few):
     """0 to 255 trains, and is evaluated, as 0 to 1 does; nothing is resized."""
     histories = []
     for dtype in ("uint8", np.float32):
         d2l.set_seed(0)
-        model = nin["NiN28"](lr=0.01, dropout=0.0)
+        model = Tiny(lr=0.01, dropout=0.0)
         images = own_images(d2l, layout, few, dtype)
         trainer = fit(d2l, model, images, precision="float32")
         scores = d2l.evaluate(model, images)
@@ -173,9 +173,9 @@ def test_the_order_does_not_depend_on_looking(d2l, few):
     assert images.training_epoch is None
 
 
-def test_fit_epoch_again(framework, d2l, nin, few):
+def test_fit_epoch_again(framework, d2l, Tiny, few):
     """After `fit`, each further call is one more epoch, compiled as the others."""
-    trainer = fit(d2l, nin["NiN28"]())
+    trainer = fit(d2l, Tiny())
     for epochs in (2, 3):
         trainer.fit_epoch()
         assert trainer.train_batch_idx == 4 * epochs

@@ -175,9 +175,9 @@ def good(d2l):
     return weights.read(d2l.stored_path("nin28_56"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def loaded(framework, d2l, nin):
-    """A network with weights, and what it predicts."""
+    """A network with weights, and what it predicts; all tests leave it as it was."""
     model = nin["NiN28"]()
     variables = d2l.load_weights(model, d2l.stored_path("nin28_56"))
     model = model.bind(variables) if framework == "jax" else model
