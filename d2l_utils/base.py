@@ -52,6 +52,9 @@ def current_seed() -> int:
 def fast_mode() -> bool:
     """Whether D2L_UTILS_FAST=1 asks for a short run, as tests do.
 
+    Then a training has one epoch of a few small batches, and `predict` computes the
+    first images alone, which stand for all, where the model was trained so.
+
     Returns:
         True or False.
 

@@ -37,9 +37,10 @@ from os import PathLike
 import numpy as np
 
 from d2l_utils import failures, initial, summary, weights
+from d2l_utils.base import fast_mode
 from d2l_utils.batches import IMAGES, check_data, num_examples
 from d2l_utils.board import to_numpy
-from d2l_utils.data import images_to_float
+from d2l_utils.data import FAST_IMAGES, images_to_float
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.progress import Records
 
@@ -101,9 +102,13 @@ def predict(model, X: np.ndarray) -> np.ndarray:
     Example:
         >>> d2l.predict(model, data.val.images[:8, None]).argmax(axis=1)
     """
-    hooks = hooks_of(model)
+    hooks, X = hooks_of(model), _images(model, X)
+    n = len(X)
+    if fast_mode() and getattr(model, "trainer", None):  # it has hardly been trained
+        X = X[:FAST_IMAGES]
     parts = [hooks.logits(model, x) for x in _batches(hooks, model, X)]
-    return np.concatenate(parts)
+    logits = np.concatenate(parts)
+    return np.resize(logits, (n, *logits.shape[1:]))  # in fast mode, repeated
 
 
 def activations(model, X: np.ndarray) -> list[np.ndarray]:

@@ -30,7 +30,7 @@ OPTIONS = [
 JAX_SETTINGS = {
     # Tests compile the same steps many times, in many processes.
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / "build" / "jax_cache"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     # In a few steps, JAX spends more time on compiling than on computing.
     "XLA_FLAGS": "--xla_backend_optimization_level=1",
 }
