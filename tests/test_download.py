@@ -17,7 +17,7 @@ from d2l_utils import fetching, sources
 import_module("requests")  # takes a second, before the clock of a download runs
 
 TIMEOUT = 2  # seconds, in place of the 20 that users have
-TOO_LONG = 10  # seconds, in which every bad mirror has long been given up
+TOO_LONG = 60  # seconds, in which every bad mirror has long been given up
 HANGS = 300  # seconds, after which a process is taken to hang, also on a busy machine
 IMAGES = "train-images-idx3-ubyte.gz"
 NOBODY = 65534  # a user without rights
@@ -143,7 +143,7 @@ def stalled(request, name):
 
 def drip(request, name):
     start_body(request, 10**5)
-    for _ in range(200):  # never TIMEOUT without a byte
+    for _ in range(1200):  # never TIMEOUT without a byte
         request.wfile.write(b"x")
         if request.over.wait(0.1):
             break

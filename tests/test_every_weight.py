@@ -23,11 +23,29 @@ def loaded(framework, d2l, model, path):
     return model.bind(variables) if framework == "jax" else variables
 
 
-@pytest.mark.parametrize("seed", range(20))
+ALWAYS = 0, 2, 8, 12, 15  # descriptions that together have all there is
+SLOW = pytest.mark.slow("five others have every kind of layer, used in every way")
+SEEDS = [pytest.param(i, marks=() if i in ALWAYS else SLOW) for i in range(20)]
+
+
+def description_of(seed, framework):
+    """(description, generator)"""
+    rng = np.random.default_rng([seed, 7])
+    return made_layers.described(framework, rng), rng
+
+
+def test_a_few_have_every_kind_of_layer(framework):
+    made = [x for seed in ALWAYS for x in description_of(seed, framework)[0]]
+    nested = [x for x in made if isinstance(x, tuple)]
+    kinds = {x for part in nested for x in part} | {x for x in made if str(x) == x}
+    assert kinds == {*made_layers.LAYERS[framework](), *made_layers.HEADS}
+    assert nested and any(isinstance(x, int) for x in made)  # used again
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_new_model_predicts_the_same(seed, framework, d2l, tmp_path):
-    rng, path = np.random.default_rng([seed, 7]), tmp_path / "w.safetensors"
-    Net = made_layers.network(framework, d2l)
-    description = made_layers.described(framework, rng)
+    path, Net = tmp_path / "w.safetensors", made_layers.network(framework, d2l)
+    description, rng = description_of(seed, framework)
     model = made_layers.disturbed(framework, Net(description), X, rng)
     known = d2l.predict(model, X)
     d2l.save_weights(model, path)

@@ -71,7 +71,17 @@ def library_losses(known, precision, d2l, framework, f):
     return known[precision]
 
 
-@pytest.mark.parametrize("name", NAMES)
+ALIKE = {  # one of these is enough, as a rule: the same as ...
+    "blocks": "list of layers", "two passes through one part": "shared layer",
+    "variance in forward": "softmax in forward", "frozen layer": "frozen weights",
+    "layer called ten times": "shared layer", "smoothed loss": "weighted loss",
+    "focal loss": "weighted loss",
+}  # fmt: skip
+SLOW = pytest.mark.slow("of each two that are alike, one is always run")
+FORMS = [pytest.param(n, marks=SLOW if n in ALIKE else ()) for n in NAMES]
+
+
+@pytest.mark.parametrize("name", FORMS)
 def test_a_form_of_the_readers_own(framework, d2l, few, f, low, known, name):
     """It trains in 16 bits, is called once a step, and its loss is in float32."""
     found, form = {}, made_forms.forms(f)[name]
