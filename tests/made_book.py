@@ -110,7 +110,7 @@ def add_section(book, section, cells, ran=True):
     for cell in cells:
         head = f"%%tab {', '.join(cell.tabs)}\n" if cell.tabs else ""
         source = head + cell.source if cell.kind == "code" else cell.source
-        made.append(editions.new_cell(cell.kind, source, cell.tags))
+        made.append(editions.tagged(cell.kind, source, cell.tags))
     nb = v4.new_notebook(cells=made, metadata={"kernelspec": editions.KERNEL})
     book.source_path(section).write_text(jupytext.writes(nb, fmt="md:myst"))
     for framework in FRAMEWORKS if ran else ():

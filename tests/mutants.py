@@ -481,7 +481,7 @@ FAULTS = (
     Fault(
         "outputs may name the user's folder",
         "book/notebooks/execute.py",
-        "str(Path.home()), sys.prefix",
+        'os.path.expanduser("~"), sys.prefix',
         "sys.prefix",
         "test_commands.py", "name_this_machine",
     ),

@@ -34,6 +34,11 @@ def wheel(tmp_path_factory):
     return colab.make_wheel(tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.fixture(scope="module")
+def packed(wheel):
+    return colab.packed_wheel(wheel)
+
+
 def run_setup(source, monkeypatch, tmp_path, there=()):
     """What the set-up cell asks pip for, where only the packages `there` are."""
     asked = []
@@ -68,9 +73,9 @@ def test_the_wheel_is_the_package_and_the_same_each_time(wheel, tmp_path):
 
 
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
-def test_self_contained_notebooks(wheel, tab_name):
+def test_self_contained_notebooks(packed, tab_name):
     for section in SECTIONS:
-        nb = colab.self_contained(BOOK, section, tab_name, wheel)
+        nb = colab.self_contained(BOOK, section, tab_name, packed)
         nbformat.validate(nb)
         dumped = editions.dumps(nb)
         assert len(dumped.encode()) < colab.LIMIT
@@ -82,8 +87,8 @@ def test_self_contained_notebooks(wheel, tab_name):
                 assert cell.source == stored.source
 
 
-def test_the_set_up_cell_installs_what_it_holds(wheel, monkeypatch, tmp_path):
-    source = colab.setup_source(wheel, "pytorch")
+def test_the_set_up_cell_installs_what_it_holds(wheel, packed, monkeypatch, tmp_path):
+    source = colab.setup_source(packed, "pytorch")
     first, framework = run_setup(source, monkeypatch, tmp_path)
     path = tmp_path / wheel.name
     assert first == ("pip", f"install -q {path}")
@@ -91,8 +96,8 @@ def test_the_set_up_cell_installs_what_it_holds(wheel, monkeypatch, tmp_path):
     assert path.read_bytes() == wheel.read_bytes()
 
 
-def test_mxnet_does_not_bring_an_old_numpy(wheel, monkeypatch, tmp_path):
-    asked = run_setup(colab.setup_source(wheel, "mxnet"), monkeypatch, tmp_path)
+def test_mxnet_does_not_bring_an_old_numpy(wheel, packed, monkeypatch, tmp_path):
+    asked = run_setup(colab.setup_source(packed, "mxnet"), monkeypatch, tmp_path)
     assert [a for _, a in asked] == [
         f"install -q {tmp_path / wheel.name}", "install -q --no-deps mxnet==1.9.1"
     ]  # fmt: skip
@@ -107,12 +112,12 @@ def on_colab():
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
 @pytest.mark.parametrize("made_by", ["colab", "editions"])
 def test_colab_gets_nothing_that_it_has(
-    wheel, project, made_by, tab_name, monkeypatch, tmp_path
+    packed, project, made_by, tab_name, monkeypatch, tmp_path
 ):
     """A second TensorFlow would overwrite the files of its own."""
     there = on_colab()
     if made_by == "colab":
-        source = colab.setup_source(wheel, tab_name)
+        source = colab.setup_source(packed, tab_name)
     else:
         (project.root / "pyproject.toml").write_text(
             "[tool.d2l_utils]\nrepository = 'https://example.org/x'\n"
@@ -134,8 +139,8 @@ def test_colab_has_what_the_package_itself_needs():
     assert not any(r.specifier for r in needed)
 
 
-def test_a_changed_set_up_cell_is_refused(wheel, monkeypatch, tmp_path):
-    source = colab.setup_source(wheel, "jax")
+def test_a_changed_set_up_cell_is_refused(packed, monkeypatch, tmp_path):
+    source = colab.setup_source(packed, "jax")
     held = source.split("'''")[1]
     other = base64.b85encode(b"something else").decode()
     with pytest.raises(ValueError, match="get the notebook anew"):

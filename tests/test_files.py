@@ -23,7 +23,6 @@ WRITES = {
 }  # fmt: skip
 ALLOWED = {  # calls of such names that write nothing that stays
     "reads": {
-        ("book/source/book.py", "open"),
         ("book/translate/agreement.py", "path.open"),
         ("bench/contender.py", "open"),
         ("book/pages/markup.py", "Image.open"),
@@ -84,6 +83,34 @@ def test_a_file_is_written_with_its_folder_and_a_link_stays_one(tmp_path):
     umask = os.umask(0)
     os.umask(umask)
     assert (tmp_path / "plain").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_what_was_made_is_kept_while_its_parts_are_the_same(tmp_path, monkeypatch):
+    path, made = tmp_path / "kept.json", []
+
+    def get(*parts):
+        return files.kept(path, parts, lambda: made.append(parts) or list(parts))
+
+    assert get("a", 1) == get("a", 1) == ["a", 1] and len(made) == 1
+    assert get("a", 2) == ["a", 2] and get("a", 1) == ["a", 1] and len(made) == 3
+    path.write_text('{"key": "cut')
+    assert get("a", 1) == ["a", 1] and len(made) == 4
+    monkeypatch.setattr(files, "code_key", lambda: ["another code"])
+    assert get("a", 1) == ["a", 1] and len(made) == 5
+
+
+def test_the_code_that_makes_is_one_of_the_parts(tmp_path, monkeypatch):
+    """And the place of a file: two may have the same name."""
+    monkeypatch.setattr(files, "CODE", tmp_path)
+    keys = []
+    for name, text in [
+        ("one/a.py", "1"), ("two/a.py", "2"), ("one/a.py", "2"), ("two/a.py", "1"),
+        ("b.css", ""), ("c.json", ""), ("b.css", "p {}"),
+    ]:  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        keys.append(files.code_key.__wrapped__())
+    assert all(keys.count(key) == 1 for key in keys)
 
 
 FULL = """

@@ -373,6 +373,46 @@ def test_only_what_changed_is_rendered_and_written_again(tmp_path, monkeypatch, 
     assert "Or is it?" in (tmp_path / "html/mini.html").read_text()
 
 
+def of_a_picture(book):
+    drawing = book.notebooks / "img/boxes.svg"
+    drawing.write_text(SVG.replace("80", "81"))
+
+
+def of_an_output(book):
+    said = [v4.new_output("stream", text="said anew")]
+    spoil(book, "jax", lambda cell: cell.update(outputs=said))
+
+
+@pytest.mark.parametrize("change", [
+    lambda book: edit(book, "The end.", "The end. Or is it?"),
+    lambda book: edit(book, "print('first')", "print('first')  # of all"),
+    of_a_picture, of_an_output,
+])  # fmt: skip
+def test_after_a_change_no_page_is_stale(tmp_path, change):
+    """Built again, it is what it would be if it were built for the first time."""
+    book = make_book(tmp_path)
+    assert pages.main(["--out", str(tmp_path / "html")], book) == 0
+    before = (tmp_path / "html/mini.html").read_text("utf-8")
+    change(book)
+    for name in ("html", "anew"):
+        assert pages.main(["--out", str(tmp_path / name)], book) == 0
+    again, anew = (
+        {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()}
+        for name in ("html", "anew")
+    )
+    assert again == anew and again["mini.html"].decode() != before
+
+
+def test_every_picture_has_a_description():
+    """One is given to those that came without, and to no other."""
+    data = "data:image/png;base64,AA"
+    made = markup.sanitize(f"<p><img src='{data}'><img title='alt=\"\"' src='{data}'>")
+    given = [img["alt"] for img in BeautifulSoup(made, "html.parser")("img")]
+    assert len(given) == 2 and all(text.startswith("No desc") for text in given)
+    said = f'<img src="{data}" alt="">'
+    assert markup.sanitize(said) == said
+
+
 def test_a_page_too_large_to_be_mailed_stops(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pages, "LIMIT", 10_000)
     assert pages.main(["--out", str(tmp_path)], make_book(tmp_path)) == 1

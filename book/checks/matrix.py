@@ -125,7 +125,7 @@ def run_step(name, step, commands):
     environ["PATH"] = f"{Path(python_of(name)).parent}{os.pathsep}{environ['PATH']}"
     start, status = time.monotonic(), 0
     print(f"{name}: {step}", end=" ", flush=True)
-    with open(log, "w") as file:
+    with open(log, "w", encoding="utf-8") as file:
         for command in commands:
             try:
                 status = subprocess.run(
@@ -137,7 +137,7 @@ def run_step(name, step, commands):
                 status = 1
             if status:
                 break
-    outcome = counts(name, step, log.read_text(errors="replace"))
+    outcome = counts(name, step, log.read_text("utf-8", "replace"))
     outcome["ok"] = status == 0 and outcome.get("passed") != 0
     numbers = ", ".join(f"{n} {k}" for k, n in outcome.items() if k != "ok")
     word = "passed" if outcome["ok"] else f"FAILED, see {os.path.relpath(log, ROOT)}"
@@ -158,7 +158,7 @@ def versions(name):
 
 
 def load():
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
 
 
 def save(name, entry):
@@ -250,7 +250,9 @@ def find_python(version, named):
     """`named` if it is an interpreter of that version, else None."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        done = subprocess.run([named, "-c", code], capture_output=True, text=True)
+        done = subprocess.run(
+            [named, "-c", code], capture_output=True, encoding="utf-8"
+        )
     except OSError:
         return None
     return named if done.stdout.strip() == version else None

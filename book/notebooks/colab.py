@@ -25,6 +25,8 @@ from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
 
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
+BESIDE = "pyproject.toml", "README.md", "LICENSE"  # of the package, for its wheel
+BUILD = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1])"
 WIDTH = 1000  # of the lines that hold the wheel: each costs ten bytes more
 SETUP = """\
 import importlib.util
@@ -50,16 +52,21 @@ if importlib.util.find_spec('d2l_utils') is None:
 def make_wheel(folder):
     """Build the wheel into `folder`; the same code gives the same bytes."""
     with tempfile.TemporaryDirectory() as copy:
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
+        for name in BESIDE:
             shutil.copy(ROOT / name, copy)
         left_out = shutil.ignore_patterns("*.gz", "__pycache__")
         shutil.copytree(ROOT / "d2l_utils", Path(copy, "d2l_utils"), ignore=left_out)
-        command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps"]
-        subprocess.run(
-            [*command, "--no-build-isolation", "-w", str(folder), copy],
+        done = subprocess.run(
+            [sys.executable, "-c", BUILD, str(folder)],
+            cwd=copy,
             env={**os.environ, "SOURCE_DATE_EPOCH": "1577836800"},
-            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
         )
+    if done.returncode:
+        raise RuntimeError(f"The wheel could not be built:\n{done.stdout}")
     wheel = next(Path(folder).glob("*.whl"))
     # Packed as a whole, it is a tenth smaller than with each file packed alone.
     with zipfile.ZipFile(wheel) as packed:
@@ -70,27 +77,37 @@ def make_wheel(folder):
     return wheel
 
 
-def setup_source(wheel, framework):
-    """The set-up cell; wheel: its path."""
+def packed_wheel(wheel):
+    """{wheel, hash, name}: a wheel, by its path, as it stands in the set-up cell."""
     packed = lzma.compress(wheel.read_bytes(), preset=9)
     text = base64.b85encode(packed).decode()  # no quotes in it
     lines = [text[i : i + WIDTH] for i in range(0, len(text), WIDTH)]
-    return SETUP.format(
-        wheel="\n".join(lines),
-        hash=hashlib.sha256(packed).hexdigest(),
-        name=wheel.name,
-        install=editions.install_line("{path}", framework),
-    )
+    return {
+        "wheel": "\n".join(lines),
+        "hash": hashlib.sha256(packed).hexdigest(),
+        "name": wheel.name,
+    }
 
 
-def self_contained(book, section, framework, wheel, language="en"):
+def newly_packed():
+    with tempfile.TemporaryDirectory() as folder:
+        return packed_wheel(make_wheel(folder))
+
+
+def setup_source(packed, framework):
+    """The set-up cell; packed: see `packed_wheel`."""
+    install = editions.install_line("{path}", framework)
+    return SETUP.format(**packed, install=install)
+
+
+def self_contained(book, section, framework, packed, language="en"):
     """An edition, ready to be run, with the package inside."""
     nb = editions.edition(book, section, framework, language)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     setup = next(c for c in nb.cells if "setup" in c.metadata.get("tags", ()))
-    setup.source = setup_source(wheel, framework)
+    setup.source = setup_source(packed, framework)
     setup.metadata["jupyter"] = {"source_hidden": True}  # thousands of lines
     setup.metadata["cellView"] = "form"  # the same, in Colab
     return nb
@@ -99,17 +116,22 @@ def self_contained(book, section, framework, wheel, language="en"):
 def write(book, out, sections, frameworks):
     """Write self-contained notebooks; returns their paths."""
     made = []
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = make_wheel(folder)
-        for section in sections:
-            for language, framework in itertools.product(
-                catalogues.languages(book, section), frameworks
-            ):
-                nb = self_contained(book, section, framework, wheel, language)
-                path = book.edition_path(section, framework, language)
-                path = Path(out, path.relative_to(book.notebooks))
-                files.write(path, editions.dumps(nb))
-                made.append(path)
+    parts = [ROOT / name for name in BESIDE]
+    parts += sorted(p for p in (ROOT / "d2l_utils").rglob("*") if p.is_file())
+    parts = [p for p in parts if "__pycache__" not in p.parts]
+    kept = ROOT / "build" / "wheel.json"
+    packed = files.kept(kept, files.contents(parts), newly_packed)
+    for section in sections:
+        for language, framework in itertools.product(
+            catalogues.languages(book, section), frameworks
+        ):
+            nb = self_contained(book, section, framework, packed, language)
+            path = book.edition_path(section, framework, language)
+            path = Path(out, path.relative_to(book.notebooks))
+            text = editions.dumps(nb)
+            if not path.is_file() or path.read_bytes() != text.encode():
+                files.write(path, text)
+            made.append(path)
     return made
 
 

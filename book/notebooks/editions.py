@@ -11,7 +11,6 @@ editions run by execute.py, pages made by pages.py.
 
 import argparse
 import ast
-import copy
 import difflib
 import hashlib
 import json
@@ -19,7 +18,7 @@ import sys
 
 import jupytext
 import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_notebook, new_output
 
 from book.pages import launch
 from book.source import files, readme
@@ -30,6 +29,7 @@ from book.source.reading import (
     embed,
     extract,
     in_full,
+    new_cell,
     open_notebook,
     parse,
     read_notebook,
@@ -107,10 +107,10 @@ def number(cells):
     return cells
 
 
-def new_cell(kind, source, tags=(), metadata=()):
-    make = new_code_cell if kind == "code" else new_markdown_cell
-    tagged = {"tags": list(tags)} if tags else {}
-    return make(source, metadata={**tagged, **copy.deepcopy(dict(metadata))})
+def tagged(kind, source, tags=(), metadata=()):
+    """A cell with its tags, if it has any, and other metadata."""
+    tags = {"tags": list(tags)} if tags else {}
+    return new_cell(kind, source, **tags, **dict(metadata))
 
 
 def made_cells(book, section, framework, language, checks=False):
@@ -129,17 +129,17 @@ def made_cells(book, section, framework, language, checks=False):
             text = text_for(framework, cell.source, cell.place)
             if text:
                 text = embed(book, text)
-                made = new_cell("markdown", text, cell.tags, cell.metadata)
+                made = tagged("markdown", text, cell.tags, cell.metadata)
                 pairs.append((i, made))
         elif framework in cell.tabs:
-            made = new_cell("code", cell.source, cell.tags, cell.metadata)
+            made = tagged("code", cell.source, cell.tags, cell.metadata)
             pairs.append((i, made))
-    setup = new_cell("code", setup_source(book, framework), ("setup",))
+    setup = tagged("code", setup_source(book, framework), ("setup",))
     pairs.insert(1, (None, setup))
     path = book.relative(book.edition_path(section, framework, language))
     badges = launch.badges(book.set_github(), framework, path)
     if badges:
-        pairs.insert(1, (None, new_cell("markdown", badges, ("badges",))))
+        pairs.insert(1, (None, tagged("markdown", badges, ("badges",))))
     number(cell for _, cell in pairs)
     return pairs
 
@@ -161,7 +161,10 @@ def stored_outputs(path, code):
     if not path.exists():
         return None
     old = code_of(open_notebook(path).cells)
-    same = [syntax_of(c.source) for c in old] == [syntax_of(c.source) for c in code]
+    same = len(old) == len(code) and all(
+        a.source == b.source or syntax_of(a.source) == syntax_of(b.source)
+        for a, b in zip(old, code)
+    )
     return old if same else None
 
 
@@ -219,10 +222,10 @@ def four_tab(book, section, only=None):
     for i, parsed in enumerate(read_source(book, section)):
         if parsed.kind == "markdown":
             text = embed(book, parsed.source)
-            cells.append(new_cell("markdown", text, parsed.tags, parsed.metadata))
+            cells.append(tagged("markdown", text, parsed.tags, parsed.metadata))
             continue
         code = parsed.head + parsed.source
-        cell = new_cell("code", code, parsed.tags, parsed.metadata)
+        cell = tagged("code", code, parsed.tags, parsed.metadata)
         if parsed.include:
             line, mark = parsed.include
             cell.metadata["include"] = {"line": line, "digest": mark}

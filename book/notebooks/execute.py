@@ -11,7 +11,6 @@ import platform
 import re
 import sys
 import time
-from pathlib import Path
 
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -28,7 +27,7 @@ CELL_TIMEOUT = 3 * 3600  # seconds
 
 def private_names(book):
     """What no committed output may contain: names of this machine and user."""
-    names = {str(book.root), str(Path.home()), sys.prefix, platform.node()}
+    names = {str(book.root), os.path.expanduser("~"), sys.prefix, platform.node()}
     names |= {"/tmp/", "/home/", "/Users/"}
     return {n for n in names if len(n) > 3}
 

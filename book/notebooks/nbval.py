@@ -52,6 +52,7 @@ def fast_environ():
         "D2L_UTILS_FAST": "1",
         "OMP_NUM_THREADS": "1",  # two run at a time
         "PYTHONPATH": str(ROOT),
+        "PYTHONUTF8": "1",  # also what pytest prints
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
 
@@ -67,7 +68,8 @@ def run(book, path, tab=None):
         cwd=ROOT,
         env=environ,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     name = book.relative(path)
     return name, done.returncode, time.monotonic() - start, done.stdout + done.stderr

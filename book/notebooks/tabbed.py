@@ -19,7 +19,7 @@ from book.notebooks.editions import label
 from book.pages import pages
 from book.pages.markup import PageError
 from book.source.book import BOOK
-from book.source.reading import SourceCell, parse_cell
+from book.source.reading import SourceCell, new_cell, parse_cell
 from d2l_utils.frameworks import FRAMEWORKS
 
 
@@ -95,8 +95,8 @@ class TabbedExporter(HTMLExporter):
             if parsed.kind == "code" and parsed.tabs:
                 tabbed |= bool(parsed.head)
                 for framework, outputs in outputs_of(cell, parsed.tabs).items():
-                    made[framework][len(cells)] = nbformat.v4.new_code_cell(
-                        parsed.source, outputs=outputs
+                    made[framework][len(cells)] = new_cell(
+                        "code", parsed.source, outputs
                     )
             cells.append(parsed)
         if not tabbed:

@@ -6,23 +6,17 @@ English page. What was rendered is kept for the next build.
 """
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 
 from nbformat import NotebookNode
 
 from book.notebooks.editions import edition_cells, is_executed
-from book.pages.exporter import TEMPLATES, Body, render
+from book.pages.exporter import Body, render
 from book.pages.markup import Marks, PageError
 from book.source import files
 from book.source.reading import read_source, title_of
 from book.translate import catalogues
 from book.translate.catalogues import strings
-
-RENDERERS = ("nbconvert", "markdown-it-py", "mdit-py-plugins", "latex2mathml", "nh3")
 
 
 @dataclass(frozen=True)
@@ -89,26 +83,19 @@ def read_sections(book, frameworks, only):
 
 def rendered(cells, editions, titles, path, t, cache, anchors=()):
     """The Body of a section: from the cache if nothing it depends on has changed."""
-    versions = [metadata.version(name) for name in RENDERERS]
-    key = hashlib.sha256(json.dumps(versions).encode())
-    for file in (
-        *sorted(Path(__file__).parents[1].rglob("*.py")),
-        *TEMPLATES.rglob("*.j2"),
-    ):
-        key.update(file.read_bytes())
-    for file in [path, *sorted(path.parent.glob("img/**/*"))]:
-        key.update(file.read_bytes() if file.is_file() else b"")
-    parts = [[c.kind, c.source, c.tabs, c.tags] for c in cells]
-    key.update(json.dumps([parts, editions, titles, t, str(path), anchors]).encode())
-    kept = cache / f"{path.stem}-{'-'.join([t['lang'], *titles])}.json"
-    if kept.is_file():
-        stored = json.loads(kept.read_text(encoding="utf-8"))
-        if stored.pop("key") == key.hexdigest():
-            return Body(**{**stored, "marks": Marks(**stored["marks"])}), True
-    body = render(cells, editions, titles, path.parent, t, anchors)
-    stored = {"key": key.hexdigest(), **dataclasses.asdict(body)}
-    files.write(kept, json.dumps(stored))
-    return body, False
+    pictures = (p for p in sorted(path.parent.glob("img/**/*")) if p.is_file())
+    parts = [
+        [[c.kind, c.source, c.tabs, c.tags] for c in cells], editions, titles, t,
+        files.contents([path, *pictures]), str(path), anchors,
+    ]  # fmt: skip
+    made = files.kept(
+        cache / f"{path.stem}-{'-'.join([t['lang'], *titles])}.json",
+        parts,
+        lambda: dataclasses.asdict(
+            render(cells, editions, titles, path.parent, t, anchors)
+        ),
+    )
+    return Body(**{**made, "marks": Marks(**made["marks"])})
 
 
 def in_language(book, sections, titles, language, cache, english=None):
@@ -129,7 +116,7 @@ def in_language(book, sections, titles, language, cache, english=None):
             bodies[name] = english[name]
             continue
         anchors = [h[1] for h in english[name].marks.headings] if english else ()
-        bodies[name], _ = rendered(
+        bodies[name] = rendered(
             section.cells, section.editions, titles, book.source_path(name),
             strings(book, language), cache, anchors,
         )  # fmt: skip

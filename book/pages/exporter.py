@@ -5,6 +5,7 @@ code cell followed by its stored outputs; formulas become MathML. What frames th
 page, and where its links lead, is pages.py's task.
 """
 
+import functools
 import html
 import itertools
 import re
@@ -13,11 +14,13 @@ from pathlib import Path
 
 from jinja2 import pass_context
 from nbconvert import HTMLExporter
+from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode, v4
 from traitlets.config import Config
 
 from book.pages.markup import Marks, PageError, Text, picture, sanitize
 from book.pages.passages import blocks
+from book.source.reading import new_cell
 
 TEMPLATES = Path(__file__).parent / "templates"
 # What a picture or a table says is not said again in text; scripts never get in.
@@ -50,10 +53,10 @@ def group_cells(kind, number, indices, cells, editions, titles, strings):
             ran = editions[framework][i]
             alt = strings["figure"].format(framework=titles[framework])
             outputs = [shown(output, alt) for output in ran.get("outputs", [])]
-            panel.append(v4.new_code_cell(ran.source, outputs=outputs))
+            panel.append(new_cell("code", ran.source, outputs))
         if not panel:
             missing = strings["no_code"].format(framework=titles[framework])
-            panel = [v4.new_markdown_cell(f"*{missing}*")]
+            panel = [new_cell("markdown", f"*{missing}*")]
         for cell in panel:
             cell.metadata["transient"] = {"remove_source": kind == "facts"}
             cell.metadata["d2l"] = {
@@ -69,7 +72,7 @@ def group_cells(kind, number, indices, cells, editions, titles, strings):
 
 def text_cell(cell, passage):
     """The cell of a page for a passage of a source's text cell."""
-    made = v4.new_markdown_cell(passage.text)
+    made = new_cell("markdown", passage.text)
     line = cell.line and cell.line + passage.row
     made.metadata["d2l"] = {
         "kind": "text", "only": passage.tabs, "file": cell.file, "line": line
@@ -133,22 +136,42 @@ def shown(output, alt):
     return NotebookNode({**output, "data": NotebookNode(made)})
 
 
-class BodyExporter(HTMLExporter):
-    """nbconvert's HTML exporter with our template, MathML and embedded pictures."""
+@functools.cache
+def coloured(source):
+    """The HTML of code; the same cell comes back in other languages."""
+    return Highlight2HTML(pygments_lexer="python")(source)
 
-    def __init__(self, folder, strings, anchors=(), strict=True, **options):
+
+class BodyExporter(HTMLExporter):
+    """nbconvert's HTML exporter with our template, MathML and embedded pictures.
+
+    One is used for all pages, so that the templates are compiled once: see `at`.
+    """
+
+    def __init__(self, **options):
         config = Config({"NbConvertBase": {"display_data_priority": SHOWN_TYPES}})
         super().__init__(
             config=config,
+            default_preprocessors=[],  # after each, it would check the notebook anew
             template_name="d2l",
             extra_template_basedirs=[str(TEMPLATES)],
             **options,
         )
-        self.folder, self.strings, self.marks = Path(folder), strings, Marks()
-        self.anchors, self.strict = anchors, strict
         self.register_filter("sanitize", sanitize)
         self.register_filter("figure", figure)
         self.register_filter("written", self.written)
+        self.register_filter("highlight_code", coloured)
+
+    def at(self, folder, strings, anchors=(), strict=True):
+        """Begin a page; see `render`. Returns the exporter itself."""
+        self.folder, self.strings, self.marks = Path(folder), strings, Marks()
+        self.anchors, self.strict = anchors, strict
+        return self
+
+    def from_notebook_node(self, nb, resources=None, **kwargs):
+        # HTMLExporter would parse the whole page, to give pictures a description and
+        # parts of its own template a place in the order of tabs: half of the time.
+        return super(HTMLExporter, self).from_notebook_node(nb, resources, **kwargs)
 
     def written(self, source):
         """An output that is Markdown or LaTeX; as it is where it cannot be shown."""
@@ -174,6 +197,11 @@ class BodyExporter(HTMLExporter):
         return text.to_html(source)
 
 
+@functools.cache
+def body_exporter():
+    return BodyExporter()
+
+
 def render(cells, editions, titles, folder, strings, anchors=(), strict=True):
     """The Body of one section.
 
@@ -184,7 +212,7 @@ def render(cells, editions, titles, folder, strings, anchors=(), strict=True):
     translation keeps. strict: see markup.Text. Raises PageError for what
     cannot be shown.
     """
-    exporter = BodyExporter(folder, strings, anchors, strict)
+    exporter = body_exporter().at(folder, strings, anchors, strict)
     nb = page_notebook(cells, editions, titles, strings)
     resources = {"page": {"titles": titles, "t": strings}}
     text, _ = exporter.from_notebook_node(nb, resources)

@@ -45,12 +45,13 @@ def badges(repo, framework, path):
     return " · ".join(f"[{host}]({address})" for host, address in links.items())
 
 
-def items(book, section, framework, t, up, language):
+def items(book, section, framework, t, up, language, repo):
     """The list items of one framework, with the reason where a host is left out.
 
-    up: None where the page is not part of the book, and notebooks are not beside it.
+    repo: 'owner/name' on GitHub, if there is one. up: None where the page is not part
+    of the book, and notebooks are not beside it.
     """
-    made, repo = [], up is not None and book.github()
+    made = []
     folder = framework if language == "en" else f"{language}/{framework}"
     name = f"{folder}/{section}.ipynb"
     if repo:
@@ -84,9 +85,9 @@ def bar(book, section, titles, t, up, language):
     up: the way from the page to the folder of the whole book. language: that of the
     notebooks.
     """
-    lists = []
+    lists, repo = [], up is not None and book.github()
     for framework, title in titles.items():
-        made = items(book, section, framework, t, up, language)
+        made = items(book, section, framework, t, up, language, repo)
         if not made:
             continue
         row = "".join(f"<li>{item}</li>" for item in made)

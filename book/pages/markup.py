@@ -7,6 +7,7 @@ finds where the mentions lead. Nothing here knows of tabs or cells.
 """
 
 import base64
+import functools
 import html
 import io
 import mimetypes
@@ -135,6 +136,7 @@ def _attribute(tag, name, value):
     return value
 
 
+PICTURE = re.compile(r'<img((?: [\w-]+="[^"]*")*)>')  # as it is cleaned
 CLEANER = nh3.Cleaner(
     tags=TAGS,
     clean_content_tags=DROPPED,
@@ -149,9 +151,18 @@ CLEANER = nh3.Cleaner(
 def sanitize(text):
     """HTML without scripts, styles, event handlers or anything that loads."""
     text = re.sub(r"<table\b", '<div class="scroll"><table', CLEANER.clean(text))
+    text = PICTURE.sub(_described, text)
     return text.replace("</table>", "</table></div>")
 
 
+def _described(picture):
+    """A picture's tag with a description, which not every output gives."""
+    if ' alt="' in picture[1]:
+        return picture[0]
+    return f'<img{picture[1]} alt="No description has been provided for this image">'
+
+
+@functools.cache
 def webp(png):
     """The same pixels in about half the bytes; `png` itself where that cannot be."""
     try:
@@ -185,6 +196,7 @@ def is_file(path):
         return False
 
 
+@functools.cache
 def mathml(tex, display):
     """MathML of a formula; raises ValueError for TeX that is not understood."""
     tex = re.sub(r"\{(aligned|align|gather|equation)\}", r"{\1*}", tex.strip())

@@ -33,6 +33,7 @@ from d2l_utils.frameworks import FRAMEWORKS
 LIMIT = 1_500_000  # bytes of a page that can still be mailed
 STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github-dark"}
 SCRIPTS = ("tabs.js", "page.js")
+ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
 
 
 # Pages ---------------------------------------------------------------------------
@@ -82,10 +83,7 @@ def rendered(template, scripts, **values):
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src {hashes}; base-uri 'none'; form-action 'none'"
     )
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined
-    )
-    return environment.get_template(template).render(
+    return ENVIRONMENT.get_template(template).render(
         scripts=scripts, policy=policy, **values
     )
 
@@ -158,9 +156,13 @@ def section_page(
     )
 
 
-def api_page(bodies, names, titles, t, index):
+def api_page(bodies, names, titles, t, index, cache):
     """The page of functions and classes, which is in English only."""
-    body, headings = api.body(tuple(titles), t["api"], t["permalink"])
+    body, headings = files.kept(
+        cache / f"api-{'-'.join(titles)}.json",
+        [t, titles, files.contents(sorted(api.PACKAGE.rglob("*.py")))],
+        lambda: api.body(tuple(titles), t["api"], t["permalink"]),
+    )
     sections = [*((s, names[s]) for s in bodies), ("api", t["api"])]
     return page(
         "page.html.j2", titles, t, section="api", title=t["api"], body=body,
@@ -169,7 +171,7 @@ def api_page(bodies, names, titles, t, index):
     )  # fmt: skip
 
 
-def pages_of(book, sections, bodies, names, titles, language, languages):
+def pages_of(book, sections, bodies, names, titles, language, languages, cache):
     """{name: page} of a book in one language; `index` is the name of its contents."""
     t, index = strings(book, language), search_index(bodies, names)
     links = Links(bodies, book.sections)
@@ -188,7 +190,7 @@ def pages_of(book, sections, bodies, names, titles, language, languages):
         api="../" * bool(folder_of(language)) + "api.html",
     )  # fmt: skip
     if language == "en":
-        made["api"] = api_page(bodies, names, titles, t, index)
+        made["api"] = api_page(bodies, names, titles, t, index, cache)
     return made
 
 
@@ -222,7 +224,9 @@ def build(book, out, only=None, framework=None):
     for language in languages:
         bodies, names = in_language(book, sections, titles, language, cache, english)
         english = english or bodies
-        made = pages_of(book, sections, bodies, names, titles, language, languages)
+        made = pages_of(
+            book, sections, bodies, names, titles, language, languages, cache
+        )
         for name, text in made.items():
             path = out / folder_of(language) / f"{name}.html"
             whole = name in ("index", "api")  # of the whole book

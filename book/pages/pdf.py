@@ -42,7 +42,11 @@ def print_page(chromium, page, framework, path):
         ]
         address = f"{page.resolve().as_uri()}?framework={framework}"
         done = subprocess.run(
-            [*command, address], capture_output=True, text=True, timeout=120
+            [*command, address],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=120,
         )
         if done.returncode or not printed.is_file():
             sys.exit(f"{page} could not be printed:\n{done.stderr}")

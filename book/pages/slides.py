@@ -14,12 +14,12 @@ from nbformat import v4
 
 from book.notebooks.editions import edition_cells
 from book.pages.bodies import check_outputs
-from book.pages.exporter import TEMPLATES, BodyExporter, text_cell
+from book.pages.exporter import TEMPLATES, body_exporter, text_cell
 from book.pages.markup import PageError
 from book.pages.pages import rendered, stylesheet
 from book.source import files
 from book.source.book import BOOK, SourceError
-from book.source.reading import read_source, title_of
+from book.source.reading import new_cell, read_source, title_of
 from book.source.tabs import Passage
 from book.translate.catalogues import strings
 from d2l_utils.frameworks import FRAMEWORKS
@@ -50,7 +50,7 @@ def slide_cells(cells, at, edition, framework):
         outputs = ran.outputs if "output" in what else []
         if "output" in what and not outputs:
             raise PageError(f"{where}: the cell after this slide has no output.")
-        cell = v4.new_code_cell(ran.source, outputs=outputs)
+        cell = new_cell("code", ran.source, outputs)
         cell.metadata["transient"] = {"remove_source": "code" not in what}
         cell.metadata["d2l"] = {
             "kind": "group", "group": at, "framework": framework, "opens_group": True,
@@ -72,7 +72,7 @@ def deck(book, section, framework, reveal):
     edition, titles = edition_cells(book, section, framework), book.titles(framework)
     check_outputs(edition, book.relative(book.edition_path(section, framework)))
     t, slides = strings(book), []
-    exporter = BodyExporter(book.notebooks, t)
+    exporter = body_exporter().at(book.notebooks, t)
     for i in at:
         nb = v4.new_notebook(cells=slide_cells(cells, i, edition, framework))
         nb.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}

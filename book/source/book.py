@@ -5,6 +5,7 @@ commands take `BOOK`, the one of this repository. What the files hold is for oth
 say: reading.py knows sources, editions.py editions, catalogues.py translations.
 """
 
+import functools
 import re
 import subprocess
 from dataclasses import dataclass, field
@@ -46,10 +47,13 @@ def git_remote(root):
     """The address of git's remote `origin`, or ''."""
     command = ["git", "-C", str(root), "remote", "get-url", "origin"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8")
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+_parsed = functools.cache(tomllib.loads)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Book:
 
     root: Path = ROOT
     sections: tuple = SECTIONS
-    textbook: dict = field(default_factory=lambda: TEXTBOOK)
+    textbook: dict = field(default_factory=lambda: TEXTBOOK, hash=False)
 
     @property
     def notebooks(self):
@@ -98,8 +102,8 @@ class Book:
 
     def repository(self):
         """The address that notebooks install from, or ''; see pyproject.toml."""
-        with open(self.root / "pyproject.toml", "rb") as file:
-            return tomllib.load(file)["tool"]["d2l_utils"]["repository"]
+        settings = (self.root / "pyproject.toml").read_text(encoding="utf-8")
+        return _parsed(settings)["tool"]["d2l_utils"]["repository"]
 
     def set_github(self):
         """'owner/name' on GitHub, if pyproject.toml says so, for what is committed."""

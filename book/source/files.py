@@ -5,10 +5,22 @@ the next run of the same command makes the rest. All that book/, bench/ and stud
 write goes through `write`; tests/test_files.py looks for anything else.
 """
 
+import contextlib
+import functools
+import hashlib
+import json
 import os
+import sys
+from importlib import metadata
 from pathlib import Path
 
 from d2l_utils.base import replace_file
+
+CODE = Path(__file__).parents[1]  # of all that is built
+PACKAGES = (  # whose versions may change what is built
+    "jupytext", "latex2mathml", "markdown-it-py", "mdit-py-plugins", "nbconvert",
+    "nbformat", "nh3", "pillow", "pygments", "setuptools",
+)  # fmt: skip
 
 
 def write(path, content):
@@ -25,3 +37,32 @@ def write(path, content):
     except OSError as error:
         error.filename, error.filename2 = str(path), None
         raise
+
+
+@functools.cache
+def code_key():
+    """What everything built depends on: this code, the versions of what it uses."""
+    suffixes = (".py", ".j2", ".css", ".js", ".json")
+    paths = sorted(p for p in CODE.rglob("*") if p.suffix in suffixes)
+    return [sys.version, *map(metadata.version, PACKAGES), contents(paths)]
+
+
+def kept(path, parts, make):
+    """What `make()` gives, from the file at `path` where that is of the same parts.
+
+    parts: all that it is made of, besides this code; both as JSON can hold it.
+    """
+    parts = json.dumps([code_key(), parts], sort_keys=True)
+    key = hashlib.sha256(parts.encode()).hexdigest()
+    with contextlib.suppress(OSError, ValueError):  # there is none, or a damaged one
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["key"] == key:
+            return stored["made"]
+    made = make()
+    write(path, json.dumps({"key": key, "made": made}))
+    return made
+
+
+def contents(paths):
+    """[(path, hash)] of files, as a part of what something is made of."""
+    return [(str(p), hashlib.sha256(p.read_bytes()).hexdigest()) for p in paths]

@@ -8,6 +8,8 @@ editions.py's task.
 
 import ast
 import base64
+import copy
+import functools
 import hashlib
 import itertools
 import json
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 import jupytext
 import nbformat
-from nbformat.v4 import new_markdown_cell
+from nbformat.corpus.words import generate_corpus_id as random_cell_id
 
 from book.source.book import SourceError
 from book.source.tabs import passages
@@ -62,12 +64,28 @@ class SourceCell:
 # Cells --------------------------------------------------------------------------
 
 
+# What is made of a text, and of nothing else, is kept as long as this process runs:
+# four editions in each language come from the same source. Nobody changes it.
+_notebook = functools.cache(functools.partial(nbformat.reads, as_version=4))
+
+
+def new_cell(kind, source, outputs=(), **metadata):
+    """A notebook's cell, not checked by itself, which takes a millisecond each.
+
+    Whole notebooks are checked when they are written or shown.
+    """
+    made = {"id": random_cell_id(), "cell_type": kind, "source": source}
+    made["metadata"] = copy.deepcopy(metadata)
+    if kind == "code":
+        made |= {"execution_count": None, "outputs": list(outputs)}
+    return nbformat.from_dict(made)
+
+
 def open_notebook(path):
-    """A notebook's file; raises SourceError for one that is damaged."""
+    """A notebook's file, to be read only; raises SourceError for a damaged one."""
+    raw = path.read_bytes()
     try:
-        return nbformat.read(path, as_version=4)
-    except OSError:
-        raise
+        return _notebook(raw.decode())
     except Exception as error:  # nbformat raises many kinds
         raise SourceError(
             f"{path} is no notebook; get it back, for example with "
@@ -79,13 +97,14 @@ def read_notebook(book, path):
     """A source or a four-tab notebook, with includes as the lines they stand for."""
     if path.suffix == ".md":
         return parse(book, path, path.read_text(encoding="utf-8"))
-    nb = open_notebook(path)
+    nb = copy.deepcopy(open_notebook(path))
     nb.cells = collapse(book, nb.cells, path)
     return nb
 
 
+@functools.cache
 def parse(book, path, text):
-    """The notebook that a text is as the source at `path`."""
+    """The notebook that a text is as the source at `path`, to be read only."""
     try:
         nb = jupytext.reads(text, fmt="md:myst")
     except Exception as error:  # of Jupytext, of YAML
@@ -115,8 +134,14 @@ def read_source(book, section, text=None):
 
 def own_cells(book, section, text=None):
     """The cells of a source, without those that it includes."""
+    if text is None:
+        text = book.source_path(section).read_text(encoding="utf-8")
+    return list(_own_cells(book, section, text))
+
+
+@functools.cache
+def _own_cells(book, section, text):
     path, end, cells = book.source_path(section), 0, []
-    text = path.read_text(encoding="utf-8") if text is None else text
     read, text = parse(book, path, text), text + "\n"
     for cell in read.cells:
         start = text.find(f"\n{cell.source}\n", end)
@@ -228,7 +253,7 @@ def collapse(book, cells, path):
                 f"{book.relative(source)}, and undo the edit here, for example with "
                 f"`git checkout {name}`."
             )
-        kept.append(new_markdown_cell(mark["line"]))
+        kept.append(new_cell("markdown", mark["line"]))
     return kept
 
 

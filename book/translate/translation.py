@@ -6,6 +6,7 @@ list of references are the same in all languages. Where translations are kept is
 catalogues.py's task.
 """
 
+import functools
 import io
 import re
 import tokenize
@@ -43,6 +44,7 @@ def flow(text):
     return " ".join(line.strip() for line in text.strip().split("\n"))
 
 
+@functools.cache
 def blocks(text):
     """[(lines, whether they are translated)]: all lines of a text, in order."""
     rows, found, start, cited = text.split("\n"), [], 0, False
@@ -68,6 +70,7 @@ def blocks(text):
     return [(part, translated) for part, translated in found if part]
 
 
+@functools.cache
 def tokens(code):
     """The tokens of a cell; none of one that is not plain Python."""
     try:
