@@ -184,7 +184,9 @@ def main():
     found = {}
     for framework in MODULES:
         command = [python_of(framework), __file__, framework]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            command, check=True, capture_output=True, encoding="utf-8"
+        )
         found[framework] = json.loads(done.stdout.splitlines()[-1])
     files.write(RECORDED, json.dumps(found, indent=1, sort_keys=True) + "\n")
 

@@ -3,10 +3,12 @@
 import contextlib
 import io
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -32,7 +34,9 @@ DATA_SIZES = (28, 96, 224)
 DATA_IMAGES = 60_000  # all: what d2l takes to shuffle grows with their number
 ROUNDS, QUICK_ROUNDS = 9, 2
 OVERHEAD_ROUNDS = 10  # a difference of 2 % is within the spread of one pair
-QUICK_IMAGES = 128
+QUICK_SECONDS = 560  # of all cases together, so that they end within 10 minutes
+QUICK_IMAGES = {100: 128, 25: 32, 0: 8}  # from so many GFLOP/s on: images a batch
+QUICK_DATA_IMAGES = 12_800
 RECIPE = {"lr": 0.01, "settings": {"dropout": 0.2}}  # with momentum 0.9
 GOALS, MOST_EPOCHS = (0.8, 0.85), 8
 GROWTH = (  # batch size, images a round, of NiN28
@@ -49,6 +53,42 @@ def in_bfloat16(framework):
     if framework == "mxnet" and "amx_bf16" in cpu_flags():
         return False  # see d2l_utils.mxnet.bfloat16, which only MXNet can import
     return framework in BFLOAT16 and cpu_has_bfloat16()
+
+
+# Time ---------------------------------------------------------------------------
+
+
+class OutOfTime(Exception):
+    """A case could not be measured in the time that is left."""
+
+
+class Clock:
+    """When the present case should end, and when all must (`time.monotonic`)."""
+
+    case = end = math.inf
+
+    def left(self):
+        """Seconds until all must have ended, for `timeout`; None: as long as it takes.
+
+        Raises OutOfTime where there are none.
+        """
+        seconds = self.end - time.monotonic()
+        if seconds <= 0:
+            raise OutOfTime
+        return None if seconds == math.inf else seconds
+
+    def rounds(self, most):
+        """Numbers up to `most`, at least one, while a round as long as those before
+        ends within the time of the case."""
+        start = time.monotonic()
+        for i in range(most):
+            now = time.monotonic()
+            if i and now + (now - start) / i > self.case:
+                break
+            yield i
+
+
+CLOCK = Clock()
 
 
 # Contenders -----------------------------------------------------------------------
@@ -84,7 +124,8 @@ class Contender:
         }
         python = environments.python_of(framework) if theirs else sys.executable
         self.log = BUILD / f"{framework}-{self.who}-{what}.log"
-        with open(self.log, "w") as log:
+        seconds = CLOCK.left()
+        with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 [python, Path(__file__).with_name("contender.py"), json.dumps(task)],
                 stdin=subprocess.PIPE,
@@ -92,8 +133,12 @@ class Contender:
                 stderr=log,
                 cwd=BUILD,
                 env=_environ(theirs) | environ_of(framework, who),
-                text=True,
+                encoding="utf-8",
             )
+        if seconds:
+            timer = threading.Timer(seconds, self.process.kill)
+            timer.daemon = True
+            timer.start()
         about = self.answer()
         self.ready, self.start_bytes = about["ready"], about["start_bytes"]
 
@@ -101,6 +146,7 @@ class Contender:
         for line in self.process.stdout:
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 return json.loads(line)["contender"]
+        CLOCK.left()  # raises where the contender was ended for it
         raise RuntimeError(f"A contender ended; see {self.log}.")
 
     def tell(self, word):
@@ -169,7 +215,7 @@ def stored_models(framework, theirs):
 def take_turns(contenders, rounds):
     """{who: [images a second, one a round]}."""
     rates = {contender.who: [] for contender in contenders}
-    for _ in range(rounds):
+    for _ in CLOCK.rounds(rounds):
         for contender in contenders:
             rates[contender.who].append(contender.rate())
     return rates
@@ -179,18 +225,19 @@ def training_case(framework, network, rounds, images=None):
     """Training images/s of every contender, and how ours compares."""
     _, size, usual = NETWORKS[network]
     images = images or usual
+    batch_size = min(images, BATCH_SIZE)
     names = ["ours", "d2l", "native"]
     if framework == "tensorflow":
         names.append("model_fit")
-    args = (framework, "training", network, size, images)
-    contenders = [Contender(args[0], who, *args[1:]) for who in names]
+    args = ("training", network, size, images, {"batch_size": batch_size})
+    contenders = [Contender(framework, who, *args) for who in names]
     rates = take_turns(contenders, rounds)
     pairs = [
         (contenders[0].rate(), contenders[0].rate("bare"))
-        for _ in range(OVERHEAD_ROUNDS)
+        for _ in CLOCK.rounds(OVERHEAD_ROUNDS)
     ]
     record = {"what": "training", "network": network, "framework": framework}
-    record |= {"size": size, "batch_size": BATCH_SIZE, "images": images}
+    record |= {"size": size, "batch_size": batch_size, "images": images}
     for contender in contenders:
         who = contender.who
         record[who] = statistics.median(rates[who])
@@ -221,9 +268,8 @@ def forms_case(framework, rounds, images=None):
     return record
 
 
-def data_case(framework, size, rounds):
+def data_case(framework, size, rounds, images=DATA_IMAGES):
     """Images/s until the resized float32 batch is there."""
-    images = DATA_IMAGES
     args = (framework, "data", "NiN28", size, images)
     contenders = [Contender(args[0], who, *args[1:]) for who in ("ours", "d2l")]
     rates = take_turns(contenders, rounds)
@@ -321,6 +367,7 @@ def import_case(framework, rounds):
                 check=True,
                 stderr=subprocess.DEVNULL,
                 env=_environ(theirs=False),
+                timeout=CLOCK.left(),
             )
             found.append(time.perf_counter() - start)
     alone, ours = (statistics.median(found[1:]) for found in seconds)  # files warm
@@ -350,5 +397,7 @@ def matrix_product_rate():
     """
     dtypes = ["float32"] + ["bfloat16"] * cpu_has_bfloat16()
     command = [sys.executable, "-c", MATRIX_PRODUCTS, *dtypes]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, check=True, capture_output=True, encoding="utf-8", timeout=CLOCK.left()
+    )
     return {"what": "matrix product", **json.loads(done.stdout)}

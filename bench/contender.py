@@ -29,7 +29,7 @@ def main(task):
     if task["what"] == "accuracy" and task["framework"] == "jax":
         module.init_cnn = lambda key, shape, *_: he_weights(task["seed"], shape)
     names = {"__name__": "models"}
-    with open(task["source"]) as file:
+    with open(task["source"], encoding="utf-8") as file:
         exec(compile(file.read(), task["source"], "exec"), names)
     if task["who"] != "d2l":
         module.set_seed(task["seed"])

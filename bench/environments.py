@@ -13,8 +13,10 @@ from book.source.book import ROOT
 
 FOLDER = ROOT / "build" / "bench"
 NOTHING_ELSE = ["d2l==1.0.3"]  # installed with --no-deps
+NUMPY = "1.23.5"  # has wheels for Python 3.11 and older
 OF_ITS_TIME = [
-    "ipython==8.18.1", "matplotlib==3.7.2", "matplotlib-inline==0.1.6", "numpy==1.23.5",
+    "ipython==8.18.1", "matplotlib==3.7.2", "matplotlib-inline==0.1.6",
+    f"numpy=={NUMPY}",
     "pandas==2.0.3", "requests==2.34.2", "scipy==1.10.1",
 ]  # fmt: skip
 PACKAGES = {
@@ -31,6 +33,12 @@ def python_of(framework):
     python, done = folder / "bin" / "python", folder / ".done"
     if done.exists():
         return python
+    if sys.version_info[:2] != (3, 11):
+        sys.exit(
+            f"d2l 1.0.3 and NumPy {NUMPY} run on Python 3.11, this is "
+            f"{sys.version_info[0]}.{sys.version_info[1]}: `make clean`, then "
+            "`make bench PYTHON=python3.11`."
+        )
     print(f"building the environment of d2l 1.0.3 for {framework}", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     packages = PACKAGES[framework]

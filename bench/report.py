@@ -14,7 +14,7 @@ import sys
 from matplotlib import pyplot as plt
 
 from bench.cases import FORMS, GOALS, NETWORKS
-from bench.floors import FLOORS
+from bench.floors import CLASSES, FLOORS
 from bench.run import RESULTS
 from book.source import files, readme
 from book.source.book import BOOK, ROOT
@@ -23,12 +23,18 @@ from d2l_utils.frameworks import FRAMEWORKS
 TITLES = BOOK.titles()
 MACS = {"NiN": 762_297_352, "GoogleNet": 276_066_304, "NiN28": 9_477_760}
 DTYPES = ("float32", "bfloat16")
+ROUNDS = (
+    "Ratios: the median of rounds in which all take turns, and their range. All are "
+    "alive at once; a rate is the median of its rounds."
+)
 FLOP_PER_MAC = 3 * 2  # forward and the two gradients; a product and a sum
 
 
 def machines():
-    """[(path, what it holds)] of all results."""
-    return [(p, json.loads(p.read_text())) for p in sorted(RESULTS.glob("*.json"))]
+    """[(path, what it holds)] of all results, the fastest class of processors first."""
+    found = [(p, json.loads(p.read_text("utf-8"))) for p in RESULTS.glob("*.json")]
+    order = list(CLASSES)
+    return sorted(found, key=lambda pair: (order.index(pair[1]["class"]), pair[0]))
 
 
 def find(records, what, **wanted):
@@ -48,8 +54,16 @@ def ratio(record, name):
     """A ratio with the range of its rounds, as text."""
     if f"ratio_{name}" not in record:
         return ""
+    text = f"{record[f'ratio_{name}']:.2f}"
+    if f"spread_{name}" not in record:  # there was one round
+        return text
     low, high = record[f"spread_{name}"]
-    return f"{record[f'ratio_{name}']:.2f} ({low:.2f} to {high:.2f})"
+    return f"{text} ({low:.2f} to {high:.2f})"
+
+
+def speed(rate):
+    """Images a second, as text."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
 def tables(records):
@@ -59,7 +73,7 @@ def tables(records):
         rows = [
             [
                 TITLES[r["framework"]],
-                *(f"{r[who]:,.0f}" for who in ("ours", "d2l", "native")),
+                *(speed(r[who]) for who in ("ours", "d2l", "native")),
                 ratio(r, "d2l"),
                 ratio(r, "native"),
                 ratio(r, "model_fit"),
@@ -102,6 +116,7 @@ def tables(records):
             f"{r['ratio_bare']:.3f}",
         ]
         for r in find(records, "training")
+        if "ratio_bare" in r
     ]
     head = ["", "s until trained once, ours", "d2l", "peak GB, ours", "d2l", "loop"]
     head.append("Trainer against its bare steps")
@@ -157,18 +172,23 @@ def tables(records):
 
 
 def readme_table():
-    """What stands between the marks in the README."""
+    """What stands between the marks in the README: the machines of each class."""
     parts = []
-    for path, results in machines():
-        title, head, rows = tables(results["records"])[0]
-        first = find(results["records"], "training", network=next(iter(NETWORKS)))
-        date = max(r["date"] for r in first)
-        parts.append(
-            f"{title}, batches of 128, on {results['processor']}, "
-            f"{results['device']}, {date}. Ratios: the median of rounds in which "
-            "all take turns, and their range. "
-            f"[More](bench/results/{path.stem}.html).\n\n{readme.table([head, *rows])}"
-        )
+    for kind, words in CLASSES.items():
+        measured = [(p, r) for p, r in machines() if r["class"] == kind]
+        if not measured and kind != "other":
+            parts.append(f"On a processor {words}: not measured yet.")
+        for path, results in measured:
+            title, head, rows = tables(results["records"])[0]
+            first = find(results["records"], "training", network=next(iter(NETWORKS)))
+            date = max(r["date"] for r in first)
+            parts.append(
+                f"On a processor {words}: {results['processor']}, "
+                f"{results['device']}, {date}. {title}, batches of 128. "
+                f"{results.get('note', ROUNDS)} "
+                f"[More](bench/results/{path.stem}.html).\n\n"
+                f"{readme.table([head, *rows])}"
+            )
     return "\n\n".join(parts)
 
 
@@ -239,7 +259,7 @@ def page(results):
         body.append(f"<table><tr>{heads}</tr>\n{lines}</table>")
     floors = "; ".join(
         f"{name} {case}: " + ", ".join(f"{TITLES[f]} {v}" for f, v in limits.items())
-        for (name, case), limits in FLOORS.items()
+        for (name, case), limits in FLOORS[results["class"]].items()
     )
     about = f"{results['processor']}, {results['device']}"
     dates = ", ".join(sorted({r["date"] for r in records}))
@@ -255,15 +275,14 @@ def page(results):
 <meta name="viewport" content="width=device-width">
 <title>Speed and memory: {html.escape(about)}</title><style>{style}</style>
 <h1>Speed and memory</h1>
-<p>{html.escape(about)}. Batches of 128, Fashion-MNIST. All contenders are alive at
-once and take turns; a rate is the median of its rounds, a ratio the median of the
-ratios within a round, with their range. Rows were measured at different times
-({dates}), and a machine is not always equally fast: compare rates within a row. Made by
-<code>make bench</code>.</p>
+<p>{html.escape(about)}, a processor {CLASSES[results["class"]]}. Batches of 128,
+Fashion-MNIST. {html.escape(results.get("note", ROUNDS))}
+Rows were measured at different times ({dates}), and a machine is not always equally
+fast: compare rates within a row. Made by <code>make bench</code>.</p>
 {rates(records)}
 {accuracies(records)}
 {chr(10).join(body)}
-<p>Floors: {html.escape(floors)}.</p>
+<p>Floors for such processors: {html.escape(floors or "none")}.</p>
 </html>
 """
 

@@ -4,33 +4,38 @@ All contenders of a case are alive at once, each in its process, and take turns:
 round 1 of each, round 2 of each, and so on, so that whatever else the machine does
 meets all of them. A ratio is the median of the ratios within a round. Results go to
 bench/results/<machine>.json, one record a case; exits non-zero where a floor is
-missed.
+missed. --quick ends within 10 minutes on any machine: what it had no time for is named.
 """
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 
-from bench import cases
-from bench.floors import NEED_BFLOAT16, missed
+from bench import cases, environments
+from bench.floors import CLASSES, missed, processor_class
 from book.source import files
 from book.source.book import ROOT
 from d2l_utils.frameworks import FRAMEWORKS
-from d2l_utils.host import cpu_has_bfloat16, cpu_text, processor_name
+from d2l_utils.host import cpu_text, processor_name
 from d2l_utils.sources import load_fashion_mnist
 
 RESULTS = ROOT / "bench" / "results"
+SHARES = {cases.training_case: 6, cases.data_case: 2}  # of the time; others 1
 
 
-def chosen(framework, quick):
-    """[(what measures, its arguments after the framework)] in order."""
+def chosen(framework, quick, images=None):
+    """[(what measures, its arguments after the framework)], the most telling first.
+
+    images: of a round, in a quick run.
+    """
+    rounds = cases.QUICK_ROUNDS
     if quick:
-        rounds, images = cases.QUICK_ROUNDS, cases.QUICK_IMAGES
         return [
-            (cases.import_case, rounds),
-            (cases.data_case, 224, rounds),
             (cases.training_case, "NiN", rounds, images),
+            (cases.data_case, 224, rounds, cases.QUICK_DATA_IMAGES),
+            (cases.import_case, 1),
         ]
     rounds = cases.ROUNDS
     found = [(cases.import_case, rounds)]
@@ -40,6 +45,18 @@ def chosen(framework, quick):
     if cases.in_bfloat16(framework):
         found.append((cases.precision_case,))
     return [*found, (cases.growth_case,), (cases.accuracy_case,)]
+
+
+def quick_measures(frameworks):
+    """The cases of a quick run, all frameworks' first ones first; starts the clock."""
+    for framework in frameworks:
+        environments.python_of(framework)  # which may take long, once
+    cases.CLOCK.end = time.monotonic() + cases.QUICK_SECONDS
+    rate = cases.matrix_product_rate()["float32"]
+    images = next(n for least, n in cases.QUICK_IMAGES.items() if rate >= least)
+    print(f"{rate:.0f} GFLOP/s in float32: batches of {images} images", flush=True)
+    turns = zip(*(chosen(framework, True, images) for framework in frameworks))
+    return [(m, f, *rest) for turn in turns for f, (m, *rest) in zip(frameworks, turn)]
 
 
 def main(argv=None):
@@ -53,26 +70,36 @@ def main(argv=None):
     if load_fashion_mnist().is_sample:
         sys.exit("Only the sample is at hand: benchmarks need the full data.")
     cases.BUILD.mkdir(parents=True, exist_ok=True)
-    measures = [(cases.matrix_product_rate,)]
-    for framework in [args.framework] if args.framework else FRAMEWORKS:
-        for measure, *rest in chosen(framework, args.quick):
-            measures.append((measure, framework, *rest))
+    frameworks = [args.framework] if args.framework else list(FRAMEWORKS)
+    if args.quick:
+        measures = quick_measures(frameworks)
+    else:
+        measures = [(cases.matrix_product_rate,)]
+        for framework in frameworks:
+            for measure, *rest in chosen(framework, False):
+                measures.append((measure, framework, *rest))
+    named = [(" ".join([m.__name__, *map(str, r)]), m, r) for m, *r in measures]
+    named = [case for case in named if (args.only or "") in case[0]]
+    if not named:
+        parser.error(f"no case has {args.only!r} in its name and arguments")
     records = []
-    for measure, *rest in measures:
-        case = " ".join([measure.__name__, *map(str, rest)])
-        if args.only and args.only not in case:
+    for i, (case, measure, rest) in enumerate(named):
+        share = SHARES.get(measure, 1) / sum(SHARES.get(m, 1) for _, m, _ in named[i:])
+        now = time.monotonic()
+        cases.CLOCK.case = now + (cases.CLOCK.end - now) * share
+        try:
+            records.append(measure(*rest))
+        except (cases.OutOfTime, subprocess.TimeoutExpired):
+            print(f"NOT MEASURED {case}: there was no time left", flush=True)
             continue
-        records.append(measure(*rest))
         print(json.dumps(records[-1]), flush=True)
         if not args.quick:
             store(records[-1])
-    if not records:
-        parser.error(f"no case has {args.only!r} in its name and arguments")
-    lines = missed(records)
-    if not cpu_has_bfloat16():
-        names = ", ".join(f"{f} {name}" for name, f in sorted(NEED_BFLOAT16))
-        print(f"No bfloat16 units here, so these floors are not applied: {names}.")
-    print("\n".join(f"MISSED {line}" for line in lines) or "All floors are met.")
+    kind = processor_class()
+    print(f"{processor_name()}: a processor {CLASSES[kind]}")
+    lines = missed(records, kind)
+    met = "There are no floors for it." if kind == "other" else "All floors are met."
+    print("\n".join(f"MISSED {line}" for line in lines) or met)
     return int(bool(lines))
 
 
@@ -82,10 +109,11 @@ KEY = ("what", "framework", "network", "size")  # of a record
 def store(record):
     """Put a record into the results of this machine, in place of an older one."""
     path = RESULTS / f"{machine_name()}.json"
-    kept = json.loads(path.read_text())["records"] if path.exists() else []
+    kept = json.loads(path.read_text("utf-8"))["records"] if path.exists() else []
     kept = [r for r in kept if any(r.get(k) != record.get(k) for k in KEY)]
     record = {**record, "date": time.strftime("%Y-%m-%d")}
     machine = {"processor": processor_name(), "device": cpu_text()}
+    machine["class"] = processor_class()
     records = sorted([*kept, record], key=lambda r: [str(r.get(k)) for k in KEY])
     files.write(path, json.dumps({**machine, "records": records}, indent=1) + "\n")
 

@@ -50,7 +50,7 @@ def main(argv=None):
             command = [sys.executable, "-m", "study.train_curves"]
             command += ["--worker", framework, "--out", str(out)]
             subprocess.run(command, check=True, cwd=ROOT)
-            result = json.loads(out.read_text())
+            result = json.loads(out.read_text("utf-8"))
             stored["settings"] = result["settings"]
             for kind in ("loss", "classes"):
                 stored[kind][framework] = result[kind]

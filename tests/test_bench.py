@@ -1,6 +1,9 @@
 """The benchmarks' own logic: ratios, floors, the report. Nothing is measured."""
 
 import json
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -85,32 +88,129 @@ def test_turns():
     ],
 )
 def test_floors(record, words):
-    lines = floors.missed([{"what": "matrix product"}, record])
+    lines = floors.missed([{"what": "matrix product"}, record], "bfloat16")
     assert len(lines) == (words is not None)
     assert words is None or words in lines[0]
 
 
-def test_floors_that_only_bfloat16_reaches(flags, monkeypatch, capsys, tmp_path):
-    """Without the units only JAX's and MXNet's, and it is said which are left out."""
-    slow = [training(f, ratio_d2l=0.9, ratio_native=0.9) for f in FRAMEWORKS]
-    monkeypatch.setattr(run, "chosen", lambda framework, quick: [(slow_case,)])
-    monkeypatch.setattr(cases, "matrix_product_rate", lambda: {"what": "none"})
+@pytest.mark.parametrize("there, kind", [
+    (WITH, "bfloat16"), ({"avx2", "amx_bf16"}, "bfloat16"), ({"avx2"}, "avx2"),
+    ({"avx2", "avx512f"}, "avx512"), ({"sse4_2"}, "other"), (set(), "other"),
+])  # fmt: skip
+def test_the_class_of_a_processor(monkeypatch, there, kind):
+    """No flags at all are told on Windows, macOS and Arm."""
+    for module in (host, floors):
+        monkeypatch.setattr(module, "cpu_flags", lambda: there)
+    assert floors.processor_class() == kind and kind in floors.CLASSES
+
+
+@pytest.mark.parametrize("kind, missed", [
+    ("bfloat16", 7), ("avx512", 3), ("avx2", 3), ("other", 0),
+])  # fmt: skip
+def test_floors_by_class(kind, missed):
+    """Ratios that AVX2 reached in all but one; without a class, nothing is asked."""
+    records = [training(f, ratio_d2l=2.5, ratio_native=1.6) for f in FRAMEWORKS]
+    records.append(forms("jax", ratio_loss=0.5))
+    records.append({"what": "import", "framework": "jax", "above": 9.9})
+    assert len(floors.missed(records, kind)) == missed
+
+
+# A quick run ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path, flags):
+    """Runs `bench.run --quick` on made-up cases, by their functions' names."""
+    monkeypatch.setattr(run, "load_fashion_mnist", lambda: SimpleNamespace(is_sample=0))
+    monkeypatch.setattr(run.environments, "python_of", lambda framework: None)
     monkeypatch.setattr(cases, "BUILD", tmp_path)
-    there = SimpleNamespace(is_sample=False)
-    monkeypatch.setattr(run, "load_fashion_mnist", lambda: there)
+    monkeypatch.setattr(cases, "CLOCK", cases.Clock())
+    monkeypatch.setattr(run, "SHARES", {})
 
-    def slow_case(framework):
-        return next(r for r in slow if r["framework"] == framework)
+    def start(rate=100.0, **made):
+        monkeypatch.setattr(cases, "matrix_product_rate", lambda: {"float32": rate})
+        for name in ("training_case", "data_case", "import_case"):
+            given = made.get(name, lambda framework, *_: {"what": "none"})
 
-    assert run.main(["--quick"]) == 1
-    printed = capsys.readouterr().out
-    assert printed.count("MISSED") == 8 and "not applied" not in printed
-    flags.intersection_update(WITHOUT)
-    assert run.main(["--quick"]) == 1
-    printed = capsys.readouterr().out
-    missed = [x.split()[1] for x in printed.splitlines() if x.startswith("MISSED")]
-    assert missed == ["mxnet:", "mxnet:", "jax:", "jax:"]
-    assert "not applied: pytorch ratio_d2l, tensorflow ratio_d2l, pytorch" in printed
+            def case(*args, given=given):
+                return given(*args)
+
+            case.__name__ = name
+            monkeypatch.setattr(cases, name, case)
+        return run.main(["--quick"])
+
+    return start
+
+
+def test_a_quick_run_measures_the_trainings_first(quick, capsys):
+    asked = []
+
+    def training_case(framework, *rest):
+        asked.append((framework, *rest))
+        return training(framework, ratio_native=1.0 if framework == "jax" else 5.0)
+
+    assert quick(training_case=training_case) == 1
+    assert asked == [(f, "NiN", 2, 128) for f in FRAMEWORKS]
+    said = capsys.readouterr().out.splitlines()
+    kinds = [json.loads(line)["what"] for line in said[1:-2]]
+    assert kinds == 4 * ["training"] + 8 * ["none"]
+    assert said[-2].endswith(floors.CLASSES["bfloat16"])
+    assert said[-1] == "MISSED jax: ratio_native 1.00 < 1.15"
+
+
+@pytest.mark.parametrize("rate, images", [(170, 128), (99, 32), (24, 8), (0.1, 8)])
+def test_a_slow_processor_gets_small_batches(quick, rate, images):
+    asked = []
+    quick(rate, training_case=lambda *given: asked.append(given[-1]) or training())
+    assert asked == 4 * [images]
+
+
+def test_what_a_quick_run_has_no_time_for_is_named(quick, monkeypatch, capsys):
+    """The first case takes all of it: no other is begun."""
+    monkeypatch.setattr(cases, "QUICK_SECONDS", 0.2)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+    def endless(framework, *_):
+        return subprocess.run(command, timeout=cases.CLOCK.left())
+
+    start = time.monotonic()
+    assert quick(training_case=endless, data_case=endless, import_case=endless) == 0
+    assert time.monotonic() - start < 30
+    said = capsys.readouterr().out
+    assert said.count("NOT MEASURED") == 12
+    assert "NOT MEASURED training_case jax NiN 2 128" in said
+
+
+def test_a_contender_is_ended_when_the_time_is_over(monkeypatch, tmp_path):
+    """Also one that never answers."""
+    monkeypatch.setattr(cases, "BUILD", tmp_path)
+    monkeypatch.setattr(cases, "stored_arrays", lambda part, n: [])
+    monkeypatch.setattr(cases, "CLOCK", cases.Clock())
+    popen = subprocess.Popen
+    endless = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(
+        cases.subprocess, "Popen", lambda command, **given: popen(endless, **given)
+    )
+    cases.CLOCK.end = time.monotonic() + 0.2
+    with pytest.raises(cases.OutOfTime):
+        cases.Contender("jax", "ours", "training", "NiN", 224, 8)
+    assert time.monotonic() - cases.CLOCK.end < 30
+
+
+def test_rounds_end_where_another_would_take_too_long(monkeypatch):
+    """Of 3 s each: three within 10 s, one within 2, all without a limit."""
+    now = [100.0]
+    monkeypatch.setattr(cases.time, "monotonic", lambda: now[0])
+    clock = cases.Clock()
+
+    def rounds(seconds):
+        clock.case, done = now[0] + seconds, 0
+        for _ in clock.rounds(9):
+            now[0] += 3
+            done += 1
+        return done
+
+    assert [rounds(s) for s in (10, 2, float("inf"))] == [3, 1, 9]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +219,7 @@ def test_floors_that_only_bfloat16_reaches(flags, monkeypatch, capsys, tmp_path)
 def test_floors_of_data(ratio, taken, missed):
     record = {"what": "data", "framework": "mxnet", "size": 224, "ratio_data": ratio}
     record |= {"start_bytes_ours": 1e9, "peak_bytes_ours": 1e9 + taken}
-    assert len(floors.missed([record])) == missed
+    assert len(floors.missed([record], "avx2")) == missed
 
 
 def test_the_report(tmp_path, monkeypatch):
@@ -127,9 +227,12 @@ def test_the_report(tmp_path, monkeypatch):
     records.append({"what": "matrix product", "float32": 100.0, "bfloat16": 300.0})
     records = [{**r, "date": "2026-01-02"} for r in records]
     results = {"processor": "A <b>", "device": "cpu (2 threads)", "records": records}
+    results["class"] = "bfloat16"
     (tmp_path / "a-2.json").write_text(json.dumps(results))
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     table = report.readme_table()
+    assert table.startswith("On a processor with units for bfloat16: A <b>, cpu")
+    assert "with AVX2, without AVX-512: not measured yet" in table
     rows = [line for line in table.splitlines() if line.startswith("|")][2:]
     titles = ["PyTorch", "MXNet", "TensorFlow", "JAX"]
     assert [row.split("|")[1].strip() for row in rows] == titles
@@ -138,6 +241,25 @@ def test_the_report(tmp_path, monkeypatch):
     assert "<b>" not in page.replace("<body>", "") and 'src="http' not in page
     assert "(2026-01-02)" in page  # once, though there are five records
     assert page.count("<table>") == 3  # training; start and memory; share of the rate
+
+
+def test_figures_of_another_origin_say_so(tmp_path, monkeypatch):
+    """The fastest class first; one round has no range."""
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    about = {"device": "cpu", "records": [training()]}
+    once = {k: v for k, v in training().items() if "spread" not in k}
+    del once["ratio_bare"]
+    for name, more in {
+        "a": {"class": "avx2", "note": "By hand.", "records": [once]},
+        "b": {"class": "bfloat16"},
+    }.items():
+        made = {**about, **more, "processor": name}
+        (tmp_path / f"{name}.json").write_text(json.dumps(made))
+    parts = report.readme_table().split("On a processor ")[1:]
+    assert [p.split(":")[0] for p in parts] == list(floors.CLASSES.values())[:3]
+    assert "By hand." in parts[2] and "| 10.00 | 5.00 |" in parts[2]
+    assert "rounds" in parts[0] and "10.00 (9.00 to 11.00)" in parts[0]
+    assert "By hand." in report.page(report.machines()[1][1])
 
 
 def test_rows_follow_tabs_and_sizes():
@@ -208,6 +330,7 @@ def test_first_weights_depend_on_seed_and_shape_alone():
 def test_a_page_shows_accuracies_once_they_are_measured():
     record = training()
     results = {"processor": "A", "device": "cpu", "records": [record]}
+    results["class"] = "other"
     assert report.page(results).count("<img") == 1
     results["records"] = [record, accuracy(), accuracy("jax")]
     page = report.page(results)
