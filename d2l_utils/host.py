@@ -94,7 +94,7 @@ def cpu_flags() -> set[str]:
         True
     """
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
             return set(next(line for line in file if line.startswith("flags")).split())
     except (OSError, StopIteration):
         return set()
@@ -124,7 +124,7 @@ def processor_name() -> str:
         'AMD EPYC 7763 64-Core Processor'
     """
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [x.split(":", 1)[1] for x in file if x.startswith("model name")]
         return names[0].strip()
     except (OSError, IndexError):  # not Linux, or Arm, which names no model
@@ -144,7 +144,7 @@ def physical_cores() -> int | None:
     with contextlib.suppress(OSError, AttributeError):  # not Linux, or no /sys
         cpus = (f"/sys/devices/system/cpu/cpu{i}" for i in os.sched_getaffinity(0))
         siblings = (Path(cpu, "topology", "thread_siblings_list") for cpu in cpus)
-        return len({path.read_text() for path in siblings})
+        return len({path.read_text("utf-8") for path in siblings})
     return None
 
 
@@ -206,7 +206,7 @@ def process_memory() -> dict:
             "of": "process memory",
         }
     if sys.platform == "linux":
-        with open("/proc/self/status") as file:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
             rows = dict(line.split(":", 1) for line in file)
         kib = {k: int(rows[k].split()[0]) for k in ("VmHWM", "VmRSS")}
         return {
@@ -227,5 +227,5 @@ def reset_process_peak() -> None:
         >>> reset_process_peak()
     """
     if sys.platform == "linux":
-        with open("/proc/self/clear_refs", "w") as file:
+        with open("/proc/self/clear_refs", "w", encoding="utf-8") as file:
             file.write("5")

@@ -345,8 +345,8 @@ def run(path, framework):
         raise ValueError(f"{path} has no cells for {framework}.")
     folder = Path(path).resolve().parent
     if os.environ.get("D2L_UTILS_DATA"):  # which may be relative to where we are
-        data = Path(os.environ["D2L_UTILS_DATA"]).expanduser()
-        os.environ["D2L_UTILS_DATA"] = str(data.absolute())
+        data = os.path.expanduser(os.environ["D2L_UTILS_DATA"])
+        os.environ["D2L_UTILS_DATA"] = os.path.abspath(data)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     report(Asked([source for _, source in numbered], framework))

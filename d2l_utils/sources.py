@@ -11,6 +11,7 @@ import hashlib
 import io
 import math
 import os
+import tempfile
 import warnings
 import zlib
 from functools import lru_cache
@@ -256,7 +257,8 @@ def cache_folder() -> Path:
     """The folder in which downloaded data is kept.
 
     Returns:
-        A folder in the user's cache, which platformdirs knows for each system.
+        A folder in the user's cache, which platformdirs knows for each system, or
+        in the one for temporary files, where the user has no home.
 
     Example:
         >>> cache_folder().name
@@ -264,7 +266,10 @@ def cache_folder() -> Path:
     """
     from platformdirs import user_cache_dir
 
-    return Path(user_cache_dir("d2l_utils", appauthor=False)) / "fashion-mnist"
+    folder = Path(user_cache_dir("d2l_utils", appauthor=False))
+    if not folder.is_absolute():  # "~/.cache": nobody knows what ~ stands for
+        folder = Path(tempfile.gettempdir(), "d2l_utils")
+    return folder / "fashion-mnist"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,9 @@
 """The pins resolve on every platform; the built wheel works elsewhere."""
 
+import ast
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -38,9 +41,12 @@ def pins():
     return [Requirement(line) for line in lines if line and line[0] != "#"]
 
 
-def pins_for(environment):
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+def pins_for(environment, python="3.11"):
     """Pins whose marker holds there; pip itself would ask this machine's."""
-    environment = {**environment, "python_version": "3.11"}
+    environment = {**environment, "python_version": python}
     return {
         r.name: f"{r.name}{r.specifier}"
         for r in pins()
@@ -54,12 +60,59 @@ def test_every_pin_is_exact():
         assert next(iter(requirement.specifier)).operator == "=="
 
 
+@pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_frameworks_by_platform(platform):
-    chosen = pins_for(PLATFORMS[platform][0])
-    assert ("mxnet" in chosen) == platform.startswith("linux")
+def test_frameworks_by_platform(platform, python):
+    """MXNet asks for NumPy 1; where Python needs 2, it is installed by itself."""
+    chosen = pins_for(PLATFORMS[platform][0], python)
+    numpy_2 = chosen["numpy"].startswith("numpy==2")
+    assert numpy_2 == (python == "3.13")
+    assert ("mxnet" in chosen) == (platform.startswith("linux") and not numpy_2)
     assert ("tensorflow" in chosen) != ("tensorflow-cpu" in chosen)
-    assert {"torch", "jax", "flax"} <= set(chosen)
+    assert {"torch", "jax", "flax", "graphviz", "requests", "setuptools"} <= set(chosen)
+
+
+def test_mxnet_is_installed_by_itself_with_the_same_version_everywhere():
+    """In the Makefile, in the README's commands without make, and as a pin."""
+    pin = next(str(r.specifier) for r in pins() if r.name == "mxnet")
+    for name in ("Makefile", "README.md"):
+        text = (ROOT / name).read_text("utf-8")
+        (found,) = re.findall(r"\"(mxnet==[^\"]*)\"", text)
+        assert found == f"mxnet{pin}; sys_platform == 'linux'"
+
+
+def test_the_makefile_knows_the_pythons():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    named = re.search(r"^PYTHONS\s*:= (.*)$", makefile, re.MULTILINE)[1].split()
+    assert sorted(named) == sorted(PYTHONS)
+    for name in ("README.md", "requirements.txt"):
+        text = (ROOT / name).read_text("utf-8")
+        assert all(python in text for python in PYTHONS), name
+
+
+@pytest.mark.parametrize("version, taken", [
+    ("3.10.14", False), ("3.11.4", False), ("3.11.5", True), ("3.12.1", True),
+    ("3.13.0", True), ("3.14.0", False),
+])  # fmt: skip
+def test_which_python_make_takes(tmp_path, version, taken):
+    """And what it says of another. The interpreter is a made-up one."""
+    if not shutil.which("make"):
+        pytest.skip("there is no make")
+    code = f"import sys; sys.version_info = {tuple(map(int, version.split('.')))}\n"
+    script = tmp_path / "python"
+    script.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        f"if '--version' in sys.argv: sys.exit(print('Python {version}'))\n"
+        f"{code}exec(sys.argv[2])\n"
+    )
+    script.chmod(0o755)
+    done = subprocess.run(
+        ["make", "python-version", f"PYTHON={script}"],
+        cwd=ROOT, capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert (done.returncode == 0) == taken, done.stderr
+    said = "3.13 3.12 3.11 is needed" in done.stdout and version in done.stdout
+    assert said != taken and ("make PYTHON=" in done.stdout) != taken
 
 
 def pip(*args, **kwargs):
@@ -97,8 +150,8 @@ def test_pins_resolve(platform, registry, tmp_path):
 def test_the_installed_pins_fit_together():
     """pip's own check of what `make setup` installed."""
     done = pip("check")
-    ours = [x for x in done.stdout.splitlines() if "No broken" not in x]
-    assert ours == []
+    expected = ("No broken", "mxnet 1.9.1 has requirement numpy<2")
+    assert not [x for x in done.stdout.splitlines() if not x.startswith(expected)]
 
 
 def test_the_wheel_works_outside_the_checkout(tmp_path):
@@ -136,3 +189,133 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     assert done.returncode == 0, done.stderr
     assert str(target) in done.stdout.splitlines()[-1]
     assert "validation accuracy" in done.stdout
+
+
+# Other systems --------------------------------------------------------------------
+
+FOLDERS = ("d2l_utils", "book", "bench", "study")
+POSIX_MODULES = {"fcntl", "grp", "pwd", "resource", "termios"}
+POSIX = re.compile(
+    r"os\.(fork|forkpty|nice|sched_\w+|get(e?[ug]id|pgid|loadavg)|mkfifo|kill|wait\w*"
+    r"|set\w*id|getrusage|uname)|signal\.(SIG(KILL|USR\d|ALRM|CHLD|HUP|QUIT)|alarm)"
+)
+GUARDED = {  # what only some systems have, used only where it is there
+    ("d2l_utils/host.py", "os.sched_getaffinity"),
+    ("d2l_utils/host.py", "resource"),
+    ("bench/cases.py", "os.sched_getaffinity"),  # for MXNet, on Linux alone
+    ("bench/contender.py", "resource"),
+}
+
+
+def trees():
+    """[(path from the root, syntax tree)] of all that is not a test."""
+    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    return [
+        (p.relative_to(ROOT).as_posix(), ast.parse(p.read_text("utf-8"))) for p in paths
+    ]
+
+
+def posix_only(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from POSIX_MODULES & {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            yield from POSIX_MODULES & {node.module}
+        elif isinstance(node, ast.Attribute) and POSIX.fullmatch(ast.unparse(node)):
+            yield ast.unparse(node)
+
+
+def test_what_only_some_systems_have_is_guarded():
+    assert {(path, name) for path, tree in trees() for name in posix_only(tree)} == (
+        GUARDED
+    )
+
+
+def without_encoding(tree):
+    """Calls that read or write text as the system's settings have it."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        named = {k.arg: ast.unparse(k.value) for k in node.keywords}
+        first = ast.unparse(node.args[0]) if node.args else ""
+        mode = (
+            ast.unparse(node.args[1]) if len(node.args) > 1 else named.get("mode", "")
+        )
+        plain = "encoding" not in named
+        if (
+            (name == "open" and "b" not in mode and plain)
+            or (name.endswith(".read_text") and not first and plain)
+            or (name.endswith(".write_text") and len(node.args) < 2 and plain)
+            or (named.get("text") == "True" and plain)
+        ):
+            yield ast.unparse(node)
+
+
+def test_no_file_is_read_as_the_systems_settings_have_it():
+    """They are cp1252 on Windows, where sources and pages are not."""
+    found = [(path, call) for path, tree in trees() for call in without_encoding(tree)]
+    assert found == []
+
+
+@pytest.mark.parametrize("line, seen", [
+    ("open(path)", True), ("open(path, 'w')", True), ("open(path, 'rb')", False),
+    ("path.read_text()", True), ("path.read_text('utf-8')", False),
+    ("path.write_text(x)", True), ("path.write_text(x, encoding='utf-8')", False),
+    ("subprocess.run(x, text=True)", True), ("run(x, encoding='utf-8')", False),
+])  # fmt: skip
+def test_the_check_of_encodings_sees(line, seen):
+    assert bool(list(without_encoding(ast.parse(line)))) == seen
+
+
+ELSEWHERE = """
+import os, signal, sys
+for name in ("fork", "forkpty", "nice", "sched_getaffinity", "getloadavg"):
+    delattr(os, name)
+sys.modules.update(dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios")))
+del signal.SIGKILL, signal.SIGALRM
+"""
+THERE = """
+from d2l_utils import data, host, sources, weights
+from d2l_utils.run import main
+
+assert host.cpu_text().startswith("cpu (") and host.physical_cores() is None
+assert os.path.isabs(sources.cache_folder()), sources.cache_folder()
+sys.exit(main(["erste \\xdcbung.md", "--framework", "pytorch"]))
+"""
+NOTEBOOK = """# \u00dcbung
+
+```python
+%%tab all
+from pathlib import Path
+name = '\u00dcbung \u7b2c1\u8ab2'
+Path('gef\u00fcllt.txt').write_text(name, encoding='utf-8')
+```
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes away what Linux has")
+@pytest.mark.parametrize("home", [None, os.devnull])
+def test_as_on_another_system(tmp_path, home):
+    """Without what POSIX alone has, in a C locale, in 'Ubung 1' with an umlaut, with a
+    source whose lines end as on Windows; without a home, or with one that is no folder.
+    """
+    folder = tmp_path / "\u00dcbung 1"
+    folder.mkdir()
+    raw = NOTEBOOK.replace("\n", "\r\n").encode()
+    (folder / "erste \u00dcbung.md").write_bytes(raw)
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    environ |= {"PYTHONUTF8": "0", "IPYTHONDIR": str(tmp_path / "ipython")}
+    environ |= {"HOME": home} if home else {}
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE + THERE.replace("\\xdc", "\u00dc")],
+        cwd=folder, env=environ, capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        folder / "gef\u00fcllt.txt"
+    ).read_bytes().decode() == "\u00dcbung \u7b2c1\u8ab2"
+    assert {p.name for p in folder.iterdir()} == {
+        "erste \u00dcbung.md",
+        "gef\u00fcllt.txt",
+    }
