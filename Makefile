@@ -1,6 +1,14 @@
 # Every target makes the environment that it needs. `make help` lists them.
-PYTHON      ?= python3
+# The python3 of this machine, where it is one of these; else the first that is there.
+PYTHONS     := 3.13 3.12 3.11
+PYTHON      ?= $(firstword $(shell for p in python3 $(PYTHONS:%=python%); do \
+  $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done) python3)
+SUPPORTED   := import sys; v = sys.version_info; \
+  sys.exit("%d.%d" % v[:2] not in "$(PYTHONS)".split() or v < (3, 11, 5))
 PYTHON312   ?= python3.12
+# CPU=1: PyTorch without CUDA, from the index that TORCH_INDEX names, or pip's own.
+CPU         ?=
+TORCH_INDEX ?=
 FRAMEWORK   ?=
 SECTION     ?=
 ENVIRONMENT ?=
@@ -33,7 +41,8 @@ JOBS  ?= 2
 QUICK_PARTS := test-jax test-core test-mxnet test-tensorflow test-pytorch check
 PARTS := $(QUICK_PARTS) $(patsubst %,nbval-%,jax mxnet tensorflow pytorch) parity
 IN_PARTS = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 PJRT_NPROC=1 \
-  $(MAKE) --no-print-directory -k -j $(JOBS) $(if $(filter output-sync,$(.FEATURES)),-Otarget)
+  $(MAKE) --no-print-directory -k -j $(JOBS) $(SYNC)
+SYNC := $(if $(filter output-sync,$(.FEATURES)),-Otarget)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab html colab slides pdf exercises test test-quick test-all test-matrix test-core \
@@ -44,13 +53,20 @@ help:  ## list the targets
 	@echo "  FRAMEWORK=pytorch|mxnet|tensorflow|jax and SECTION=nin restrict execute and nbval,"
 	@echo "  ENVIRONMENT=pinned|newest|python312|colab restricts test-matrix"
 
-setup: $(DONE)  ## make the environment .venv (again only when requirements change)
+setup: $(DONE)  ## make the environment .venv (CPU=1: PyTorch without CUDA, see README)
 
 lab: $(DONE)  ## open JupyterLab on notebooks/
 	$(PY) -m jupyterlab --notebook-dir notebooks
 
 html: $(BOOK_DONE)  ## build the book in build/html from stored outputs
+	+@$(MAKE) --no-print-directory -j 2 $(SYNC) html-notebooks html-pages
+
+# Each is for one processor.
+.PHONY: html-notebooks html-pages
+html-notebooks:
 	$(BOOK_PY) -m book.notebooks.colab --out build/html/notebooks $(SELECTED)
+
+html-pages:
 	$(BOOK_PY) -m book.pages.pages $(SELECTED)
 
 colab: $(BOOK_DONE)  ## write notebooks that need no repository to build/colab
@@ -129,16 +145,34 @@ clean:  ## remove what was built, and the environments
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python-version:
-	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) or v < (3, 11, 5))" || { \
-	  echo "Python 3.11 (3.11.5 or newer) is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
-	  echo "If you have it under another name: make PYTHON=python3.11 ..."; exit 1; }
+	@p="$(PYTHON)"; "$$p" -c '$(SUPPORTED)' || { \
+	  echo "Python $(PYTHONS) is needed (of 3.11, 3.11.5 or newer); $$p is $$("$$p" --version 2>&1)."; \
+	  echo "Install one (python.org, your system's packages, conda). If it has another name:"; \
+	  echo "make PYTHON=/path/to/python3.13 ..."; exit 1; }
 .PHONY: python-version
+
+# On Linux, a plain index has PyTorch with CUDA libraries of several GB; elsewhere
+# there are none in it.
+TORCH_CPU = $(shell sed -n 's/^torch==\([0-9.]*\).*/torch==\1+cpu/p' requirements.txt)
+define install_cpu_torch
+@test "$$(uname)" != Linux || $(PY) -m pip install -q --disable-pip-version-check \
+  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) '$(TORCH_CPU)' || { \
+  echo "$(TORCH_CPU) was not found at $(or $(TORCH_INDEX),the index that pip asks)."; \
+  echo "pytorch.org shows the address of its CPU builds, behind --index-url, if you choose"; \
+  echo "Pip and CPU there: make setup CPU=1 TORCH_INDEX=that address. Without CPU=1,"; \
+  echo "PyTorch brings its CUDA libraries, several GB."; exit 1; }
+endef
+
+# Where Python wants NumPy 2, MXNet goes without the dependencies that it names: it
+# works with NumPy 2, and what else it needs stands in requirements.txt.
+MXNET := "mxnet==1.9.1; sys_platform == 'linux'"
 
 # Python compiles what is imported when it is: a small part, so that pip need not do it.
 $(VENV)/.done: requirements.txt pyproject.toml book/pyproject.toml | python-version
 	$(PYTHON) -m venv $(VENV)
+	$(if $(CPU),$(install_cpu_torch))
 	$(PY) -m pip install -q --disable-pip-version-check --no-compile -r requirements.txt
-	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./book
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./book $(MXNET)
 	@$(PY) -c "import sys; sys.platform == 'linux' or print('mxnet: skipped, it has wheels for Linux only')"
 	@touch $@
 
