@@ -266,8 +266,11 @@ def cache_folder() -> Path:
     """
     from platformdirs import user_cache_dir
 
-    folder = Path(user_cache_dir("d2l_utils", appauthor=False))
-    if not folder.is_absolute():  # "~/.cache": nobody knows what ~ stands for
+    try:
+        folder = Path(user_cache_dir("d2l_utils", appauthor=False))
+    except RuntimeError:  # of newer versions, where nobody knows what ~ stands for
+        folder = Path("~")
+    if not folder.is_absolute():
         folder = Path(tempfile.gettempdir(), "d2l_utils")
     return folder / "fashion-mnist"
 
