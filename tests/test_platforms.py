@@ -204,6 +204,10 @@ GUARDED = {  # what only some systems have, used only where it is there
     ("d2l_utils/host.py", "resource"),
     ("bench/cases.py", "os.sched_getaffinity"),  # for MXNet, on Linux alone
     ("bench/contender.py", "resource"),
+    *(
+        ("study/run.py", f"os.{name}")  # so that long trainings get out of the way
+        for name in ("kill", "nice", "sched_param", "sched_setscheduler")
+    ),
 }
 
 
