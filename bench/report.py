@@ -33,6 +33,8 @@ FLOP_PER_MAC = 3 * 2  # forward and the two gradients; a product and a sum
 def machines():
     """[(path, what it holds)] of all results, the fastest class of processors first."""
     found = [(p, json.loads(p.read_text("utf-8"))) for p in RESULTS.glob("*.json")]
+    for _, results in found:  # older ones do not name it, and had such units
+        results.setdefault("class", "bfloat16")
     order = list(CLASSES)
     return sorted(found, key=lambda pair: (order.index(pair[1]["class"]), pair[0]))
 
