@@ -209,7 +209,7 @@ def train_with_trainer(task, d2l, model, data, started):
     if task["who"] == "ours":
         settings["precision"] = task["precision"]
     trainer = d2l.Trainer(max_epochs=1, **settings)
-    if task["what"] == "training":
+    if task["what"] == "training" and task["who"] == "d2l":
         data.val_dataloader = lambda: None
     model.board.display = task["who"] == "d2l"  # its reader sees every point drawn
     fit_epoch = trainer.fit_epoch
@@ -237,6 +237,8 @@ def train_with_trainer(task, d2l, model, data, started):
         model.apply_init([next(iter(data.get_dataloader(True)))[0]], init_cnn)
     if task["who"] == "ours":
         trainer.prepare(model, data)
+        if task["what"] == "training":
+            trainer.num_val_batches = 0  # a loader of its own would change the plan
         serve(task, contender, started)
     else:
         trainer.fit_epoch = MethodType(
