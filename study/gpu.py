@@ -12,6 +12,7 @@ FOLDER gets report.md, log.txt, and records.tar.gz, to be unpacked in d2l_utils/
 """
 
 import argparse
+import io
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from book.source import files
 from book.source.book import ROOT
 from d2l_utils import study
 from d2l_utils.base import fast_mode
@@ -175,7 +177,7 @@ class Session:
     def say(self, line):
         """A line of the report, which is written at once: the machine may go."""
         self.lines.append(line)
-        (self.out / "report.md").write_text("\n".join(self.lines) + "\n", "utf-8")
+        files.write(self.out / "report.md", "\n".join(self.lines) + "\n")
         print(line, flush=True)
 
     def do(self, what, *arguments, share=MOST_OF_A_STEP):
@@ -200,10 +202,12 @@ class Session:
 
     def pack(self):
         """All records in one archive."""
-        with tarfile.open(self.out / "records.tar.gz", "w:gz") as archive:
+        made = io.BytesIO()
+        with tarfile.TarFile.gzopen(None, "w", made) as archive:
             for path in sorted(study.RESULTS.glob("*")):
                 if ".part" not in path.name:
                     archive.add(path, path.name)
+        files.write(self.out / "records.tar.gz", made.getvalue())
 
 
 def main(argv=None):

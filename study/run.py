@@ -33,7 +33,6 @@ from study.train import settings_of
 
 BUILD = ROOT / "build" / "study"  # checkpoints, logs, the lock
 RUNNING = BUILD / "running.json"  # process ids, while a runner runs
-STEP = 10**0.5  # between neighbouring learning rates
 MOST_WIDENED = 2  # times that a grid grows
 # Multiply-adds a second, forward and backward, where nothing was measured here yet.
 GUESSED_RATE = 5e10
@@ -81,6 +80,11 @@ class Run:
         return record
 
 
+def neighbour(lr, by):
+    """The next learning rate on the grid ..., 0.01, 0.03, 0.1, 0.3, ..."""
+    return float(f"{10 ** ((round(2 * math.log10(lr)) + by) / 2):.0e}")
+
+
 def lr_runs(variant):
     """(runs that choose the learning rate, the rate or None while some are missing)."""
     if len(variant.lrs) == 1:
@@ -95,9 +99,9 @@ def lr_runs(variant):
             return runs, None
         best = max(lrs, key=found.get)
         if best == lrs[0]:
-            lrs.insert(0, float(f"{lrs[0] / STEP:.1g}"))
+            lrs.insert(0, neighbour(lrs[0], -1))
         elif best == lrs[-1]:
-            lrs.append(float(f"{lrs[-1] * STEP:.1g}"))
+            lrs.append(neighbour(lrs[-1], 1))
         else:
             break
     return runs, best
