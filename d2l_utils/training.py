@@ -633,8 +633,9 @@ class Trainer(HyperParameters):
                 try:
                     values = step(batch)
                 except Exception as error:
-                    if train and self.plan.bfloat16:
-                        error.add_note(IN_BFLOAT16)
+                    note = getattr(error, "add_note", None)  # from Python 3.11 on
+                    if note and train and self.plan.bfloat16:
+                        note(IN_BFLOAT16)
                     raise
             (progress.train if train else progress.val).add(n, values)
             self._draw(values, train)

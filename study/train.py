@@ -61,6 +61,7 @@ def run(variant, seed, lr, choosing, checkpoint, out):
     model.board.display = False
     begin(d2l, variant, model, data)
     counted = d2l.resources(model, images_of(data.train.images[:1], variant.size).shape)
+    check_checkpoint(checkpoint, {**settings, **versions(variant.framework)})
     trainer = d2l.Trainer(settings["epochs"], num_gpus=1, checkpoint=checkpoint)
     try:
         trainer.fit(model, data)
@@ -93,7 +94,28 @@ def run(variant, seed, lr, choosing, checkpoint, out):
         "seconds": round(time.perf_counter() - started, 1),
     }
     base.replace_file(out, (json.dumps(record) + "\n").encode())
-    Path(checkpoint).unlink(missing_ok=True)
+    for path in (Path(checkpoint), about(checkpoint)):
+        path.unlink(missing_ok=True)
+
+
+def about(checkpoint):
+    """The file that says what a checkpoint was made with."""
+    return Path(f"{checkpoint}.about.json")
+
+
+def check_checkpoint(checkpoint, now):
+    """Go on only from a checkpoint of the same settings and versions."""
+    path = about(checkpoint)
+    if Path(checkpoint).exists() and path.exists():
+        then = json.loads(path.read_text(encoding="utf-8"))
+        other = sorted(k for k in {**then, **now} if then.get(k) != now.get(k))
+        if other:
+            changes = (f"{k} {then.get(k)}, now {now.get(k)}" for k in other)
+            sys.exit(
+                f"{Path(checkpoint).name} is of another run ({', '.join(changes)}): "
+                "delete it to begin anew."
+            )
+    base.replace_file(path, json.dumps(now).encode())
 
 
 def versions(framework):

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from book.source.book import ROOT
 from d2l_utils import study
-from study import gpu, run, table
+from study import gpu, run, table, train
 from study.table import GROUPS, VARIANTS, Variant
 from study.train import on_canvas, settings_of
 
@@ -341,6 +341,16 @@ def test_a_runner_is_paused_while_time_is_measured(place):
         sleeper.wait()
 
 
+def test_a_checkpoint_of_other_versions_is_refused(tmp_path):
+    path = tmp_path / "a.checkpoint"
+    train.check_checkpoint(path, {"torch": "2.12", "lr": 0.1})  # none is there yet
+    path.write_bytes(b"")
+    train.check_checkpoint(path, {"torch": "2.12", "lr": 0.1})
+    with pytest.raises(SystemExit, match=r"of another run \(torch 2.12, now 2.13\)"):
+        train.check_checkpoint(path, {"torch": "2.13", "lr": 0.1})
+    assert path.exists()
+
+
 # The table and the networks ----------------------------------------------------------
 
 
@@ -390,8 +400,6 @@ def test_networks_of_equal_cost(d2l, nin):
 
 @pytest.mark.only("pytorch")
 def test_every_network_of_the_table_is_built(d2l):
-    from study import train
-
     for variant in VARIANTS.values():
         if variant.framework == "pytorch":
             model = train.make_model(d2l, variant, 0.1, 10)
@@ -457,7 +465,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path, framework):
     p = np.load(tmp_path / "once.npz")["p"]
     assert p.dtype == "float16" and np.allclose(p.sum(axis=1), 1, atol=0.01)
     assert once["history"].keys() == {"train_loss", "train_acc"}
-    assert not list(tmp_path.glob("*.checkpoint"))
+    assert not list(tmp_path.glob("*.checkpoint*"))
 
 
 # On a GPU -----------------------------------------------------------------------------
