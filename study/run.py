@@ -35,7 +35,7 @@ BUILD = ROOT / "build" / "study"  # checkpoints, logs, the lock
 RUNNING = BUILD / "running.json"  # process ids, while a runner runs
 MOST_WIDENED = 2  # times that a grid grows
 # Multiply-adds a second, forward and backward, where nothing was measured here yet.
-GUESSED_RATE = 5e10
+GUESSED_RATE = 1.5e11
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,7 @@ def held():
 def listing(only, minutes):
     """Lines: what is done, what is missing, how long it takes here, and what fits."""
     known, lines, left, total = measured(), [], minutes, 0.0
+    counted = set()  # a variant may stand in several groups
     for group, variants in GROUPS.items():
         for variant in variants:
             if only and not {group, variant.name} & set(only):
@@ -276,10 +277,11 @@ def listing(only, minutes):
                 runs = runs_of(variant, variant.seeds)
                 done = len(list(study.RESULTS.glob(f"{variant.name}.seed*.json")))
             except study.RecordError as error:
-                lines.append(f"{group:16}{variant.name:28}{error}")
+                lines.append(f"{group:16}{variant.name:34}{error}")
                 continue
             took = sum(seconds_of(r, known) for r in runs) / 60
-            total += took
+            total += took * (variant.name not in counted)
+            counted.add(variant.name)
             text = f"{done} of {len(variant.seeds)} seeds"
             if runs:
                 kind = "to choose the rate" if runs[0].choosing else "seeds"
@@ -288,7 +290,7 @@ def listing(only, minutes):
                     fits = took <= left
                     left -= took * fits
                     text += ", fits" if fits else ", does not fit"
-            lines.append(f"{group:16}{variant.name:28}{text}")
+            lines.append(f"{group:16}{variant.name:34}{text}")
     return [
         *lines,
         f"about {total / 60:.1f} h for these next runs on {host.processor_name()}",
