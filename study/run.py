@@ -145,7 +145,7 @@ def next_run(only, done):
 # How long ---------------------------------------------------------------------------
 
 
-def work(variant, settings, macs):
+def work(settings, macs):
     """Multiply-adds of a run, three times the forward ones."""
     images = settings["images"] * settings["epochs"]
     if settings["steps"]:
@@ -161,7 +161,7 @@ def measured():
             record = study.read(path)
             if record["made"]["processor"] == here:
                 settings, macs = record["settings"], record["network"]["macs"]
-                rate = work(None, settings, macs) / record["made"]["seconds"]
+                rate = work(settings, macs) / record["made"]["seconds"]
                 found.append((record["variant"], settings["framework"],
                               settings["size"], rate, macs))  # fmt: skip
     return found
@@ -179,7 +179,7 @@ def seconds_of(run, known):
     best = next((found for found in like if found), None)
     rate = median(x[3] for x in best) if best else GUESSED_RATE
     macs = next((x[4] for x in known if x[0] == variant.name), None)
-    return work(variant, run.settings(), macs or guessed_macs(variant)) / rate
+    return work(run.settings(), macs or guessed_macs(variant)) / rate
 
 
 def guessed_macs(variant):

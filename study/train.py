@@ -57,7 +57,7 @@ def run(variant, seed, lr, choosing, checkpoint, out):
         sys.exit("Only the sample is at hand: the study needs the full data.")
     test = split(data, settings["images"], choosing, variant)
     per_epoch = math.ceil(settings["images"] / variant.batch_size)
-    model = make_model(d2l, variant, lr, per_epoch * settings["epochs"])
+    model = make_model(variant, lr, per_epoch * settings["epochs"])
     model.board.display = False
     begin(d2l, variant, model, data)
     counted = d2l.resources(model, images_of(data.train.images[:1], variant.size).shape)
@@ -66,7 +66,7 @@ def run(variant, seed, lr, choosing, checkpoint, out):
     try:
         trainer.fit(model, data)
     except Exception as error:
-        if type(error).__name__ != "Enough":
+        if type(error).__name__ != "Enough":  # of recipe.py, which needs PyTorch
             raise
     history = {k: rounded(v) for k, v in trainer.history.items()}
     if not variant.textbook:  # its validation data are no part of the experiment
@@ -148,7 +148,7 @@ def on_canvas(images, side, shift=(0, 0)):
     return canvas
 
 
-def make_model(d2l, variant, lr, total_steps):
+def make_model(variant, lr, total_steps):
     where, name = variant.net.split(":")
     if variant.framework != "pytorch":
         if variant.cosine or variant.smoothing or variant.steps or where == "study":

@@ -402,7 +402,7 @@ def test_networks_of_equal_cost(d2l, nin):
 def test_every_network_of_the_table_is_built(d2l):
     for variant in VARIANTS.values():
         if variant.framework == "pytorch":
-            model = train.make_model(d2l, variant, 0.1, 10)
+            model = train.make_model(variant, 0.1, 10)
             last = d2l.resources(model, (1, 1, variant.size, variant.size)).rows[-1]
             assert last.output_shape[1] == 10, variant.name
 
@@ -497,3 +497,28 @@ def test_the_gpu_commands_path_on_a_cpu(framework, tmp_path, monkeypatch, capsys
     ]  # fmt: skip
     assert "- no_such_framework: not installed" in report
     assert (tmp_path / "out" / "records.tar.gz").exists()
+
+
+ABSENT = ("pooch", "platformdirs", "jupytext", "nbformat", "nbconvert", "IPython")
+BARE = f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {ABSENT}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+from study import gpu, run, train
+assert not set({ABSENT}) & set(sys.modules)
+train.notebook_class("nin", "pytorch", "NiN")
+"""
+
+
+@pytest.mark.only("pytorch")
+def test_what_builds_the_book_need_not_be_there(framework):
+    """On a machine with a GPU there may be PyTorch alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", BARE], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
