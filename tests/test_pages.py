@@ -22,7 +22,7 @@ from made_book import (
 from nbformat import v4
 from PIL import Image
 
-from book.pages import bodies, markup, pages
+from book.pages import exporter, markup, pages
 from book.translate import catalogues
 
 
@@ -364,43 +364,13 @@ def test_only_what_changed_is_rendered_and_written_again(tmp_path, monkeypatch, 
     assert pages.main(out, book) == 0
     first = capsys.readouterr().out
     assert "as before" not in first
-    monkeypatch.setattr(bodies, "render", None)  # not called again
+    monkeypatch.setattr(exporter, "render", None)  # not called again
     assert pages.main(out, book) == 0
     assert capsys.readouterr().out.count("as before") == first.count(" kB")
     monkeypatch.undo()
     edit(book, "The end.", "The end. Or is it?")
     assert pages.main(out, book) == 0
     assert "Or is it?" in (tmp_path / "html/mini.html").read_text()
-
-
-def of_a_picture(book):
-    drawing = book.notebooks / "img/boxes.svg"
-    drawing.write_text(SVG.replace("80", "81"))
-
-
-def of_an_output(book):
-    said = [v4.new_output("stream", text="said anew")]
-    spoil(book, "jax", lambda cell: cell.update(outputs=said))
-
-
-@pytest.mark.parametrize("change", [
-    lambda book: edit(book, "The end.", "The end. Or is it?"),
-    lambda book: edit(book, "print('first')", "print('first')  # of all"),
-    of_a_picture, of_an_output,
-])  # fmt: skip
-def test_after_a_change_no_page_is_stale(tmp_path, change):
-    """Built again, it is what it would be if it were built for the first time."""
-    book = make_book(tmp_path)
-    assert pages.main(["--out", str(tmp_path / "html")], book) == 0
-    before = (tmp_path / "html/mini.html").read_text("utf-8")
-    change(book)
-    for name in ("html", "anew"):
-        assert pages.main(["--out", str(tmp_path / name)], book) == 0
-    again, anew = (
-        {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()}
-        for name in ("html", "anew")
-    )
-    assert again == anew and again["mini.html"].decode() != before
 
 
 def test_every_picture_has_a_description():

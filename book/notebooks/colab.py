@@ -94,6 +94,16 @@ def newly_packed():
         return packed_wheel(make_wheel(folder))
 
 
+def packed_package():
+    """The package as `packed_wheel` gives it, from the last time if it is the same."""
+    parts = [ROOT / name for name in BESIDE]
+    parts += sorted(p for p in (ROOT / "d2l_utils").rglob("*") if p.is_file())
+    parts = [p for p in parts if "__pycache__" not in p.parts]
+    return files.kept(
+        ROOT / "build" / "wheel.json", files.contents(parts), newly_packed
+    )
+
+
 def setup_source(packed, framework):
     """The set-up cell; packed: see `packed_wheel`."""
     install = editions.install_line("{path}", framework)
@@ -115,23 +125,31 @@ def self_contained(book, section, framework, packed, language="en"):
 
 def write(book, out, sections, frameworks):
     """Write self-contained notebooks; returns their paths."""
-    made = []
-    parts = [ROOT / name for name in BESIDE]
-    parts += sorted(p for p in (ROOT / "d2l_utils").rglob("*") if p.is_file())
-    parts = [p for p in parts if "__pycache__" not in p.parts]
-    kept = ROOT / "build" / "wheel.json"
-    packed = files.kept(kept, files.contents(parts), newly_packed)
+    made, packed = [], packed_package()
     for section in sections:
-        for language, framework in itertools.product(
-            catalogues.languages(book, section), frameworks
-        ):
-            nb = self_contained(book, section, framework, packed, language)
-            path = book.edition_path(section, framework, language)
-            path = Path(out, path.relative_to(book.notebooks))
-            text = editions.dumps(nb)
-            if not path.is_file() or path.read_bytes() != text.encode():
-                files.write(path, text)
-            made.append(path)
+        begun = catalogues.begun(book)
+        made_of = catalogues.made_of(book, section, frameworks, begun)
+        made += files.built(
+            book.root / "build" / "notebooks" / f"{section}.json",
+            [str(out), frameworks, packed, made_of],
+            lambda s=section: write_section(book, out, s, frameworks, packed),
+        )
+    return made
+
+
+def write_section(book, out, section, frameworks, packed):
+    """Write those of one section that are not there as they should be; all paths."""
+    made = []
+    for language, framework in itertools.product(
+        catalogues.languages(book, section), frameworks
+    ):
+        nb = self_contained(book, section, framework, packed, language)
+        path = book.edition_path(section, framework, language)
+        path = Path(out, path.relative_to(book.notebooks))
+        text = editions.dumps(nb)
+        if not path.is_file() or path.read_bytes() != text.encode():
+            files.write(path, text)
+        made.append(path)
     return made
 
 

@@ -16,7 +16,6 @@ import hashlib
 import json
 import sys
 
-import jupytext
 import nbformat
 from nbformat.v4 import new_notebook, new_output
 
@@ -29,6 +28,7 @@ from book.source.reading import (
     embed,
     extract,
     in_full,
+    jupytext,
     new_cell,
     open_notebook,
     parse,
@@ -325,7 +325,7 @@ def source_text(book, section, nb, md):
         if cell.source.strip():
             cell.metadata = author_metadata(cell)
             made.cells.append(cell)
-    body = jupytext.writes(made, fmt="md:myst").split("---\n", 2)[2]
+    body = jupytext().writes(made, fmt="md:myst").split("---\n", 2)[2]
     header = source.read_text(encoding="utf-8").split("---\n", 2)[1]
     text = f"---\n{header}---\n{body}"
     try:

@@ -1,8 +1,9 @@
-"""The sections of a book, read once and rendered in each language.
+"""The sections of a book, rendered in each language.
 
 A page in another language takes only its text and the comments in its code from the
 translation. All else, with outputs and the addresses of headings, comes from the
-English page. What was rendered is kept for the next build.
+English page. What was rendered is kept for the next build, which reads only the
+sections of which a file has changed.
 """
 
 import dataclasses
@@ -10,9 +11,7 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
-from book.notebooks.editions import edition_cells, is_executed
-from book.pages.exporter import Body, render
-from book.pages.markup import Marks, PageError
+from book.pages.markup import Body, Marks, PageError
 from book.source import files
 from book.source.reading import read_source, title_of
 from book.translate import catalogues
@@ -21,27 +20,15 @@ from book.translate.catalogues import strings
 
 @dataclass(frozen=True)
 class Section:
-    """A section as it was read.
+    """A section in a language.
 
-    cells: those of its source. editions: {framework: {index of a cell: the executed
-    cell}}. stored: {framework: whether all of these were executed}.
+    stored: {framework: whether all cells of its edition were executed}. body: None
+    where none was.
     """
 
-    cells: list
-    editions: dict
+    title: str
     stored: dict
-
-    def in_language(self, book, name, language):
-        """The same with the text and the comments of a language."""
-        cells = catalogues.translate(book, self.cells, name, language)
-        editions = {
-            f: {
-                i: NotebookNode({**cell, "source": cells[i].source})
-                for i, cell in edition.items()
-            }
-            for f, edition in self.editions.items()
-        }
-        return Section(cells, editions, self.stored)
+    body: Body | None
 
 
 def check_outputs(edition, where):
@@ -57,67 +44,77 @@ def check_outputs(edition, where):
                 )
 
 
-def read_sections(book, frameworks, only):
-    """{name: Section} of a book.
+def read_editions(book, name, frameworks):
+    """({framework: {index of a source's cell: executed cell}}, Section.stored).
 
-    Raises PageError for a section of which only some editions have been run, and for
-    one asked for that has not been.
+    Raises PageError for a section of which only some editions have been run.
+    """
+    from book.notebooks.editions import edition_cells, is_executed
+
+    editions = {f: edition_cells(book, name, f) for f in frameworks}
+    stored = {f: is_executed(edition.values()) for f, edition in editions.items()}
+    for f, edition in editions.items() if any(stored.values()) else ():
+        if not stored[f]:
+            raise not_run(book, name, f)
+        check_outputs(edition, book.relative(book.edition_path(name, f)))
+    return editions, stored
+
+
+def not_run(book, name, framework):
+    return PageError(
+        f"{book.relative(book.edition_path(name, framework))} has no stored outputs: "
+        f"run `make execute FRAMEWORK={framework} SECTION={name}`."
+    )
+
+
+def read(book, name, titles, language, anchors):
+    """A Section, as JSON can hold it; None for one that a language lacks.
+
+    anchors: see exporter.render.
+    """
+    from book.pages.exporter import render  # takes long, as does what it imports
+
+    if language != "en" and not catalogues.is_translated(book, language, name):
+        return None
+    editions, stored = read_editions(book, name, titles)
+    cells = catalogues.translate(book, read_source(book, name), name, language)
+    for f, edition in editions.items() if language != "en" else ():
+        editions[f] = {
+            i: NotebookNode({**cell, "source": cells[i].source})
+            for i, cell in edition.items()
+        }
+    body = None
+    if any(stored.values()):
+        folder, t = book.source_path(name).parent, strings(book, language)
+        body = render(cells, editions, titles, folder, t, anchors)
+    return dataclasses.asdict(Section(title_of(cells, name), stored, body))
+
+
+def in_language(book, titles, language, cache, english=None):
+    """{name: Section} of a book in a language.
+
+    english: the English ones; what is not translated at all is taken from there.
+    Raises PageError for what cannot be shown.
     """
     made = {}
     for name in book.sections:
-        editions = {f: edition_cells(book, name, f) for f in frameworks}
-        stored = {f: is_executed(edition.values()) for f, edition in editions.items()}
-        made[name] = Section(read_source(book, name), editions, stored)
-        if only != name and not any(stored.values()):
-            continue
-        for f, edition in editions.items():
-            where = book.relative(book.edition_path(name, f))
-            if not stored[f]:
-                raise PageError(
-                    f"{where} has no stored outputs: "
-                    f"run `make execute FRAMEWORK={f} SECTION={name}`."
-                )
-            check_outputs(edition, where)
+        body = english and english[name].body
+        anchors = [h[1] for h in body.marks.headings] if body else []
+        given = titles, language, anchors
+        found = files.kept(
+            cache / f"{name}-{'-'.join([language, *titles])}.json",
+            [
+                given, str(book.notebooks),
+                catalogues.made_of(book, name, titles, [language]),
+            ],
+            lambda name=name, given=given: read(book, name, *given),
+        )  # fmt: skip
+        made[name] = as_section(found) if found else english[name]
     return made
 
 
-def rendered(cells, editions, titles, path, t, cache, anchors=()):
-    """The Body of a section: from the cache if nothing it depends on has changed."""
-    pictures = (p for p in sorted(path.parent.glob("img/**/*")) if p.is_file())
-    parts = [
-        [[c.kind, c.source, c.tabs, c.tags] for c in cells], editions, titles, t,
-        files.contents([path, *pictures]), str(path), anchors,
-    ]  # fmt: skip
-    made = files.kept(
-        cache / f"{path.stem}-{'-'.join([t['lang'], *titles])}.json",
-        parts,
-        lambda: dataclasses.asdict(
-            render(cells, editions, titles, path.parent, t, anchors)
-        ),
+def as_section(found):
+    body = found["body"] and Body(
+        **{**found["body"], "marks": Marks(**found["body"]["marks"])}
     )
-    return Body(**{**made, "marks": Marks(**made["marks"])})
-
-
-def in_language(book, sections, titles, language, cache, english=None):
-    """({name: Body}, {name: title}) of the sections in a language.
-
-    A section that has not been run has a title alone. english: the bodies of the
-    English pages; what is not translated at all is taken from there.
-    """
-    bodies, names = {}, {}
-    for name, section in sections.items():
-        translated = catalogues.is_translated(book, language, name)
-        if translated:
-            section = section.in_language(book, name, language)
-        names[name] = title_of(section.cells, name)
-        if not any(section.stored.values()):
-            continue
-        if english and not translated:
-            bodies[name] = english[name]
-            continue
-        anchors = [h[1] for h in english[name].marks.headings] if english else ()
-        bodies[name] = rendered(
-            section.cells, section.editions, titles, book.source_path(name),
-            strings(book, language), cache, anchors,
-        )  # fmt: skip
-    return bodies, names
+    return Section(**{**found, "body": body})

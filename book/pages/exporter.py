@@ -9,7 +9,6 @@ import functools
 import html
 import itertools
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import pass_context
@@ -18,11 +17,11 @@ from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode, v4
 from traitlets.config import Config
 
-from book.pages.markup import Marks, PageError, Text, picture, sanitize
+from book.pages import TEMPLATES
+from book.pages.markup import Body, Marks, PageError, Text, picture, sanitize
 from book.pages.passages import blocks
 from book.source.reading import new_cell
 
-TEMPLATES = Path(__file__).parent / "templates"
 # What a picture or a table says is not said again in text; scripts never get in.
 SHOWN_TYPES = [
     "image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown",
@@ -31,15 +30,6 @@ SHOWN_TYPES = [
 
 
 NOTHING = re.compile("(?!)")
-
-
-@dataclass(frozen=True)
-class Body:
-    """The HTML of a page's cells, what its texts define and mention, its language."""
-
-    html: str
-    marks: Marks
-    language: str = "en"
 
 
 def group_cells(kind, number, indices, cells, editions, titles, strings):

@@ -91,6 +91,15 @@ class Marks:
     texts: dict = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Body:
+    """The HTML of a page's cells, what its texts define and mention, its language."""
+
+    html: str
+    marks: Marks
+    language: str = "en"
+
+
 def mention_pattern(forms):
     """Matches [3], and figures and sections as `forms`, strings of pages, name them."""
     parts = [r"\[(?P<reference0>\d+)\]"]

@@ -18,9 +18,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pygments.formatters import HtmlFormatter
 
-from book.pages import api, launch
-from book.pages.bodies import in_language, read_sections
-from book.pages.exporter import TEMPLATES, render
+from book.pages import TEMPLATES, api, launch
+from book.pages.bodies import in_language, not_run
 from book.pages.links import Links
 from book.pages.markup import PageError
 from book.source import files
@@ -171,8 +170,10 @@ def api_page(bodies, names, titles, t, index, cache):
     )  # fmt: skip
 
 
-def pages_of(book, sections, bodies, names, titles, language, languages, cache):
+def pages_of(book, sections, titles, language, languages, cache):
     """{name: page} of a book in one language; `index` is the name of its contents."""
+    names = {s: section.title for s, section in sections.items()}
+    bodies = {s: section.body for s, section in sections.items() if section.body}
     t, index = strings(book, language), search_index(bodies, names)
     links = Links(bodies, book.sections)
     made = {
@@ -196,6 +197,8 @@ def pages_of(book, sections, bodies, names, titles, language, languages, cache):
 
 def single(section, cells, editions, path, book):
     """The page of a notebook that is not part of a book known here."""
+    from book.pages.exporter import render
+
     t, titles = strings(book), book.titles()
     names = {section: title_of(cells, section)}
     bodies = {section: render(cells, editions, titles, path.parent, t, strict=False)}
@@ -216,17 +219,16 @@ def build(book, out, only=None, framework=None):
     Raises PageError for what cannot be built.
     """
     out, titles = Path(out), book.titles(framework)
-    sections = read_sections(book, titles, only)
-    if not any(any(section.stored.values()) for section in sections.values()):
-        raise PageError("No edition has stored outputs: run `make execute`.")
     cache, english, pages = out.parent / f"{out.name}-cache", None, {}
     languages = catalogues.languages(book, *book.sections)
     for language in languages:
-        bodies, names = in_language(book, sections, titles, language, cache, english)
-        english = english or bodies
-        made = pages_of(
-            book, sections, bodies, names, titles, language, languages, cache
-        )
+        sections = in_language(book, titles, language, cache, english)
+        english = english or sections
+        if not any(section.body for section in sections.values()):
+            raise PageError("No edition has stored outputs: run `make execute`.")
+        if only and not sections[only].body:
+            raise not_run(book, only, next(iter(titles)))
+        made = pages_of(book, sections, titles, language, languages, cache)
         for name, text in made.items():
             path = out / folder_of(language) / f"{name}.html"
             whole = name in ("index", "api")  # of the whole book

@@ -14,6 +14,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from d2l_utils import frameworks, tab
 from d2l_utils.base import replace_file
 
 CODE = Path(__file__).parents[1]  # of all that is built
@@ -44,6 +45,7 @@ def code_key():
     """What everything built depends on: this code, the versions of what it uses."""
     suffixes = (".py", ".j2", ".css", ".js", ".json")
     paths = sorted(p for p in CODE.rglob("*") if p.suffix in suffixes)
+    paths += [Path(tab.__file__), Path(frameworks.__file__)]  # sources are read by them
     return [sys.version, *map(metadata.version, PACKAGES), contents(paths)]
 
 
@@ -63,6 +65,27 @@ def kept(path, parts, make):
     return made
 
 
+def built(path, parts, make):
+    """The paths of what `make()` writes: `kept`, so that it is not made again.
+
+    Whatever was changed or deleted since, or is not there as it was made, is written
+    anew, with all that belongs to it. make: returns the paths.
+    """
+
+    def made():
+        return contents(make())
+
+    found = kept(path, parts, made)
+    if contents(Path(p) for p, _ in found) != found:
+        path.unlink()
+        found = kept(path, parts, made)
+    return [Path(p) for p, _ in found]
+
+
 def contents(paths):
-    """[(path, hash)] of files, as a part of what something is made of."""
-    return [(str(p), hashlib.sha256(p.read_bytes()).hexdigest()) for p in paths]
+    """[[path, hash]] of those files that are there: what something is made of."""
+    return [
+        [str(p), hashlib.sha256(p.read_bytes()).hexdigest()]
+        for p in paths
+        if p.is_file()
+    ]

@@ -11,13 +11,14 @@ import base64
 import copy
 import functools
 import hashlib
+import importlib
 import itertools
 import json
 import mimetypes
 import re
+import sys
 from dataclasses import dataclass, field, replace
 
-import jupytext
 import nbformat
 from nbformat.corpus.words import generate_corpus_id as random_cell_id
 
@@ -33,6 +34,7 @@ SHOWN = {  # metadata by which Jupyter remembers how a cell was shown or run las
     "autoscroll", "collapsed", "ExecuteTime", "execution", "scrolled", "trusted",
     "jp-MarkdownHeadingCollapsed",
 }  # fmt: skip
+OF_A_SERVER = "jupytext.sync_contentsmanager", "jupytext.async_contentsmanager"
 INCLUDE = re.compile(r":::\{include\} *(?P<section>\w+) *: *(?P<names>\w+( *, *\w+)*)")
 
 
@@ -67,6 +69,20 @@ class SourceCell:
 # What is made of a text, and of nothing else, is kept as long as this process runs:
 # four editions in each language come from the same source. Nobody changes it.
 _notebook = functools.cache(functools.partial(nbformat.reads, as_version=4))
+
+
+def jupytext():
+    """Jupytext, which is loaded where a source has to be read or written.
+
+    Without what it adds to Jupyter's server: that takes longer than all else of it.
+    """
+    if "jupytext" not in sys.modules:
+        for name in OF_A_SERVER:
+            sys.modules[name] = None
+        importlib.import_module("jupytext")
+        for name in OF_A_SERVER:
+            del sys.modules[name]
+    return sys.modules["jupytext"]
 
 
 def new_cell(kind, source, outputs=(), **metadata):
@@ -106,7 +122,7 @@ def read_notebook(book, path):
 def parse(book, path, text):
     """The notebook that a text is as the source at `path`, to be read only."""
     try:
-        nb = jupytext.reads(text, fmt="md:myst")
+        nb = jupytext().reads(text, fmt="md:myst")
     except Exception as error:  # of Jupytext, of YAML
         raise SourceError(f"{book.relative(path)}: {error}") from error
     nb.cells = collapse(book, nb.cells, path)
@@ -267,7 +283,7 @@ def in_full(book, path):
 
     So Jupytext writes it when the four-tab notebook is saved in Jupyter.
     """
-    cells = jupytext.read(path, fmt="md:myst").cells
+    cells = jupytext().read(path, fmt="md:myst").cells
     return any(
         "include" in c.metadata or extract(book, c.source) != c.source for c in cells
     )

@@ -11,6 +11,7 @@ import argparse
 import difflib
 import functools
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ import polib
 
 from book.source import files
 from book.source.book import BOOK, SourceError
+from book.source.reading import INCLUDE
 from book.translate import drawings
 from book.translate.drawings import DRAWINGS
 from book.translate.translation import CODE, Unit, translated, units
@@ -26,6 +28,7 @@ from book.translate.translation import CODE, Unit, translated, units
 INTERFACE = "interface"
 STRINGS = Path(__file__).parents[1] / "pages/templates/strings/en.json"
 SIMILAR = 0.6  # from here on, one English text counts as a change of another
+CODE_CELL = re.compile(r"^(`{3,})\{code-cell\b.*?^\1`* *$", re.M | re.S)
 HEADER = {
     "Project-Id-Version": "d2l-utils",
     "MIME-Version": "1.0",
@@ -151,6 +154,34 @@ def write(book, language, name):
     path = catalogue_path(book, language, name)
     files.write(path, f"{updated(book, language, name)}\n")
     return path
+
+
+def made_of(book, section, frameworks, languages):
+    """All that the notebooks and pages of a section are made of, for `files.kept`.
+
+    Of a section that it includes cells from, that is its code.
+    """
+    source = book.source_path(section)
+    includes = INCLUDE.finditer(source.read_text(encoding="utf-8"))
+    others = sorted({line["section"] for line in includes} - {section})
+    names = [section, *others, INTERFACE]
+    return [
+        book.repository(),
+        [code_in(path) for path in map(book.source_path, others) if path.is_file()],
+        files.contents([
+            source,
+            *(book.edition_path(section, f) for f in frameworks),
+            *(catalogue_path(book, x, n) for x in languages for n in names),
+            *sorted(book.notebooks.glob("img/**/*")),
+        ]),
+    ]  # fmt: skip
+
+
+def code_in(path):
+    """What stands in the code cells of a source, or all of it where that is unsure."""
+    text = path.read_text(encoding="utf-8")
+    found = [match[0] for match in CODE_CELL.finditer(text)]
+    return found if len(found) == text.count("{code-cell") else text
 
 
 # Using it -------------------------------------------------------------------------
