@@ -22,6 +22,7 @@ from d2l_utils import attributes
 from d2l_utils.ownership import replaced
 
 LOOK_EVERY = 50  # steps
+GENERATORS = {np.random.Generator, np.random.RandomState}
 DEAD_STEPS = 100  # so many that momentum has faded: nothing will move any more
 
 
@@ -58,23 +59,23 @@ class Traced:
     """
 
     def __enter__(self):
+        # All that there are: looking through a process takes a second, so once.
+        there = (*(x for _, x in attributes.GLOBAL), *gc.get_objects())
+        self.generators = [x for x in there if type(x) in GENERATORS]
         self.before, self.out = self._states(), sys.stdout
         sys.stdout = self.noting = _Noting(self.out)
         return self
 
     def __exit__(self, *error):
         sys.stdout, self.printed = self.out, self.noting.used
-        now = self._states()
-        self.drew = any(now.get(k, state) != state for k, state in self.before.items())
+        self.drew = self._states() != self.before
 
-    @staticmethod
-    def _states():
-        """{id: state} of all generators of random numbers that there are."""
-        found = {0: random.getstate()}
-        for x in (*(x for _, x in attributes.GLOBAL), *gc.get_objects()):
-            if type(x) in (np.random.Generator, np.random.RandomState):
-                found[id(x)] = attributes.fingerprint(x, lambda tensor: None)
-        return found
+    def _states(self):
+        """Of Python's generator of random numbers and of those of NumPy's."""
+        states = [
+            attributes.fingerprint(x, lambda tensor: None) for x in self.generators
+        ]
+        return [random.getstate(), *states]
 
     def check(self, model):
         """Warn of what is printed no more; raise FrozenDraws for random numbers."""

@@ -40,8 +40,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "only(framework): a test of one framework")
     config.addinivalue_line(
         "markers",
-        "slow(reason): takes long and rarely finds anything, runs with --slow alone; "
-        "the reason says what sees the same fault sooner",
+        "slow(reason, only=frameworks): takes long (there) and rarely finds anything, "
+        "runs with --slow alone; the reason says what sees the same fault sooner",
     )
     os.environ.update(nbval.JAX_SETTINGS)  # before JAX is imported
     # Networks here are tiny: to compile them well takes longer than it saves.
@@ -61,13 +61,18 @@ def pytest_collection_modifyitems(config, items):
         return ("framework" in item.fixturenames) == (asked is not None)
 
     chosen = [i for i in items if belongs(i)]
-    slow = [i for i in chosen if i.get_closest_marker("slow")]
+    slow = [i for i in chosen if is_slow(i, asked)]
     if config.getoption("--slow"):
         slow = []
     config.stash[LEFT_OUT] = slow
     chosen = [i for i in chosen if i not in slow]
     config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
     items[:] = chosen
+
+
+def is_slow(item, framework):
+    mark = item.get_closest_marker("slow")
+    return mark is not None and framework in mark.kwargs.get("only", (framework,))
 
 
 def pytest_terminal_summary(terminalreporter, config):

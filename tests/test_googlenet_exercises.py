@@ -14,6 +14,7 @@ from d2l_utils import weights
 SECTION = "googlenet_exercises"
 BATCH_NORM = (SECTION, "batch norm", 28)
 EPSILON, KEPT = 1e-5, 0.9
+LONG_TO_BUILD = "tensorflow", "jax"
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,10 @@ BY_HAND = {
 }  # fmt: skip
 
 
+@pytest.mark.slow(
+    "parity puts PyTorch's weights, tensor by tensor, into each of these networks",
+    only=LONG_TO_BUILD,
+)
 def test_every_variant_has_its_counts(d2l, layout, loaded):
     variants = loaded["variants"]
     assert set(variants) == set(BY_HAND)
@@ -190,6 +195,10 @@ def test_batch_normalization_is_what_it_should_be(framework, path):
     assert wrong_parts(framework, path) == set()
 
 
+@pytest.mark.slow(
+    "test_batch_normalization_is_what_it_should_be compares with the same numbers",
+    only=LONG_TO_BUILD,
+)
 @pytest.mark.parametrize("fault", ["momentum", "epsilon"])
 def test_other_settings_would_be_noticed(fault, framework, path):
     replace, wrong = ("epsilon=1e-5", "epsilon=1e-3"), {"activation/0"}

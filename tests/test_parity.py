@@ -15,6 +15,11 @@ NIN28 = ("nin", "NiN28", 28)
 NIN28_35 = ("nin", "NiN28", 35)
 GOOGLENET = ("googlenet", "GoogleNet", 64)
 GOOGLENET_33 = ("googlenet", "GoogleNet", 33)
+GOOGLENETS = GOOGLENET, GOOGLENET_33
+LONG_TO_BUILD = pytest.mark.slow(
+    "a GoogLeNet takes 10 s to build; what is compared is the same in all frameworks",
+    only=("tensorflow", "jax"),
+)
 
 
 # Test weights, whose shapes come from the papers' tables, not from a framework ---
@@ -125,7 +130,10 @@ def test_the_reference_proves_something(reference):
         assert names == set(SHAPES["NiN28"])
 
 
-@pytest.mark.parametrize("case", [NIN28, NIN28_35, GOOGLENET, GOOGLENET_33])
+@pytest.mark.parametrize(
+    "case",
+    [NIN28, NIN28_35, *(pytest.param(c, marks=LONG_TO_BUILD) for c in GOOGLENETS)],
+)
 def test_forward_references_prove_something(case, forward):
     assert parity.vacuous(forward(case)) == []
 
@@ -259,7 +267,10 @@ FAULTS = {fault: (NIN28, replace) for fault, replace in NIN28_FAULTS.items()} | 
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [*NIN28_FAULTS, *(pytest.param(f, marks=LONG_TO_BUILD) for f in GOOGLENET_FAULTS)],
+)
 def test_errors_in_the_model_are_found(fault, framework, forward):
     case, replace = FAULTS[fault]
     if isinstance(replace, dict):
@@ -272,6 +283,7 @@ def test_errors_in_the_model_are_found(fault, framework, forward):
     assert {"logits", "activations"} <= found(forward(case), faulty)
 
 
+@LONG_TO_BUILD
 def test_an_error_can_hide_at_one_size(framework, forward):
     """Hence several sizes: 'same' is the same for odd ones, a fixed window that
     pools all of the last maps at 28 pixels does not at 35."""
