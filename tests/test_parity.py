@@ -450,6 +450,7 @@ def test_harm_to_carried_weights_is_found(rng):
 
 # The command, whose workers are replaced by results that are made up ---------------
 
+LOSSES = np.linspace(2, 1, 100)
 WHOLE = ("nin", "NiN28", 28, "float32"), ("nin", "NiN28", 28, "float64")
 
 
@@ -469,7 +470,7 @@ def made_up(rng):
         for case in WHOLE
     }
     saved = {f"saved/{name}": w for name, w in tensors.items()}
-    started = {"NiN28/conv0.weight": rng.random(4)}
+    started = {"start/NiN28/conv0.weight": rng.random(4), "losses/NiN28": LOSSES}
     carried = {"logits": 5 * rng.random((500, 10)), **saved}
     return files | {"carried": carried, "started": started}
 
@@ -487,7 +488,10 @@ def harmed(files, file, key, by):
         ("NiN28 28 float64", "activation/0", 1e-9),
         ("carried", "logits", 1e-2),
         ("carried", "saved/conv3.bias", 1e-6),
-        ("started", "NiN28/conv0.weight", 1e-9),
+        ("started", "start/NiN28/conv0.weight", 1e-9),
+        ("started", "losses/NiN28", 2e-4 * (np.arange(100) == 19)),
+        ("started", "losses/NiN28", 2e-2 * (np.arange(100) == 99)),
+        ("started", "losses/NiN28", np.linspace(0, 1, 100)),
     ],
 )
 def test_one_difference_fails_the_command(

@@ -7,7 +7,8 @@ compared, with the first as the reference. Exits non-zero above the tolerances.
 Then the network that comes with the package: all load it, save it again to the last
 bit, and predict the same class for each of some validation images on which it is not
 torn between two.
-And new networks: from one seed, all start from the same bits.
+And new networks: from one seed, all start from the same bits, and the losses of two of
+them stay as close as rounding lets them.
 
 Differences are relative: to the largest value of a tensor for activations, logits
 and loss; of L2 norms for gradients and updates, where a single ReLU or maximum
@@ -71,6 +72,8 @@ TOLERANCES = {
 }
 KINDS = tuple(TOLERANCES["float32"])
 LOGIT_RANGE = (0.1, parity_worker.LARGEST_LOGIT)
+LOSS_TOLERANCES = {20: 1e-4, 100: 1e-2}  # {steps: of the value of the loss}
+LEAST_FALL = 0.3  # of the loss in these steps: else it would prove nothing
 TORN = 1e-4  # between the two largest logits: no prediction to be compared
 
 
@@ -253,22 +256,41 @@ def compare_all_carried(frameworks, folder):
 
 
 def compare_started(reference, other):
-    """How the networks of two results of `starts` differ, in counts."""
-    names = set(reference) | set(other)
-    same = [k for k in names if np.array_equal(reference.get(k), other.get(k))]
-    return {"tensors": len(names), "tensors different": len(names) - len(same)}
+    """How the networks of two results of `starts` begin, and go on."""
+    weights = {k for k in {**reference, **other} if k.startswith("start/")}
+    same = [k for k in weights if np.array_equal(reference.get(k), other.get(k))]
+    row = {"tensors": len(weights), "tensors different": len(weights) - len(same)}
+    for name, a in reference.items():
+        if name.startswith("losses/"):
+            error = np.abs(a - other[name]) / a
+            row |= {f"{name} to {n}": float(error[:n].max()) for n in LOSS_TOLERANCES}
+            row[f"{name} fall by"] = float(a[0] - a[-10:].mean())
+    return row
+
+
+def started_alike(row):
+    """Whether two frameworks start alike, and learn alike as far as rounding lets."""
+    near = all(
+        value <= most
+        for name, value in row.items()
+        for n, most in LOSS_TOLERANCES.items()
+        if name.endswith(f" to {n}")
+    )
+    falls = [value for name, value in row.items() if name.endswith("fall by")]
+    learns = all(fall > LEAST_FALL for fall in falls)
+    return near and learns and row["tensors"] > 0 and not row["tensors different"]
 
 
 def compare_all_started(frameworks, folder):
     """(rows, whether all networks of the notebooks start alike everywhere)."""
     results = {f: dict(np.load(folder / f"started.{f}.npz")) for f in frameworks}
     table, passed = [], True
-    print("\nnew networks, all made one after the other from one seed")
+    print("\nnew networks, from one seed, and the losses of their first steps")
     for a, b in itertools.permutations(frameworks, 2):
         row = compare_started(results[a], results[b])
-        good = row["tensors"] > 0 and not row["tensors different"]
+        good = started_alike(row)
         passed &= good
-        text = ", ".join(f"{k} {v}" for k, v in row.items())
+        text = ", ".join(f"{k} {v:.2g}" for k, v in row.items())
         print(f"{a:11}{b:11}{text}" + "  FAILED" * (not good))
         table.append({"network": "started", "reference": a, "other": b, **row})
     return table, passed

@@ -24,6 +24,11 @@ from d2l_utils.frameworks import FRAMEWORKS
 LARGEST_LOGIT = 10  # larger ones leave nothing for the loss to say
 NUM_IMAGES = 4  # few: XLA has no fast convolution in float64
 PARTS = "gradients", "update"
+# Trained for 100 steps on one batch, with momentum, at rates at which rounding grows
+# little. (At ten times this rate, in PyTorch alone, weights changed by 1e-7 of their
+# values give NiN28 losses that differ by their own size after 100 steps.)
+TRAINED = {("nin", "NiN28", 28): 2e-4, ("googlenet_exercises", "small", 28): 2e-3}
+STEPS, NUM_TRAINED = 100, 16
 NUM_CARRIED = 2000  # the notebook on parity compares all validation images
 LR = 0.5  # large, so that an update is not lost in the rounding of the weight
 
@@ -249,10 +254,10 @@ def find_model(section, framework, name, replace=None):
     return namespace.get("variants", {}).get(name) or namespace[name]
 
 
-def new_model(Model):
-    """An instance that trains without momentum and dropout."""
+def new_model(Model, **settings):
+    """An instance that trains without dropout and, by default, momentum."""
     there = inspect.signature(getattr(Model, "func", Model).__init__).parameters
-    settings = {"lr": LR, "momentum": 0, "dropout": 0.0}
+    settings = {"lr": LR, "momentum": 0, "dropout": 0.0, **settings}
     return Model(**{k: v for k, v in settings.items() if k in there})
 
 
@@ -311,33 +316,59 @@ def measure(framework, case, path, dtype="float32", replace=None, parts=PARTS):
     return result
 
 
-def started(framework, case):
-    """(model, JAX's variables or None): a new network with its first weights."""
+def rule_of(section):
+    """The name of the initializer that a section's networks start by."""
+    return "init_he" if section.endswith("_exercises") else "init_cnn"
+
+
+def started(framework, case, rule, **settings):
+    """(model, JAX's variables or None), a new network that starts by a rule."""
     section, cls, size = case
-    rule = "init_he" if section.endswith("_exercises") else "init_cnn"
     d2l, X = import_module(FRAMEWORKS[framework].here), images(size)[0][:1]
     X = adapter(framework).batch(X, np.zeros(1, np.int32))[0]
     if framework != "jax":
-        model = new_model(find_model(section, framework, cls))
+        model = new_model(find_model(section, framework, cls), **settings)
         model.apply_init([X], getattr(d2l, rule))
         return model, None
     # There, an initializer is written where the layers are.
-    he = ("nn.initializers.he_normal()", "d2l.init_he") if rule == "init_he" else None
-    model = new_model(find_model(section, framework, cls, he))
+    written = {"init_he": "nn.initializers.he_normal()", "init_cnn": "d2l.init_cnn"}
+    replace = written[rule_of(section)], f"d2l.{rule}"
+    model = new_model(find_model(section, framework, cls, replace), **settings)
     return model, model.apply_init((X,), d2l.get_key())
 
 
+def losses(framework, case):
+    """The loss of each training step from the same start, without dropout."""
+    d2l, side = import_module(FRAMEWORKS[framework].here), adapter(framework)
+    d2l.set_seed(1)
+    settings = {"lr": TRAINED[case], "momentum": 0.9}
+    model, variables = started(framework, case, "init_he", **settings)
+    model = model if variables is None else model.bind(variables)
+    model.board.display = False
+    split = sources.load_sample().train
+    X = data.images_to_float(split.images[:NUM_TRAINED])[:, None]
+    batch = side.batch(X, split.labels[:NUM_TRAINED].astype(np.int32))
+    trainer = d2l.Trainer(max_epochs=1, precision="float32")
+    trainer.prepare(model, Batches([batch] * STEPS))
+    return [float(trainer.train_step(batch)["loss"]) for _ in range(STEPS)]
+
+
 def starts(framework, cases):
-    """{name: array}: what new networks, made one after the other, start from."""
+    """What new networks, made one after the other, start from, and how two go on.
+
+    Returns {'start/<network>/<name>': weights, 'losses/<network>': of its steps}.
+    """
     d2l = import_module(FRAMEWORKS[framework].here)
     d2l.set_seed(1)  # once: they are made one after the other
     found = {}
     for case in cases:
-        model, variables = started(framework, case)
+        model, variables = started(framework, case, rule_of(case[0]))
         stored = inference.stored(model, model._input_shape, variables)
         for name, w in stored.items():
             if not name.endswith(weights.BATCHES):
-                found[f"{case[1]}/{name}"] = w
+                found[f"start/{case[1]}/{name}"] = w
+    for case in TRAINED:
+        found[f"losses/{case[1]}"] = np.array(losses(framework, case))
     return found
 
 
