@@ -32,7 +32,7 @@ JAX_SETTINGS = {
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / "build" / "jax_cache"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     # In a few steps, JAX spends more time on compiling than on computing.
-    "XLA_FLAGS": "--xla_backend_optimization_level=1",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
 }
 
 
