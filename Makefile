@@ -19,6 +19,9 @@ MINUTES     ?=
 LIST        ?=
 OUT         ?=
 SLOW        ?=
+# ANSWERS=no: exercises without their answers, in a folder of their own.
+ANSWERS     ?= yes
+HTML        := build/$(if $(filter no,$(ANSWERS)),handout,html)
 
 VENV := .venv
 PY   := $(VENV)/bin/python
@@ -58,16 +61,16 @@ setup: $(DONE)  ## make the environment .venv (CPU=1: PyTorch without CUDA, see 
 lab: $(DONE)  ## open JupyterLab on notebooks/
 	$(PY) -m jupyterlab --notebook-dir notebooks
 
-html: $(BOOK_DONE)  ## build the book in build/html from stored outputs
+html: $(BOOK_DONE)  ## build the book in build/html (ANSWERS=no: in build/handout, to hand out)
 	+@$(MAKE) --no-print-directory -j 2 $(SYNC) html-notebooks html-pages
 
 # Each is for one processor.
 .PHONY: html-notebooks html-pages
 html-notebooks:
-	$(BOOK_PY) -m book.notebooks.colab --out build/html/notebooks $(SELECTED)
+	$(BOOK_PY) -m book.notebooks.colab --out $(HTML)/notebooks --answers $(ANSWERS) $(SELECTED)
 
 html-pages:
-	$(BOOK_PY) -m book.pages.pages $(SELECTED)
+	$(BOOK_PY) -m book.pages.pages --out $(HTML) --answers $(ANSWERS) $(SELECTED)
 
 colab: $(BOOK_DONE)  ## write notebooks that need no repository to build/colab
 	$(BOOK_PY) -m book.notebooks.colab $(SELECTED)

@@ -46,7 +46,7 @@ def test_mentions_lead_to_what_they_mention(tmp_path):
     found = links(soup)
     assert found["[1]"] == "#reference-1" and found["[2]"] == "#reference-2"
     assert found["Figure 8.3.1"] == found["figure 8.3.1"] == "#figure-8.3.1"
-    assert found["section 8.3.2"] == found["below"] == "#8.3.2-More"
+    assert found["section 8.3.2"] == "#more" and found["below"] == "#8.3.2-More"
     assert found["here"] == "mini.html"
     assert "[9]" not in found and "section 7.1" not in found and "[3]" not in found
     assert soup.find(id="reference-2").text == "Two."
@@ -78,9 +78,10 @@ def test_mentions_across_pages(tmp_path):
     assert pages.main(["--out", str(tmp_path / "html")], book) == 0
     soup = BeautifulSoup((tmp_path / "html/two.html").read_text(), "html.parser")
     found = links(soup)
-    assert found["section 8.3.2"] == found["there"] == "one.html#8.3.2-More"
+    assert found["section 8.3.2"] == "one.html#more"
+    assert found["there"] == "one.html#8.3.2-More"
     assert found["Figure 8.3.1"] == "one.html#figure-8.3.1"
-    assert found["section 8.3"] == "one.html#8.3-A-Section"
+    assert found["section 8.3"] == "one.html#a-section"
     assert "later" not in found and "later" in soup.main.text  # it is not built
 
 

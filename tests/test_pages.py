@@ -1,6 +1,7 @@
 """The HTML book on a made-up section: structure and errors."""
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -77,8 +78,10 @@ def test_each_code_is_followed_by_its_outputs_in_the_panel_of_its_framework(soup
         others = set(ALL) - {framework}
         assert not any(f"of {other}" in panel.text for other in others)
     for framework in ("pytorch", "mxnet", "tensorflow"):
-        assert "No code for" in soup.select_one(f"#g2-{framework}").text
-    assert "only_jax()" in soup.select_one("#g2-jax").text
+        panel = soup.select_one(f"#g2-{framework}.missing")
+        assert [b["data-framework"] for b in panel.select("button")] == ["jax"]
+    assert "only_jax()" in soup.select_one("#g2-jax:not(.missing)").text
+    assert [g["class"] for g in soup.select(".uneven")] == [["group", "uneven"]]
 
 
 def test_set_up_is_left_out_and_facts_stand_at_the_foot(soup):
@@ -103,13 +106,37 @@ def test_answers_are_folded_and_questions_are_not(tmp_path):
     assert pages.main(["--out", str(tmp_path)], make_book(tmp_path, cells)) == 0
     soup = BeautifulSoup((tmp_path / "mini.html").read_text(), "html.parser")
     first, second = soup.select("main > details")
-    assert not first.has_attr("open") and first.summary.text == "Answer"
+    assert not first.has_attr("open") and first.summary.text == "Answer: result"
+    assert second.summary.text == "Answer: in words"
+    assert [d["id"] for d in (first, second)] == ["answer-1", "answer-2"]
     for word in ("answer()", "Because.", "also()"):
         assert word in first.text and soup.text.count(word) == first.text.count(word)
     assert "No reason." in second.text and not second.select(".group")
     for word in ("Why?", "given()", "check()", "And why not?"):
         assert word not in first.text + second.text
     assert len(soup.select("main > .group")) == 2
+    (_, _, parts), *_ = json.loads(soup.find("script", id="book").text)["index"]
+    found = {a: (head, said, code, answer) for a, head, said, code, answer in parts}
+    assert found["answer-2"] == ("Exercises", "No reason.", [], 1)
+    assert "Because." in found["answer-1"][1] and found["exercises"][3] == 0
+    assert "Because." not in found["exercises"][1]
+
+
+def test_pages_to_hand_out_have_no_answers(tmp_path):
+    cells = [
+        text("# Exercises\n\nWhy?"),
+        code("the_answer()", tags=("solution",)),
+        text("Because.", ("solution",)),
+        code("given()"),
+    ]
+    book = make_book(tmp_path, cells)
+    assert pages.main(["--out", str(tmp_path), "--answers", "no"], book) == 0
+    html = (tmp_path / "mini.html").read_text()
+    assert "given" in html and "Why?" in html and '<details class="answer' not in html
+    for word in ("the_answer", "Because", "out 2 of"):
+        assert word not in html
+    assert pages.main(["--out", str(tmp_path)], book) == 0  # from the cache or not
+    assert "Because" in (tmp_path / "mini.html").read_text()
 
 
 def test_passages_for_some_tabs_are_labelled(soup):
@@ -250,11 +277,16 @@ def test_document(soup):
     assert soup.find("a", string="the next part")["href"] == "mini.html#Random-Numbers"
     anchors = [h["id"] for h in soup.select("h1, h2")]
     assert anchors[:3] == [
-        "8.3-A-Made-up-Section",
-        "Random-Numbers",
-        "Random-Numbers-2",
+        "a-made-up-section",
+        "random-numbers",
+        "random-numbers-2",
     ]
-    assert soup.select_one("h2 a.permalink")["href"] == "#Random-Numbers"
+    assert soup.select_one("h2 a.permalink")["href"] == "#random-numbers"
+    former = [h.span["id"] for h in soup.select("h1, h2")[:3]]  # as in Jupyter
+    assert former == ["8.3-A-Made-up-Section", "Random-Numbers", "Random-Numbers-2"]
+    assert soup.find("meta", {"name": "description"})["content"].startswith(
+        "With x_1 <"
+    )
 
 
 def test_pictures_are_inside_with_alt_text(soup):
@@ -273,7 +305,7 @@ def test_without_script_everything_is_visible(soup, html):
     for rule in re.findall(r"([^{}]+)\{[^{}]*display: ?none", style):
         names = [part.strip() for part in rule.split(",")]
         printing = rule.strip().startswith(".top, .side")
-        only_with_script = [[".tabs"], [".search"], [".absent"]]
+        only_with_script = [[".tabs"], [".search"], [".missing"]]
         shown = names in only_with_script or all(".js" in n for n in names)
         assert printing or shown, rule
 
@@ -311,7 +343,7 @@ def test_the_frame_leads_through_the_page(soup):
     here = soup.select_one(".side [aria-current=page]")
     assert here.text == "8.3 A Made-up Section"
     links = here.find_parent("li").select(".headings a")
-    assert [a["href"] for a in links] == ["#Random-Numbers", "#Random-Numbers-2"]
+    assert [a["href"] for a in links] == ["#random-numbers", "#random-numbers-2"]
 
 
 def test_neighbours(tmp_path):
@@ -329,21 +361,68 @@ def test_neighbours(tmp_path):
         assert soup.select_one(f".side a[href='{there}.html']")
 
 
-def test_passages_say_whom_they_are_not_for(soup):
-    (note,) = soup.select(".absent")
-    assert note["data-only"] == "tensorflow"
-    assert note.text == "A passage about PyTorch, MXNet, JAX only."
-
-
 def test_the_search_has_what_is_said_below_each_heading(soup):
     data = json.loads(soup.find("script", type="application/json").text)
     ((section, title, parts),) = data["index"]
     assert (section, title, data["here"]) == ("mini", "8.3 A Made-up Section", "mini")
-    texts = {anchor: (heading, text) for anchor, heading, text in parts}
-    heading, text = texts["Random-Numbers"]
+    texts = {anchor: (heading, text) for anchor, heading, text, *_ in parts}
+    heading, text = texts["random-numbers"]
     assert heading == "Random Numbers" and text.startswith("Common text. JAX wants a")
-    assert texts["Random-Numbers-2"][1] == "The end."
-    assert "8.3" not in texts["8.3-A-Made-up-Section"][1]
+    assert texts["random-numbers-2"][1] == "The end."
+    first = texts["a-made-up-section"][1]
+    assert "8.3" not in first and "(1)/" not in first
+    assert (
+        first.startswith("With x_1 < 2 and") and "\u0177 = 1/n\u2211_i=1^n x_i" in first
+    )
+    code = {anchor: dict(code) for anchor, _, _, code, _ in parts}
+    assert code["random-numbers-2"] == {"jax": "only_jax"}  # and whose it is
+
+
+@pytest.mark.parametrize(
+    ("tex", "said"),
+    [
+        (r"\mathbf{Y}_{n,:,i,j} = \mathbf{W} x + b", "Y_n,:,i,j = Wx + b"),
+        (r"\frac{a + b}{2}", "(a + b)/2"),
+        (r"\ln 10 \approx 2.303", "ln 10 \u2248 2.303"),
+        (r"k^2", "k^2"),
+        (r"\sqrt{x}", "\u221a(x)"),
+    ],
+)
+def test_formulas_are_readable_in_excerpts(tmp_path, tex, said):
+    marks, strings = markup.Marks(), {**catalogues.english(), "lang": "en"}
+    markup.Text(tmp_path, str, marks, strings).to_html(f"From ${tex}$ on.")
+    assert marks.texts == {"": f"From {said} on."}
+
+
+def test_what_was_printed_fits_the_page():
+    """Prose may be broken, columns never; wide tables are smaller."""
+    prose = "A sentence of more than forty characters, which may be broken."
+    table = f"{'name':40}{'value':>50}\nand a line of prose beneath it, which may break"
+    assert exporter.wrapped(prose) == f'<span class="wrap">{prose}</span>'
+    first, second = exporter.wrapped(table).split("\n")
+    assert "wrap" not in first and "wrap" in second
+    assert (exporter.density(prose * 3), exporter.density(table)) == ("", "dense")
+    assert exporter.density("a  &lt;" + 80 * "b") == ""
+
+
+def test_what_compares_frameworks_shows_all_of_them(tmp_path):
+    book = make_book(tmp_path)
+    for compares, classes in ((("mini",), ["compares"]), ((), None)):
+        book = dataclasses.replace(book, compares=compares)
+        assert pages.main(["--out", str(tmp_path / "html")], book) == 0
+        soup = BeautifulSoup((tmp_path / "html/mini.html").read_text(), "html.parser")
+        assert soup.main.get("class") == classes
+
+
+def test_references_lead_to_arxiv(tmp_path):
+    strings = {**catalogues.english(), "lang": "en"}
+    text = markup.Text(tmp_path, str, markup.Marks(), strings)
+    made = BeautifulSoup(
+        text.to_html("One. arXiv:1312.4400, `arXiv:1312.4401`."), "html.parser"
+    )
+    assert [(a["href"], a.text) for a in made("a")] == [
+        ("https://arxiv.org/abs/1312.4400", "arXiv:1312.4400")
+    ]
 
 
 def test_one_framework_needs_no_tabs(tmp_path):
@@ -352,10 +431,9 @@ def test_one_framework_needs_no_tabs(tmp_path):
         pages.main(["--framework", "jax", "--out", str(out)], make_book(tmp_path)) == 0
     )
     soup = BeautifulSoup((out / "jax/mini.html").read_text(), "html.parser")
-    assert not soup.select("[role=tab], .label, .absent, [data-only]")
+    assert not soup.select("[role=tab], .label, .missing, [data-only]")
     assert "only_jax()" in soup.text and "draw('torch')" not in soup.text
     assert "JAX wants a key." in soup.text and "global seed" not in soup.text
-    assert "No code for" not in soup.text
     assert soup.select_one("a[download]")["href"] == "../notebooks/jax/mini.ipynb"
 
 

@@ -131,8 +131,12 @@ def test_one_click_switches_all_groups(page):
     assert shown(page) == 6 * ["jax"]
     assert selected(page) == 4 * ["jax"]
     tab(page, 2, "tensorflow").click()
-    assert shown(page) == 6 * ["tensorflow"]  # one says that a passage is for others
-    assert page.find_element("class name", "absent").is_displayed()
+    assert shown(page) == 5 * ["tensorflow"]  # which has no passage of its own
+    # Where it has no code either, a line leads to the tab that has.
+    page.find_element("css selector", "#g2-tensorflow .elsewhere button").click()
+    assert selected(page) == 4 * ["jax"] and page.current_url.endswith("?framework=jax")
+    focused = page.switch_to.active_element
+    assert focused.get_attribute("id") == "g2-tab-jax"
 
 
 def test_the_choice_survives_a_reload(page):
@@ -243,12 +247,14 @@ def test_without_script_everything_is_displayed(page):
     try:
         page.refresh()
         panels = page.find_elements("css selector", "[data-only]")
-        panels = [p for p in panels if p.get_attribute("class") != "absent"]
-        assert len(panels) == 22 and all(p.is_displayed() for p in panels)
-        assert not page.find_element("class name", "absent").is_displayed()
+        panels = [p for p in panels if "missing" not in p.get_attribute("class")]
+        assert len(panels) == 19 and all(p.is_displayed() for p in panels)
+        assert not page.find_element("class name", "missing").is_displayed()
         assert not page.find_element("id", "search").is_displayed()
         labels = page.find_elements("css selector", ".panel > .label")
-        assert [p.text for p in labels] == 4 * ["PyTorch", "MXNet", "TensorFlow", "JAX"]
+        four = ["PyTorch", "MXNet", "TensorFlow", "JAX"]
+        said = [p.text for p in labels if p.is_displayed()]
+        assert said == [*four, "JAX", *four, *four]
         assert not tab(page, 1, "jax").is_displayed()
     finally:
         page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -314,7 +320,7 @@ def test_the_search_leads_to_the_place(page):
     ]
     assert page.find_element("css selector", ".count").text == "1 found"
     link.click()
-    wait(page).until(lambda b: b.current_url.endswith("#Random-Numbers"))
+    wait(page).until(lambda b: b.current_url.endswith("#random-numbers"))
     assert not page.find_element("id", "found").is_displayed()
     box.clear()
     box.send_keys("zebra")
@@ -327,11 +333,30 @@ def test_the_search_works_by_keyboard(page):
     box = page.find_element("id", "search")
     box.send_keys("random", Keys.ARROW_DOWN)
     assert page.switch_to.active_element.get_attribute("href").endswith(
-        "#Random-Numbers"
+        "#random-numbers"
     )
     page.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert page.switch_to.active_element.get_attribute("id") == "search"
     assert not page.find_element("id", "found").is_displayed()
+    # Enter opens the first; from anywhere, / leads to the search.
+    box.send_keys("random", Keys.ENTER)
+    wait(page).until(lambda b: b.current_url.endswith("#random-numbers"))
+    page.execute_script("document.activeElement.blur()")
+    page.find_element("tag name", "body").send_keys("/")
+    assert page.switch_to.active_element.get_attribute("id") == "search"
+    assert box.get_attribute("value") == "random"
+
+
+def test_a_name_in_code_is_found_and_opens_its_tab(page):
+    from selenium.webdriver.common.keys import Keys
+
+    box = page.find_element("id", "search")
+    box.send_keys("only_JAX")
+    said = page.find_element("css selector", "#found .excerpt").text
+    assert said == "In the code: only_jax"
+    box.send_keys(Keys.ENTER)
+    wait(page).until(lambda b: "framework=jax#" in b.current_url)
+    assert selected(page) == 4 * ["jax"]
 
 
 def test_what_is_searched_for_is_never_run_as_html(page):
@@ -342,10 +367,10 @@ def test_what_is_searched_for_is_never_run_as_html(page):
 def test_the_contents_mark_the_section_that_is_read(page):
     size = {"width": 1300, "height": 400, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    head = page.find_element("id", "Random-Numbers-2")
+    head = page.find_element("id", "random-numbers-2")
     page.execute_script("arguments[0].scrollIntoView()", head)
     marked = "return document.querySelector('.headings [aria-current]')?.hash"
-    wait(page).until(lambda b: b.execute_script(marked) == "#Random-Numbers-2")
+    wait(page).until(lambda b: b.execute_script(marked) == "#random-numbers-2")
     contents = page.find_element("css selector", ".side nav")
     wait(page).until(lambda b: contents.is_displayed())
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -467,7 +492,69 @@ def block_in_view(browser):
     )
 
 
-@pytest.mark.parametrize("place", ["8.3.5.2-Where-it-errs", "figure-8.3.1", None])
+def test_a_fold_opens_for_who_is_led_into_it(browser, real_book):
+    """By an address, a search, or a link; before, the search gives nothing away."""
+    exercises = (real_book / "googlenet_exercises.html").as_uri()
+    browser.get(exercises + "#figure-8.4.7")
+    caption = browser.find_element("id", "figure-8.4.7")
+    wait(browser).until(lambda b: caption.is_displayed())
+    links = found(browser, "roofline would spend two fifths")
+    assert [link.partition("#")[2][:7] for link in links] == ["answer-"]
+    said = browser.find_element("css selector", "#found .excerpt").text
+    assert said == "In a folded answer"
+    fold = browser.find_element("id", links[0].partition("#")[2])
+    close = "for (const d of document.querySelectorAll('details')) d.open = false"
+    for _ in range(2):  # also where the address is there already
+        browser.execute_script(close)
+        assert found(browser, "roofline would spend two fifths")
+        browser.find_element("css selector", "#found a").click()
+        wait(browser).until(lambda b: fold.get_attribute("open"))
+    lines = found(browser, "parameters")
+    lessons = [i for i, to in enumerate(lines) if "_exercises" not in to]
+    assert lessons == [*range(len(lessons))] and len(lines) == 12
+    more = browser.find_element("css selector", "#found .more")
+    count = int(more.text.split()[0])
+    more.click()
+    assert len(browser.find_elements("css selector", "#found a")) == 12 + count
+
+
+def test_old_anchors_lead_to_where_they_did(browser, real_book):
+    browser.get((real_book / "nin.html").as_uri() + "#8.3.5.3-Classes-that-die")
+    heading = browser.find_element("id", "classes-that-die")
+    top = "return arguments[0].getBoundingClientRect().top"
+    wait(browser).until(lambda b: 0 < b.execute_script(top, heading) < 150)
+
+
+def test_the_page_that_compares_shows_all_frameworks(browser, real_book):
+    browser.get((real_book / "parity.html").as_uri())
+    groups = browser.find_elements("css selector", ".compares .uneven")
+    assert len(groups) == 5
+    for group in groups:
+        panels = group.find_elements("css selector", ".panel:not(.missing)")
+        assert all(p.is_displayed() for p in panels)
+        assert not group.find_element("class name", "tabs").is_displayed()
+    passages = browser.find_elements("css selector", ".only")
+    assert passages and all(p.is_displayed() for p in passages)
+
+
+def test_no_result_is_cut(browser, real_book):
+    """On a screen of usual width nothing that was printed has to be scrolled to."""
+    cut = (
+        "document.querySelectorAll('details').forEach(d => d.open = true);"
+        "return [...document.querySelectorAll('.output > pre')]"
+        ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"
+    )
+    size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for section in SECTIONS:
+            browser.get((real_book / f"{section}.html").as_uri())
+            assert browser.execute_script(cut) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("place", ["where-it-errs", "figure-8.3.1", None])
 def test_the_switch_keeps_section_place_and_framework(browser, real_book, place):
     browser.get((real_book / "nin.html").as_uri())
     tab(browser, 1, "jax").click()
@@ -501,10 +588,10 @@ def found(browser, query):
 
 def test_the_search_works_for_japanese(browser, real_book):
     browser.get((real_book / "ja/nin.html").as_uri())
-    heading = browser.find_element("id", "8.3.2-NiN-blocks").text.rstrip("¶ ")
+    heading = browser.find_element("id", "nin-blocks").text.rstrip("¶ ")
     assert heading == "8.3.2 NiNブロック"
     block = found(browser, "NiNブロック")
-    assert block[0].endswith("ja/nin.html#8.3.2-NiN-blocks")
+    assert block[0].endswith("ja/nin.html#nin-blocks")
     assert found(browser, "ＮｉＮブロック") == block
     marked = browser.find_element("css selector", "#found mark").text
     assert marked == "NiNブロック"

@@ -19,6 +19,7 @@ import zipfile
 from pathlib import Path
 
 from book.notebooks import editions
+from book.notebooks.exercises import ANSWER, BLANK
 from book.source import files
 from book.source.book import BOOK, ROOT
 from book.translate import catalogues
@@ -110,10 +111,15 @@ def setup_source(packed, framework):
     return SETUP.format(**packed, install=install)
 
 
-def self_contained(book, section, framework, packed, language="en"):
-    """An edition, ready to be run, with the package inside."""
+def self_contained(book, section, framework, packed, language="en", answers=True):
+    """An edition, ready to be run, with the package inside.
+
+    answers: those of exercises are there; else, in their place, room for the reader's.
+    """
     nb = editions.edition(book, section, framework, language)
     for cell in nb.cells:
+        if not answers and ANSWER in cell.metadata.get("tags", ()):
+            cell.source = BLANK[cell.cell_type]
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     setup = next(c for c in nb.cells if "setup" in c.metadata.get("tags", ()))
@@ -123,7 +129,7 @@ def self_contained(book, section, framework, packed, language="en"):
     return nb
 
 
-def write(book, out, sections, frameworks):
+def write(book, out, sections, frameworks, answers=True):
     """Write self-contained notebooks; returns their paths."""
     made, packed = [], packed_package()
     for section in sections:
@@ -131,19 +137,19 @@ def write(book, out, sections, frameworks):
         made_of = catalogues.made_of(book, section, frameworks, begun)
         made += files.built(
             book.root / "build" / "notebooks" / f"{section}.json",
-            [str(out), frameworks, packed, made_of],
-            lambda s=section: write_section(book, out, s, frameworks, packed),
+            [str(out), frameworks, packed, answers, made_of],
+            lambda s=section: write_section(book, out, s, frameworks, packed, answers),
         )
     return made
 
 
-def write_section(book, out, section, frameworks, packed):
+def write_section(book, out, section, frameworks, packed, answers):
     """Write those of one section that are not there as they should be; all paths."""
     made = []
     for language, framework in itertools.product(
         catalogues.languages(book, section), frameworks
     ):
-        nb = self_contained(book, section, framework, packed, language)
+        nb = self_contained(book, section, framework, packed, language, answers)
         path = book.edition_path(section, framework, language)
         path = Path(out, path.relative_to(book.notebooks))
         text = editions.dumps(nb)
@@ -158,10 +164,12 @@ def main(argv=None, book=BOOK):
     parser.add_argument("--section", choices=book.sections, help="this section only")
     parser.add_argument("--framework", choices=FRAMEWORKS, help="this one only")
     parser.add_argument("--out", default="build/colab", help="folder to write to")
+    parser.add_argument("--answers", choices=("yes", "no"), default="yes")
     args = parser.parse_args(argv)
     sections = (args.section,) if args.section else book.sections
     frameworks = (args.framework,) if args.framework else FRAMEWORKS
-    for path in write(book, args.out, sections, frameworks):
+    answers = args.answers == "yes"
+    for path in write(book, args.out, sections, frameworks, answers):
         size = path.stat().st_size
         note = " (over 1 MB: Kaggle does not take it)" * (size > LIMIT)
         print(f"{path}  {size / 1000:.0f} kB{note}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
+from book.pages import markup
 from book.pages.markup import Body, Marks, PageError
 from book.source import files
 from book.source.reading import read_source, title_of
@@ -67,10 +68,10 @@ def not_run(book, name, framework):
     )
 
 
-def read(book, name, titles, language, anchors):
+def read(book, name, titles, language, anchors, answers):
     """A Section, as JSON can hold it; None for one that a language lacks.
 
-    anchors: see exporter.render.
+    anchors, answers: see exporter.render.
     """
     from book.pages.exporter import render  # takes long, as does what it imports
 
@@ -86,11 +87,11 @@ def read(book, name, titles, language, anchors):
     body = None
     if any(stored.values()):
         folder, t = book.source_path(name).parent, strings(book, language)
-        body = render(cells, editions, titles, folder, t, anchors)
+        body = render(cells, editions, titles, folder, t, anchors, answers=answers)
     return dataclasses.asdict(Section(title_of(cells, name), stored, body))
 
 
-def in_language(book, titles, language, cache, english=None):
+def in_language(book, titles, language, cache, english=None, answers=True):
     """{name: Section} of a book in a language.
 
     english: the English ones; what is not translated at all is taken from there.
@@ -99,8 +100,8 @@ def in_language(book, titles, language, cache, english=None):
     made = {}
     for name in book.sections:
         body = english and english[name].body
-        anchors = [h[1] for h in body.marks.headings] if body else []
-        given = titles, language, anchors
+        anchors = markup.anchors(body.marks) if body else []
+        given = titles, language, anchors, answers
         found = files.kept(
             cache / f"{name}-{'-'.join([language, *titles])}.json",
             [

@@ -34,7 +34,7 @@ NOTHING = re.compile("(?!)")
 
 def group_cells(kind, number, indices, cells, editions, titles, strings):
     """The cells of one group of tabs; their metadata opens and closes panels."""
-    made = []
+    made, there = [], [f for f in titles if any(f in cells[i].tabs for i in indices)]
     for framework in titles:
         panel = []
         for i in indices:
@@ -45,12 +45,11 @@ def group_cells(kind, number, indices, cells, editions, titles, strings):
             outputs = [shown(output, alt) for output in ran.get("outputs", [])]
             panel.append(new_cell("code", ran.source, outputs))
         if not panel:
-            missing = strings["no_code"].format(framework=titles[framework])
-            panel = [new_cell("markdown", f"*{missing}*")]
+            panel = [new_cell("markdown", "")]
         for cell in panel:
             cell.metadata["transient"] = {"remove_source": kind == "facts"}
             cell.metadata["d2l"] = {
-                "kind": kind, "group": number, "framework": framework
+                "kind": kind, "group": number, "framework": framework, "there": there
             }  # fmt: skip
         panel[0].metadata.d2l["opens_panel"] = True
         panel[-1].metadata.d2l["closes_panel"] = True
@@ -70,23 +69,24 @@ def text_cell(cell, passage):
     return made
 
 
-def name_absent(cells, titles):
-    """Say in the last of neighbouring passages whom none of them is for."""
-    runs = itertools.groupby(cells, lambda c: bool(c.metadata.d2l.get("only")))
-    for some, run in runs:
-        run = list(run)
-        there = {f for cell in run for f in cell.metadata.d2l.only} if some else set()
-        if some and set(titles) - there:
-            run[-1].metadata.d2l["absent"] = [f for f in titles if f not in there]
-            run[-1].metadata.d2l["there"] = [titles[f] for f in titles if f in there]
+def kind_of_answer(cells):
+    """The name among the strings of what a fold holds."""
+    code = [c for c in cells if c.cell_type == "code"]
+    ran = any(c.outputs for c in code)
+    return "answer_result" if ran else "answer_code" if code else "answer_words"
 
 
-def page_notebook(cells, editions, titles, strings):
-    """One notebook that holds the whole page, for nbconvert."""
-    made, number = [], 0
+def page_notebook(cells, editions, titles, strings, answers=True):
+    """One notebook that holds the whole page, for nbconvert.
+
+    answers: whether those of exercises are on it, folded.
+    """
+    made, number, folds = [], 0, 0
     found = blocks(cells, titles)
     for folded, run in itertools.groupby(found, lambda block: block[2]):
         first = len(made)
+        if folded and not answers:
+            continue
         for kind, content, _ in run:
             if kind == "text":
                 made.append(text_cell(*content))
@@ -96,9 +96,11 @@ def page_notebook(cells, editions, titles, strings):
                     kind, number, content, cells, editions, titles, strings
                 )
         if folded and made[first:]:
-            made[first].metadata.d2l["opens_answer"] = True
+            folds += 1
+            for cell in made[first:]:
+                cell.metadata.d2l["fold"] = f"answer-{folds}"
+            made[first].metadata.d2l["opens_answer"] = kind_of_answer(made[first:])
             made[-1].metadata.d2l["closes_answer"] = True
-    name_absent(made, titles)
     nb = v4.new_notebook(cells=made)
     nb.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
     return nb
@@ -126,6 +128,32 @@ def shown(output, alt):
     return NotebookNode({**output, "data": NotebookNode(made)})
 
 
+# A line with columns, which wrapping would spoil; the characters that a page holds.
+COLUMNS = re.compile(r"\t|\S {2,}\S|^ {2,}\S")
+ROOM, SHORT = 88, 40
+
+
+def wrapped(text):
+    """HTML of what was printed: long lines of prose may be broken."""
+
+    def line(part):
+        prose = len(part) > SHORT and not COLUMNS.search(part) and "<" not in part
+        return f'<span class="wrap">{part}</span>' if prose else part
+
+    return "\n".join(map(line, text.split("\n")))
+
+
+def density(text):
+    """The class of a printed table that is wider than the page."""
+    rows = (html.unescape(re.sub("<[^>]*>", "", r)) for r in text.split("\n"))
+    wide = max((len(r) for r in rows if COLUMNS.search(r)), default=0) > ROOM
+    return "dense" if wide else ""
+
+
+# What is looked for in code: names with a dot, an underscore or a capital.
+NAME = re.compile(r"\b(?=\w*[._A-Z])[A-Za-z_][\w.]*\w")
+
+
 @functools.cache
 def coloured(source):
     """The HTML of code; the same cell comes back in other languages."""
@@ -150,7 +178,9 @@ class BodyExporter(HTMLExporter):
         self.register_filter("sanitize", sanitize)
         self.register_filter("figure", figure)
         self.register_filter("written", self.written)
-        self.register_filter("highlight_code", coloured)
+        self.register_filter("highlight_code", self.highlighted)
+        self.register_filter("wrapped", wrapped)
+        self.register_filter("density", density)
 
     def at(self, folder, strings, anchors=(), strict=True):
         """Begin a page; see `render`. Returns the exporter itself."""
@@ -173,6 +203,16 @@ class BodyExporter(HTMLExporter):
             return f"<pre>{html.escape(source)}</pre>"
 
     @pass_context
+    def highlighted(self, context, source):
+        of = context["cell"].metadata.d2l
+        there = self.marks.code.setdefault(self.marks.place(of.get("fold")), {})
+        for name in NAME.findall(source):
+            frameworks = there.setdefault(name, [])
+            if of.framework not in frameworks:
+                frameworks.append(of.framework)
+        return coloured(source)
+
+    @pass_context
     def markdown2html(self, context, source):
         of = context["cell"].metadata.d2l
 
@@ -184,7 +224,7 @@ class BodyExporter(HTMLExporter):
 
         marks = self.marks if of.kind == "text" else Marks()  # not what we add
         text = Text(self.folder, where, marks, self.strings, self.anchors, self.strict)
-        return text.to_html(source)
+        return text.to_html(source, of.get("fold"))
 
 
 @functools.cache
@@ -192,18 +232,20 @@ def body_exporter():
     return BodyExporter()
 
 
-def render(cells, editions, titles, folder, strings, anchors=(), strict=True):
+def render(
+    cells, editions, titles, folder, strings, anchors=(), strict=True, answers=True
+):
     """The Body of one section.
 
     cells: those of the source. editions: {framework: {index of a source cell: executed
     notebook cell}}. titles: {framework: name shown}, in the order of the tabs. folder:
     where the pictures are. strings: what the page says by itself, see
-    templates/strings. anchors: those of the headings of the English page, which a
-    translation keeps. strict: see markup.Text. Raises PageError for what
-    cannot be shown.
+    templates/strings. anchors: all of each heading of the English page, which a
+    translation keeps. strict: see markup.Text. answers: see `page_notebook`. Raises
+    PageError for what cannot be shown.
     """
     exporter = body_exporter().at(folder, strings, anchors, strict)
-    nb = page_notebook(cells, editions, titles, strings)
+    nb = page_notebook(cells, editions, titles, strings, answers)
     resources = {"page": {"titles": titles, "t": strings}}
     text, _ = exporter.from_notebook_node(nb, resources)
     return Body(text, exporter.marks, strings["lang"])

@@ -64,7 +64,9 @@ class Links:
             raise PageError(f"{where}: there is no section {there!r} to link to.")
         if there not in self.bodies:
             return None
-        headings = [h[1] for h in self.bodies[there].marks.headings]
+        marks = self.bodies[there].marks
+        headings = [h[1] for h in marks.headings]
+        anchor = marks.aliases.get(anchor, anchor)
         if anchor and anchor not in headings and self.sections is None:
             return None
         if anchor and anchor not in headings:

@@ -13,6 +13,7 @@ import io
 import mimetypes
 import re
 import struct
+import unicodedata
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
@@ -57,6 +58,11 @@ OPENED, CLOSED = (
 WHOLE = re.compile(f"{OPENED}*{MARK.pattern}{CLOSED}+|{OPENED}+{MARK.pattern}")
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"
 URL = re.compile(r"https?://(?:&amp;|[^\s<>&])*[^\s<>&.,;:!?)]")  # in escaped text
+ARXIV = re.compile(r"\barXiv:(\d{4}\.\d{4,5})\b")
+# A space behind the name of a function, which else would touch what follows.
+FUNCTION = re.compile(
+    r"(<mi>(?:arg|cos|exp|lim|ln|log|max|min|sin|tanh)</mi>)(?=<m[a-np-z])"
+)
 ON_NETWORK = re.compile(r"\s*(?:(?!file:)[a-z]+:)?//", re.I)
 OTHER_SOURCE = re.compile(r"([\w-]+)\.(?:md|ipynb)(#.*)?")
 NUMBERS = {"figure": r"\d+(?:\.\d+)*", "section": r"\d+(?:\.\d+)+"}
@@ -64,8 +70,10 @@ CAPTION = re.compile(
     r'<p><em><a class="figure" href="figure:(?P<figure>[\d.]+)">(?P<name>[^<]*)</a>'
     r"(?=\.?\s)"
 )
+NUMBERED = re.compile(r"\d+(\.\d+)+ ")
+RESERVED = {"text", "search", "found", "book", "execution-facts"}  # by templates
 NOT_LINKED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
-LISTED = re.compile(r'(?=<h\d id="References">)')  # the list of what is cited
+LISTED = re.compile(r'(?=<h\d id="references">)')  # the list of what is cited
 
 
 WEBP_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # of Pillow; others lose something
@@ -79,16 +87,36 @@ class PageError(Exception):
 class Marks:
     """What the texts of one page define and mention, noted while they are rendered.
 
-    headings: (level, anchor, text). figures, references: their numbers. mentions:
+    headings: (level, anchor, text). aliases: {other anchor of a heading: its anchor}.
+    figures, references: their numbers. mentions:
     (kind, number or address, place); the link of one is `href="KIND:NUMBER"` until
-    it is known where that is. texts: {anchor: text below it}, for searching.
+    it is known where that is. For searching: texts, {anchor: text below it}; code,
+    {anchor: {identifier: frameworks}}; answers, {anchor of a fold: heading above it}.
     """
 
     headings: list = field(default_factory=list)
+    aliases: dict = field(default_factory=dict)
     figures: list = field(default_factory=list)
     references: list = field(default_factory=list)
     mentions: list = field(default_factory=list)
     texts: dict = field(default_factory=dict)
+    code: dict = field(default_factory=dict)
+    answers: dict = field(default_factory=dict)
+
+    def place(self, fold=None):
+        """The anchor under which is found what comes now; fold: that of an answer."""
+        above = self.headings[-1][1] if self.headings else ""
+        if fold:
+            self.answers.setdefault(fold, above)
+        return fold or above
+
+
+def anchors(marks):
+    """All anchors of each heading, for the page in another language."""
+    return [
+        [a, *(other for other, to in marks.aliases.items() if to == a)]
+        for _, a, _ in marks.headings
+    ]
 
 
 @dataclass(frozen=True)
@@ -221,7 +249,34 @@ def mathml(tex, display):
             raise ValueError("HTML in a formula")
         if re.match(r"\\[a-zA-Z]", text):
             raise ValueError(f"unknown command {text}")
-    return made
+    return FUNCTION.sub(r'\1<mspace width="0.17em"/>', made)
+
+
+BETWEEN = {"msub": "_", "msup": "^", "mfrac": "/", "munder": "_", "mover": "^"}
+SPACED = set("=<>+\u2212\u2248\u2264\u2265\u2192\u2208\u2211")
+
+
+def readable(element):
+    """A formula on one line: y_i = a/b."""
+    tag = element.tag.removeprefix(MATHML[:-1])
+    text = unicodedata.normalize("NFKC", (element.text or "").strip())
+    parts = [readable(child) for child in element]
+    if tag == "mo" and text in SPACED:
+        return f" {text} "
+    if tag == "mspace":
+        return " "
+    if tag == "mtr":
+        return " ".join([*parts, " "])
+    if tag in ("msubsup", "munderover"):
+        base, below, above = (p.replace(" ", "") for p in parts)
+        return f"{base}_{below}^{above} "
+    if tag == "mover" and parts[1] in ("^", "\u02c6"):
+        return unicodedata.normalize("NFC", parts[0] + "\u0302")
+    if tag == "msqrt":
+        return f"\u221a({''.join(parts)})"
+    if tag == "mfrac":
+        parts = [f"({p})" if " " in p.strip() else p for p in parts]
+    return text + BETWEEN.get(tag, "").join(parts)
 
 
 class Text(RendererHTML):
@@ -243,14 +298,15 @@ class Text(RendererHTML):
         self.mentioned = mention_pattern([strings, english()])
         self.formulas = []
 
-    def to_html(self, source):
-        before, reader = len(self.marks.headings), parser()
+    def to_html(self, source, fold=None):
+        """fold: the anchor of the answer that the text is a part of."""
+        above, reader = self.marks.place(fold), parser()
         reader.renderer = self
         text = sanitize(reader.render(source.replace(SIGN, ESCAPED)))
         text, *rest = LISTED.split(text, maxsplit=1)
         text = CAPTION.sub(self._caption, self._link_mentions(text))
         text += "".join(map(self._list_references, rest))
-        self._note_text(text, self.marks.headings[before - 1][1] if before else "")
+        self._note_text(text, above)
         text = WHOLE.sub(r'<span class="whole">\g<0></span>', text)
         return self._with_formulas(text)
 
@@ -302,8 +358,16 @@ class Text(RendererHTML):
         parts = re.split(r'<h\d id="([^"]*)">.*?</h\d>', text, flags=re.S)
         anchors = [anchor, *map(html.unescape, parts[1::2])]
         for anchor, part in zip(anchors, parts[::2], strict=True):
+            part = MARK.sub(self._readable, part)
             said = f"{self.marks.texts.get(anchor, '')} {self._plain(part)}"
             self.marks.texts[anchor] = " ".join(said.split())
+
+    def _readable(self, mark):
+        if mark[1] == "e":
+            return mark[0]
+        made = re.search("<math.*</math>", self.formulas[int(mark[1])], re.S)
+        found = ElementTree.fromstring(made[0]) if made else None
+        return html.escape(readable(found)) if made else self.formulas[int(mark[1])]
 
     def _plain(self, text):
         """Text without tags, for attributes; of formulas, their signs."""
@@ -329,7 +393,10 @@ class Text(RendererHTML):
     def text(self, tokens, i, options, env):
         shown = super().text(tokens, i, options, env)
         linked = sum(t.nesting for t in tokens[:i] if t.type.startswith("link_"))
-        return shown if linked else URL.sub(r'<a href="\g<0>">\g<0></a>', shown)
+        if linked:
+            return shown
+        shown = URL.sub(r'<a href="\g<0>">\g<0></a>', shown)
+        return ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">\g<0></a>', shown)
 
     def math_inline(self, tokens, i, options, env):
         return self._formula(tokens[i].content, "inline")
@@ -346,20 +413,36 @@ class Text(RendererHTML):
         text = self.renderInline(tokens[i + 1].children, options, env)
         tokens[i + 1].children = []  # it is here already
         level, title = int(tokens[i].tag[1]), self._plain(text).strip()
-        anchor = base = title.replace(" ", "-")  # as in Jupyter
-        if self.anchors:
-            anchor = self.anchors[len(self.marks.headings)]
-        taken = {h[1] for h in self.marks.headings}
-        for n in range(2, 1000):
-            if anchor not in taken:
-                break
-            anchor = f"{base}-{n}"
+        anchor, *others = self._anchors(title)
         self.marks.headings.append((level, anchor, title))
+        places = ""
+        for other in others:
+            self.marks.aliases[other] = anchor
+            places += f'<span id="{html.escape(other)}"></span>'
         return (
-            f'<h{level} id="{html.escape(anchor)}">{text}'
+            f'<h{level} id="{html.escape(anchor)}">{places}{text}'
             f'<a class="permalink" href="#{quote(anchor)}" '
             f'aria-label="{self.permalink}">¶</a>'
         )
+
+    def _anchors(self, title):
+        """The anchor of a heading, which outlives its number, and that of Jupyter."""
+        if self.anchors:
+            return self.anchors[len(self.marks.headings)]
+        taken = {h[1] for h in self.marks.headings} | {*self.marks.aliases} | RESERVED
+
+        def free(base):
+            rest = (f"{base}-{n}" for n in range(2, 1000))
+            found = next(a for a in (base, *rest) if a not in taken)
+            taken.add(found)
+            return found
+
+        words = re.sub(r"\W+", "-", NUMBERED.sub("", title).lower()).strip("-")
+        jupyter = title.replace(" ", "-")
+        return [
+            free(words or "section"),
+            *([free(jupyter)] if jupyter != words else []),
+        ]
 
     def image(self, tokens, i, options, env):
         token = tokens[i]

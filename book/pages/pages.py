@@ -1,5 +1,7 @@
 """The tabbed HTML book: `python -m book.pages.pages [--section S] [--framework F]`.
 
+With `--answers no`, exercises are without their answers.
+
 Each section becomes one self-contained page: the cells as exporter.py renders them,
 in a frame with the contents of the book, a search, and links to the neighbours and to
 the other languages. Nothing is run here, no framework imported; sources and editions
@@ -32,6 +34,10 @@ from d2l_utils.frameworks import FRAMEWORKS
 LIMIT = 1_500_000  # bytes of a page that can still be mailed
 STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github-dark"}
 SCRIPTS = ("tabs.js", "page.js")
+SAID = (
+    "copy", "copy_label", "copied", "found", "nothing", "more", "in_answer",
+    "in_code",
+)  # fmt: skip
 ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
 
 
@@ -39,16 +45,40 @@ ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUn
 
 
 def search_index(bodies, titles):
-    """[[section, its title, [[anchor, heading, text], ...]], ...] of the whole book."""
+    """[[section, its title, parts], ...] of the whole book.
+
+    A part is [anchor, heading, text, [[frameworks, names in their code], ...], whether
+    it is a folded answer].
+    """
     index = []
     for section, body in bodies.items():
-        names = {anchor: text for _, anchor, text in body.marks.headings}
-        parts = [
-            [anchor, names.get(anchor, titles[section]), text]
-            for anchor, text in body.marks.texts.items()
-        ]
+        marks, parts = body.marks, []
+        names = {anchor: text for _, anchor, text in marks.headings}
+        for anchor in marks.texts | marks.code:
+            heading = names.get(marks.answers.get(anchor, anchor), titles[section])
+            code = {}
+            for name, frameworks in marks.code.get(anchor, {}).items():
+                code.setdefault(" ".join(frameworks), []).append(name)
+            parts.append([
+                anchor, heading, marks.texts.get(anchor, ""),
+                [[f, " ".join(names)] for f, names in code.items()],
+                int(anchor in marks.answers),
+            ])  # fmt: skip
         index.append([section, titles[section], parts])
     return index
+
+
+def about(body, room=160):
+    """The beginning of a page's text, as its description."""
+    said = next((text for text in body.marks.texts.values() if text), "")
+    if len(said) <= room:
+        return said
+    head = said[:room].rpartition(" ")[0]
+    return f"{head if len(head) > room / 2 else said[:room]} …"
+
+
+# A page that compares frameworks shows to all readers what some frameworks alone have.
+TO_ALL = ":not(.compares .only):not(.compares .uneven .panel)"
 
 
 def stylesheet(titles):
@@ -65,7 +95,7 @@ def stylesheet(titles):
             f"{media} {{\n" * bool(media) + "\n".join(rules) + "\n}" * bool(media)
         )
     css += [
-        f'.js[data-framework="{f}"] [data-only]:not([data-only~="{f}"])'
+        f'.js[data-framework="{f}"] [data-only]:not([data-only~="{f}"]){TO_ALL}'
         " { display: none }"
         for f in titles
     ]
@@ -89,7 +119,7 @@ def rendered(template, scripts, **values):
 
 def page(template, titles, t, **values):
     """A whole page from one of the templates."""
-    said = {key: t[key] for key in ("copy", "copy_label", "copied", "found", "nothing")}
+    said = {key: t[key] for key in SAID}
     data = {"t": said, "index": values["index"], "here": values.get("section", "")}
     data = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return rendered(
@@ -99,7 +129,7 @@ def page(template, titles, t, **values):
         titles=titles,
         style=stylesheet(titles),
         data=data.replace("<", "\\u003c"),  # or </script> in a text would end it
-        **{"alone": False, **values},
+        **{"alone": False, "about": "", "compares": False, **values},
     )
 
 
@@ -142,6 +172,8 @@ def section_page(
         t,
         section=section,
         title=names[section],
+        about=about(bodies[section]),
+        compares=section in book.compares,
         body=with_launch(links.resolve(section), bar),
         written=bodies[section].language,
         sections=[(s, names[s]) for s in order],
@@ -211,18 +243,19 @@ def single(section, cells, editions, path, book):
 # The command --------------------------------------------------------------------
 
 
-def build(book, out, only=None, framework=None):
+def build(book, out, only=None, framework=None, answers=True):
     """Write the pages to `out`; returns the paths of those that changed and of all.
 
-    only: one section alone; framework: without tabs, for this one. The contents are
-    written with the whole book. Pages of another language are in a folder of its name.
+    only: one section alone; framework: without tabs, for this one; answers: those of
+    exercises are shown. The contents are written with the whole book. Pages of another
+    language are in a folder of its name.
     Raises PageError for what cannot be built.
     """
     out, titles = Path(out), book.titles(framework)
     cache, english, pages = out.parent / f"{out.name}-cache", None, {}
     languages = catalogues.languages(book, *book.sections)
     for language in languages:
-        sections = in_language(book, titles, language, cache, english)
+        sections = in_language(book, titles, language, cache, english, answers)
         english = english or sections
         if not any(section.body for section in sections.values()):
             raise PageError("No edition has stored outputs: run `make execute`.")
@@ -253,6 +286,7 @@ def main(argv=None, book=BOOK):
     parser.add_argument("--section", choices=book.sections, help="this page only")
     parser.add_argument("--framework", choices=FRAMEWORKS, help="without tabs, for one")
     parser.add_argument("--out", default="build/html", help="folder of the pages")
+    parser.add_argument("--answers", choices=("yes", "no"), default="yes")
     args = parser.parse_args(argv)
     out = Path(args.out, args.framework or "")
     try:
@@ -260,7 +294,8 @@ def main(argv=None, book=BOOK):
             print(
                 "No repository on GitHub is set: only the button to download is there."
             )
-        changed, made = build(book, out, args.section, args.framework)
+        answers = args.answers == "yes"
+        changed, made = build(book, out, args.section, args.framework, answers)
         for path in made:
             note = "" if path in changed else "  (as before)"
             print(f"{path}  {path.stat().st_size / 1000:.0f} kB{note}")

@@ -61,7 +61,8 @@ class Book:
     """A folder with notebooks/, README.md and pyproject.toml.
 
     sections: their names, in the order of the book. textbook: {section: (page of the
-    textbook, {framework: number of its discussion})}, for those that it has.
+    textbook, {framework: number of its discussion})}, for those that it has. compares:
+    the sections whose readers are to see all frameworks.
 
         book = Book(tmp_path, sections=("s",))
         book.edition_path("s", "jax")  # tmp_path/notebooks/jax/s.ipynb
@@ -70,6 +71,7 @@ class Book:
     root: Path = ROOT
     sections: tuple = SECTIONS
     textbook: dict = field(default_factory=lambda: TEXTBOOK, hash=False)
+    compares: tuple = ("parity",)
 
     @property
     def notebooks(self):

@@ -111,6 +111,16 @@
       });
   }
 
+  // What an address leads to may be in a fold.
+  function unfold() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const folds = [];
+    for (let e = target; e; e = e.parentElement)
+      if (e.matches("details.answer") && !e.open) folds.push(e);
+    for (const fold of folds) fold.open = true;
+    if (folds.length) target.scrollIntoView();
+  }
+
   // The texts of the whole book are in every page; every word must be in a part. Where
   // words are not spaced, what is not found as it is typed is looked for word by word.
   function find(index, query) {
@@ -131,26 +141,47 @@
   function search(index, words) {
     const found = [];
     for (const [section, title, parts] of index) {
-      for (const [anchor, heading, text] of parts) {
+      for (const [anchor, heading, text, code, answer] of parts) {
         const head = heading.toLowerCase(), body = text.toLowerCase();
-        if (!words.every((w) => head.includes(w) || body.includes(w))) continue;
+        const names = code.flatMap(([tabs, said]) =>
+          said.split(" ").map((name) => ({ name, low: name.toLowerCase(), tabs })),
+        );
+        const named = [], inText = (w) => head.includes(w) || body.includes(w);
+        for (const w of words.filter((w) => !inText(w)))
+          named.push(...names.filter((n) => n.low.includes(w)));
+        if (!words.every((w) => inText(w) || named.some((n) => n.low.includes(w)))) continue;
         const score = words.filter((w) => head.includes(w)).length;
         const at = body.indexOf(words.find((w) => body.includes(w)) ?? "");
-        found.push({ section, title, anchor, heading, text, at, score, words });
+        const late = 2 * section.endsWith("_exercises") + !!named.length;
+        found.push({
+          section, title, anchor, heading, text, at, score, words, named, answer, late,
+        });
       }
     }
-    return found.sort((a, b) => b.score - a.score);
+    // Headings first, exercises after lessons, code after text, answers last.
+    return found.sort((a, b) => !!a.answer - !!b.answer || b.score - a.score || a.late - b.late);
   }
 
-  function excerpt({ text, at, words }) {
-    const from = Math.max(at - 40, 0);
-    const part = text.slice(from, at + 110);
+  // A part of the text from word to word; of an answer, only that it is one.
+  function excerpt({ text, at, words, named, answer }, t) {
     const line = make("span", { className: "excerpt" });
+    let from = Math.max(at - 40, 0), to = at + 110;
+    if (from > 0) from += /^\S{0,20}\s/.exec(text.slice(from, at))?.[0].length ?? 0;
+    if (to < text.length) to -= /\s\S{0,20}$/.exec(text.slice(at, to))?.[0].length ?? 0;
+    let part = text.slice(from, to);
+    if (answer) {
+      line.textContent = t.in_answer;
+      return line;
+    }
+    if (named.length) {
+      part = `${t.in_code} ${[...new Set(named.map((n) => n.name))].slice(0, 4).join(", ")}`;
+      from = to = 0;
+    }
     line.append(from > 0 ? "… " : "");
     const escaped = words.map((w) => w.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
     for (const [i, piece] of part.split(RegExp(`(${escaped.join("|")})`, "i")).entries())
       line.append(i % 2 ? make("mark", { textContent: piece }) : piece);
-    line.append(at + 110 < text.length ? " …" : "");
+    line.append(to && to < text.length ? " …" : "");
     return line;
   }
 
@@ -162,37 +193,63 @@
       list.hidden = true;
       count.textContent = "";
     };
+    // A name that the tab does not have leads to one that has it.
+    const tab = ({ named }) => {
+      const tabs = named.length ? named[0].tabs.split(" ") : [];
+      const now = document.documentElement.dataset.framework;
+      return tabs.length && !tabs.includes(now) ? `?framework=${tabs[0]}` : "";
+    };
+    const item = (f) => {
+      const tabs = tab(f), page = f.section === here && !tabs ? "" : `${f.section}.html`;
+      const hash = f.anchor ? `#${encodeURIComponent(f.anchor)}` : "";
+      const link = make("a", { href: page + tabs + hash || "#text" });
+      link.append(make("b", { textContent: f.heading }));
+      if (f.heading !== f.title) link.append(make("small", { textContent: ` ${f.title}` }));
+      link.append(excerpt(f, t));
+      const made = make("li");
+      made.append(link);
+      return made;
+    };
+    const first = 12;
     box.addEventListener("input", () => {
       const query = box.value.trim();
       if (query.length < 2 && !/[^\x00-\x7f]/.test(query)) return close();
       const found = find(index, query);
       list.replaceChildren(
-        ...found.slice(0, 12).map((f) => {
-          const page = f.section === here ? "" : `${f.section}.html`;
-          const hash = f.anchor ? `#${encodeURIComponent(f.anchor)}` : "";
-          const link = make("a", { href: page + hash || "#text" });
-          link.append(make("b", { textContent: f.heading }));
-          if (f.heading !== f.title)
-            link.append(make("small", { textContent: ` ${f.title}` }));
-          link.append(excerpt(f));
-          const item = make("li");
-          item.append(link);
-          return item;
-        }),
+        ...found.slice(0, first).map(item),
       );
+      if (found.length > first) {
+        const more = make("button", { type: "button", className: "more" });
+        more.textContent = t.more.replace("{count}", found.length - first);
+        more.addEventListener("click", (event) => {
+          event.stopPropagation(); // it is gone when the page hears of it
+          const rest = found.slice(first).map(item);
+          more.parentElement.replaceWith(...rest);
+          rest[0].firstChild.focus();
+        });
+        const last = make("li");
+        last.append(more);
+        list.append(last);
+      }
       list.hidden = !found.length;
       count.textContent = found.length
         ? t.found.replace("{count}", found.length)
         : t.nothing;
     });
     list.addEventListener("click", (event) => {
-      if (event.target.closest("a")) close();
+      const link = event.target.closest("a");
+      if (!link) return;
+      close();
+      if (link.href === location.href) unfold(); // to where the address is already
     });
     document.querySelector(".search").addEventListener("keydown", (event) => {
-      const links = [box, ...list.querySelectorAll("a")];
+      const links = [box, ...list.querySelectorAll("a, button")];
       const at = links.indexOf(document.activeElement);
       const to = { ArrowDown: at + 1, ArrowUp: at - 1 }[event.key];
-      if (event.key === "Escape") {
+      if (event.key === "Enter" && at === 0 && links[1] && !list.hidden) {
+        event.preventDefault();
+        links[1].click();
+      } else if (event.key === "Escape") {
         box.value = "";
         close();
         box.focus();
@@ -200,6 +257,13 @@
         event.preventDefault();
         links[to].focus();
       }
+    });
+    document.addEventListener("keydown", (event) => {
+      const typing = event.target.closest("input, textarea, [contenteditable]");
+      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey)
+        return;
+      event.preventDefault();
+      box.focus();
     });
     document.addEventListener("click", (event) => {
       if (!event.target.closest(".search")) close();
@@ -212,6 +276,8 @@
     followReading();
     addSearch(book);
     keepPlace();
+    unfold();
   });
+  addEventListener("hashchange", unfold);
   addEventListener("load", goToPlace); // with the pictures, all has its height
 })();

@@ -16,13 +16,12 @@
     }
   }
 
-  // Where storage is blocked, the addresses remember, of this page and of those that
-  // it leads to; an address that names a framework is kept right.
+  // The address follows, so that it can be handed on. Where storage is blocked, those
+  // remember that the page leads to.
   function remember(framework) {
     const url = new URL(location.href);
     try {
       localStorage.setItem(KEY, framework);
-      if (!url.searchParams.has("framework")) return;
     } catch {
       for (const link of document.querySelectorAll("a[href*='.html']")) {
         if (link.origin !== location.origin) continue;
@@ -72,8 +71,12 @@
     if (event.key === KEY && known.includes(event.newValue)) show(event.newValue);
   });
   addEventListener("click", (event) => {
-    const tab = event.target.closest('[role="tab"]');
-    if (tab) choose(tab);
+    const button = event.target.closest('[role="tab"], .elsewhere button');
+    if (!button) return;
+    const to = button.dataset.framework; // the tab is there before and after
+    const tab = button.closest(".group").querySelector(`[role="tab"][data-framework="${to}"]`);
+    choose(tab);
+    if (tab !== button) tab.focus({ preventScroll: true });
   });
   addEventListener("keydown", (event) => {
     const tab = event.target.closest('[role="tab"]');
