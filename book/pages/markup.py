@@ -23,6 +23,7 @@ from latex2mathml.converter import convert
 from markdown_it.renderer import RendererHTML
 from PIL import Image
 
+from book.source import files
 from book.source.markdown import parser
 from book.translate.catalogues import english
 
@@ -492,4 +493,4 @@ class Text(RendererHTML):
         if problem:
             raise PageError(f"{self.where(url)}: the picture {url} {problem}.")
         mime = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        return f"data:{mime};base64,{base64.b64encode(file.read_bytes()).decode()}"
+        return f"data:{mime};base64,{base64.b64encode(files.picture(file)).decode()}"

@@ -40,6 +40,12 @@ def write(path, content):
         raise
 
 
+def picture(path):
+    """The bytes of a picture; of a drawing with the line ends of any other system."""
+    raw = path.read_bytes()
+    return raw.replace(b"\r\n", b"\n") if path.suffix == ".svg" else raw
+
+
 @functools.cache
 def code_key():
     """What everything built depends on: this code, the versions of what it uses."""

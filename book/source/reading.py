@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 import nbformat
 from nbformat.corpus.words import generate_corpus_id as random_cell_id
 
+from book.source import files
 from book.source.book import SourceError
 from book.source.tabs import passages
 from d2l_utils import tab
@@ -301,7 +302,7 @@ def data_uri(book, name):
     if not path.is_file():
         raise SourceError(f"The figure notebooks/{name} does not exist.")
     mime = mimetypes.guess_type(name)[0]
-    return f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:{mime};base64,{base64.b64encode(files.picture(path)).decode()}"
 
 
 def embed(book, text):
