@@ -151,13 +151,14 @@ def test_only_what_changed_is_made_again(book, monkeypatch):
     rendered, render = [], exporter.render
     written, self_contained = [], colab.self_contained
 
-    def rendering(cells, editions, titles, folder, t, *args):
-        rendered.append((t["lang"], any("Or is it?" in c.source for c in cells)))
-        return render(cells, editions, titles, folder, t, *args)
+    def rendering(cells, *args, **kwargs):
+        text = "".join(c.source for c in cells)
+        rendered.append((args[3]["lang"], "Or is it?" in text))
+        return render(cells, *args, **kwargs)
 
-    def writing(book, section, *args):
+    def writing(book, section, *args, **kwargs):
         written.append(section)
-        return self_contained(book, section, *args)
+        return self_contained(book, section, *args, **kwargs)
 
     monkeypatch.setattr(exporter, "render", rendering)
     monkeypatch.setattr(colab, "self_contained", writing)
