@@ -17,7 +17,7 @@ from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode, v4
 from traitlets.config import Config
 
-from book.pages import TEMPLATES
+from book.pages import TEMPLATES, live
 from book.pages.markup import Body, Marks, PageError, Text, picture, sanitize
 from book.pages.passages import blocks
 from book.source.reading import new_cell
@@ -64,7 +64,8 @@ def text_cell(cell, passage):
     made = new_cell("markdown", passage.text)
     line = cell.line and cell.line + passage.row
     made.metadata["d2l"] = {
-        "kind": "text", "only": passage.tabs, "file": cell.file, "line": line
+        "kind": "text", "only": passage.tabs, "file": cell.file, "line": line,
+        "live": passage.live and live.known(passage.live, cell.place(passage.row - 1)),
     }  # fmt: skip
     return made
 

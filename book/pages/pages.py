@@ -20,7 +20,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pygments.formatters import HtmlFormatter
 
-from book.pages import TEMPLATES, api, launch
+from book.pages import TEMPLATES, api, launch, live
 from book.pages.bodies import in_language, not_run
 from book.pages.links import Links
 from book.pages.markup import PageError
@@ -31,7 +31,7 @@ from book.translate import catalogues
 from book.translate.catalogues import strings
 from d2l_utils.frameworks import FRAMEWORKS
 
-LIMIT = 1_500_000  # bytes of a page that can still be mailed
+LIMIT = 2_500_000  # bytes of a page that can still be mailed
 STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github-dark"}
 SCRIPTS = ("tabs.js", "page.js")
 SAID = (
@@ -121,13 +121,18 @@ def page(template, titles, t, **values):
     """A whole page from one of the templates."""
     said = {key: t[key] for key in SAID}
     data = {"t": said, "index": values["index"], "here": values.get("section", "")}
+    figures = live.of(values.get("body", ""), t)
+    data |= figures.data
     data = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return rendered(
         f"d2l/{template}",
-        [(TEMPLATES / "d2l" / s).read_text(encoding="utf-8") for s in SCRIPTS],
+        [
+            *((TEMPLATES / "d2l" / s).read_text(encoding="utf-8") for s in SCRIPTS),
+            *figures.scripts,
+        ],
         t=t,
         titles=titles,
-        style=stylesheet(titles),
+        style=stylesheet(titles) + figures.style,
         data=data.replace("<", "\\u003c"),  # or </script> in a text would end it
         **{"alone": False, "about": "", "compares": False, **values},
     )

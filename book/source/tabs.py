@@ -1,6 +1,8 @@
-"""Passages for some tabs: the lines of a text between `:::{tab} jax` and `:::`.
+"""Passages of a text: the lines between `:::{tab} jax` or `:::{live} budget` and `:::`.
 
-This is the one place that reads these fences. Which cells belong to a tab is said by
+The first are for the readers of some tabs. The second are what stands in place of a
+live figure wherever it cannot run: in notebooks, in print, without JavaScript. This is
+the one place that reads these fences. Which cells belong to a tab is said by
 their first line, %%tab, see d2l_utils/tab.py.
 """
 
@@ -11,7 +13,7 @@ from book.source.book import SourceError
 from d2l_utils import tab
 from d2l_utils.frameworks import FRAMEWORKS
 
-FENCE = re.compile(r":::(?:\{tab\}(?P<tabs>.*))?")
+FENCE = re.compile(r":::(?:\{tab\}(?P<tabs>.*)|\{live\} *(?P<live>\w+))?")
 SHOWN = re.compile(r" {0,3}(?P<mark>`{3,}(?=[^`]*$)|~{3,})")  # opens a block of code
 
 
@@ -19,12 +21,14 @@ class Passage(NamedTuple):
     """Lines of a text for the same readers.
 
     tabs: whom they are for, in the order of the tabs; None for all readers. row: the
-    number of the first line within the text, from 0.
+    number of the first line within the text, from 0. live: the name of the live figure
+    that the page has here, or "".
     """
 
     tabs: tuple | None
     text: str
     row: int
+    live: str = ""
 
 
 def passages(text, place):
@@ -33,7 +37,7 @@ def passages(text, place):
     place: a function that names the place of a row (from 0) in messages. Raises
     SourceError for a fence that is unknown, nested or not closed.
     """
-    found, lines, tabs, opened, code = [], [], None, None, ""
+    found, lines, tabs, opened, code, live = [], [], None, None, "", ""
     for row, line in enumerate([*text.split("\n"), None]):
         if code and line is not None:  # what stands in code is shown
             rest = line.strip()
@@ -45,25 +49,28 @@ def passages(text, place):
             lines.append(line)
             continue
         if lines:
-            found.append(Passage(tabs, "\n".join(lines), row - len(lines)))
+            found.append(Passage(tabs, "\n".join(lines), row - len(lines), live))
             lines = []
         if line is None:
             break
         fence = FENCE.fullmatch(line.rstrip())
         if fence is None:
-            raise SourceError(f"{place(row)}: {line.strip()!r} is not a ':::{{tab}}'.")
-        if fence["tabs"] is None:
+            raise SourceError(
+                f"{place(row)}: {line.strip()!r} is not a ':::{{tab}}' and not a "
+                "':::{live}' with the name of a figure."
+            )
+        kind = line.partition("}")[0] + "}"
+        if fence["tabs"] is None and fence["live"] is None:
             if opened is None:
                 raise SourceError(f"{place(row)}: ':::' closes nothing.")
-            tabs, opened = None, None
-        else:
-            if opened is not None:
-                raise SourceError(
-                    f"{place(row)}: ':::{{tab}}' within the one of {opened}."
-                )
-            tabs, opened = _named(fence["tabs"], place(row)), place(row)
+            tabs, live, opened = None, "", None
+            continue
+        if opened is not None:
+            raise SourceError(f"{place(row)}: {kind!r} within that of {opened}.")
+        live, opened, begun = fence["live"] or "", place(row), kind
+        tabs = None if live else _named(fence["tabs"], place(row))
     if opened is not None:
-        raise SourceError(f"{opened}: ':::{{tab}}' is not closed with ':::'.")
+        raise SourceError(f"{opened}: {begun!r} is not closed with ':::'.")
     return found
 
 

@@ -1,0 +1,384 @@
+// NiN, live: an image that the reader moves, turns, covers or draws, and what the network
+// of network.js makes of it: ten maps of evidence, whose means are the logits.
+live.add("nin", (place, data) => {
+  "use strict";
+  const { make, say, decimal, network } = live;
+  const SIDE = 28, N = SIDE * SIDE, CELLS = 6, COVER = 8, ZOOM = 10, BRUSH = 1.4;
+  const names = say("nin_classes").split("|");
+  const layers = network.load(data.weights), images = network.bytes(data.images);
+  const state = {
+    base: new Uint8Array(N), truth: -1, dx: 0, dy: 0, angle: 0, cover: null,
+    mode: "move", shown: 0, follow: true, cell: null,
+  };
+  let result = null, whole = null; // of the image as seen, and without the square on it
+
+  // The image as it is moved and turned, bilinear, and with the square on it.
+  function seen(covered = true) {
+    const made = new Uint8Array(N), a = (state.angle * Math.PI) / 180, mid = (SIDE - 1) / 2;
+    const cos = Math.cos(a), sin = Math.sin(a);
+    const at = (i, j) => (i < 0 || j < 0 || i >= SIDE || j >= SIDE ? 0 : state.base[i * SIDE + j]);
+    for (let i = 0; i < SIDE; i++)
+      for (let j = 0; j < SIDE; j++) {
+        const y = i - state.dy - mid, x = j - state.dx - mid;
+        const u = cos * y - sin * x + mid, v = sin * y + cos * x + mid;
+        const p = Math.floor(u), q = Math.floor(v), f = u - p, g = v - q;
+        const above = (1 - g) * at(p, q) + g * at(p, q + 1);
+        const below = (1 - g) * at(p + 1, q) + g * at(p + 1, q + 1);
+        made[i * SIDE + j] = Math.round((1 - f) * above + f * below);
+      }
+    if (covered && state.cover)
+      for (let i = 0; i < COVER; i++)
+        for (let j = 0; j < COVER; j++) {
+          const y = state.cover[1] + i, x = state.cover[0] + j;
+          if (y >= 0 && x >= 0 && y < SIDE && x < SIDE) made[y * SIDE + x] = 0;
+        }
+    return made;
+  }
+
+  // Passes: never two at once, each in slices that leave room for the pointer.
+  let busy = false, wanted = false, stale = true;
+  const channel = new MessageChannel();
+  let slice = () => {};
+  channel.port1.onmessage = () => slice();
+  function pass(image, then) {
+    const steps = network.forward(layers, network.resize(image)), began = performance.now();
+    let spent = 0;
+    slice = () => {
+      const start = performance.now();
+      let step;
+      do step = steps.next();
+      while (!step.done && performance.now() - start < 8);
+      spent += performance.now() - start;
+      if (!step.done) return channel.port2.postMessage(0);
+      place.dataset.milliseconds = Math.round(spent);
+      place.dataset.waited = Math.round(performance.now() - began);
+      then(step.value);
+    };
+    slice();
+  }
+  function next() {
+    wanted = false;
+    const first = stale || !state.cover;
+    stale = false;
+    pass(seen(!first), (found) => {
+      if (first) whole = found;
+      result = first && state.cover ? result : found;
+      if (first && state.cover) wanted = true; // now with the square
+      show();
+      if (wanted) requestAnimationFrame(next);
+      else {
+        busy = false;
+        place.dataset.passes = 1 + +(place.dataset.passes ?? 0);
+      }
+    });
+  }
+  // The image has changed: draw it at once, and see what the network makes of it.
+  function changed(image = true) {
+    stale ||= image;
+    wanted = true;
+    draw();
+    if (!busy) requestAnimationFrame(next);
+    busy = true;
+  }
+
+  // The image, with the evidence for the class shown over it
+  const canvas = make("canvas", {
+    width: SIDE * ZOOM, height: SIDE * ZOOM, tabIndex: 0, role: "application",
+    "aria-label": `${say("nin_image")}. ${say("nin_keys")}`,
+  });
+  const context = live.context(canvas);
+  const small = make("canvas", { width: SIDE, height: SIDE }), pixels = live.context(small);
+  const red = (part) => `rgba(214, 40, 40, ${0.72 * part})`;
+  const draw = live.oncePerFrame(() => {
+    const image = pixels.createImageData(SIDE, SIDE), X = seen();
+    X.forEach((v, i) => image.data.set([255 - v, 255 - v, 255 - v, 255], 4 * i));
+    pixels.putImageData(image, 0, 0);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(small, 0, 0, canvas.width, canvas.height);
+    const unit = ZOOM / 2; // a pixel of the 56
+    if (result && overlay.input.checked) {
+      const map = result.maps[state.shown], most = Math.max(...result.maps.map((m) => Math.max(...m)));
+      map.forEach((v, k) => {
+        if (!(v > 0)) return;
+        const x = middle(k % CELLS) - 4, y = middle(Math.floor(k / CELLS)) - 4;
+        context.fillStyle = red(v / most);
+        context.fillRect(x * unit, y * unit, 8 * unit, 8 * unit);
+      });
+    }
+    if (state.cover) outline(state.cover.map((v) => v * ZOOM), COVER * ZOOM, COVER * ZOOM, "#1a73c7");
+    if (state.cell !== null) {
+      const [left, right] = network.field(state.cell % CELLS);
+      const [top, bottom] = network.field(Math.floor(state.cell / CELLS));
+      const size = (a, b) => (b - a + 1) * unit;
+      outline([left * unit, top * unit], size(left, right), size(top, bottom), "#d62828");
+      const cell = [middle(state.cell % CELLS) - 4, middle(Math.floor(state.cell / CELLS)) - 4];
+      outline(cell.map((v) => v * unit), 8 * unit, 8 * unit, "#000");
+    }
+  });
+  const middle = (i) => network.field(i).reduce((a, b) => a + b + 1) / 2;
+  function outline([x, y], width, height, color) {
+    const end = canvas.width - 1.5;
+    const [x0, y0] = [x, y].map((v) => Math.max(v, 1.5));
+    const [x1, y1] = [Math.min(x + width, end), Math.min(y + height, end)];
+    for (const [line, style] of [[4, "#fff"], [2, color]]) {
+      context.lineWidth = line;
+      context.strokeStyle = style;
+      context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+    }
+  }
+
+  // Pointer and keys on the image
+  function bake() {
+    state.base = seen(false);
+    setView({ dx: 0, dy: 0, angle: 0 });
+    state.truth = -1;
+    thumbs.press("");
+  }
+  function brush(from, to, ink) {
+    const steps = Math.ceil(2 * Math.hypot(to[0] - from[0], to[1] - from[1])) + 1;
+    for (let s = 1; s <= steps; s++) {
+      const [cx, cy] = [0, 1].map((k) => from[k] + ((to[k] - from[k]) * s) / steps - 0.5);
+      for (let y = Math.max(0, Math.floor(cy - 2)); y < Math.min(SIDE, cy + 3); y++)
+        for (let x = Math.max(0, Math.floor(cx - 2)); x < Math.min(SIDE, cx + 3); x++) {
+          const part = Math.min(Math.max(BRUSH + 0.5 - Math.hypot(x - cx, y - cy), 0), 1);
+          const i = y * SIDE + x, old = state.base[i];
+          state.base[i] = ink ? Math.max(old, 255 * part) : Math.min(old, 255 * (1 - part));
+        }
+    }
+  }
+  const within = (v, most) => Math.min(Math.max(v, -most), most);
+  function coverAt([x, y]) {
+    state.cover = [x, y].map((v) => Math.min(Math.max(Math.round(v), -COVER + 1), SIDE - 1));
+    changed(false);
+  }
+  let last = null;
+  const point = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [
+      ((event.clientX - box.left) / box.width) * SIDE,
+      ((event.clientY - box.top) / box.height) * SIDE,
+    ];
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    canvas.setPointerCapture(event.pointerId);
+    last = { at: point(event), dx: state.dx, dy: state.dy };
+    if (state.mode === "draw" || state.mode === "erase") {
+      bake();
+      brush(last.at, last.at, state.mode === "draw");
+      changed();
+    }
+    if (state.mode === "cover") coverAt(last.at.map((v) => v - COVER / 2));
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const at = point(event);
+    if (state.mode === "cover" && (last || event.pointerType === "mouse"))
+      coverAt(at.map((v) => v - COVER / 2));
+    if (!last) return;
+    if (state.mode === "move")
+      setView({
+        dx: within(last.dx + Math.round(at[0] - last.at[0]), SIDE / 2),
+        dy: within(last.dy + Math.round(at[1] - last.at[1]), SIDE / 2),
+      });
+    else if (state.mode !== "cover") {
+      brush(last.at, at, state.mode === "draw");
+      last.at = at;
+    }
+    if (state.mode !== "cover") changed();
+  });
+  for (const kind of ["pointerup", "pointercancel"])
+    canvas.addEventListener(kind, () => (last = null));
+  let pen = [SIDE / 2, SIDE / 2];
+  canvas.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    if (state.mode === "move") {
+      setView({ dx: within(state.dx + by[0], SIDE / 2), dy: within(state.dy + by[1], SIDE / 2) });
+      return changed();
+    }
+    if (state.mode === "cover")
+      return coverAt((state.cover ?? [10, 10]).map((v, k) => v + by[k]));
+    const to = pen.map((v, k) => Math.min(Math.max(v + by[k], 0), SIDE));
+    bake();
+    brush(pen, to, state.mode === "draw");
+    pen = to;
+    changed();
+  });
+
+  // What is beside it: modes, sliders, images to choose from
+  const sliders = {};
+  function setView(view) {
+    Object.assign(state, view);
+    for (const key of Object.keys(view)) sliders[key].set(view[key]);
+  }
+  const option = (key, most) => {
+    sliders[key] = live.slider({
+      label: say(`nin_${key}`), min: -most, max: most, step: 1, value: 0, show: (v) => decimal(v, 0),
+      change: (v) => {
+        state[key] = v;
+        changed();
+      },
+    });
+    return sliders[key].row;
+  };
+  const modes = live.buttons(
+    say("nin_modes"),
+    Object.fromEntries(["move", "draw", "erase", "cover"].map((k) => [k, say(`nin_${k}`)])),
+    (mode) => {
+      state.mode = mode;
+      if (mode === "cover") return coverAt([10, 10]);
+      if (state.cover) state.cover = null;
+      changed();
+    },
+  );
+  const overlay = live.toggle(say("nin_overlay"), true, () => draw());
+  const clear = make("button", { type: "button" }, say("nin_clear"));
+  clear.addEventListener("click", () => {
+    state.base = new Uint8Array(N);
+    state.truth = -1;
+    state.cover = null;
+    setView({ dx: 0, dy: 0, angle: 0 });
+    thumbs.press("");
+    modes.press((state.mode = "draw"));
+    changed();
+  });
+
+  function choose(number) {
+    state.base = images.slice(number * N, (number + 1) * N);
+    state.truth = data.labels[number];
+    state.follow = true;
+    setView({ dx: 0, dy: 0, angle: 0 });
+    changed();
+  }
+  const labels = data.labels.map((c, i) => {
+    const hit = c === data.guesses[i];
+    return [i, say(hit ? "nin_hit" : "nin_miss", { truth: names[c], guess: names[data.guesses[i]] })];
+  });
+  const thumbs = live.buttons(say("nin_images"), Object.fromEntries(labels), (key) => choose(+key));
+  thumbs.row.classList.add("nin-thumbs");
+  [...thumbs.row.children].forEach((button, i) => {
+    const icon = make("canvas", { width: SIDE, height: SIDE, "aria-hidden": "true" });
+    const drawing = live.context(icon), image = drawing.createImageData(SIDE, SIDE);
+    images.subarray(i * N, (i + 1) * N).forEach((v, k) =>
+      image.data.set([255 - v, 255 - v, 255 - v, 255], 4 * k));
+    drawing.putImageData(image, 0, 0);
+    button.setAttribute("aria-label", button.textContent);
+    button.title = button.textContent;
+    button.replaceChildren(icon);
+    if (data.labels[i] !== data.guesses[i]) button.classList.add("miss");
+  });
+
+  // The ten classes: a small map, its mean, the probability
+  const rows = names.map((name, c) => {
+    const map = make("span", { className: "nin-map", "aria-hidden": "true" });
+    for (let k = 0; k < CELLS * CELLS; k++) map.append(make("i"));
+    const logit = make("span", { className: "nin-logit" });
+    const part = make("span", { className: "nin-part" });
+    const row = make("button", { type: "button", "aria-pressed": "false" },
+      map, make("span", { className: "nin-name" }, name), logit, part);
+    row.addEventListener("click", () => {
+      state.shown = c;
+      state.follow = false;
+      show();
+    });
+    return { row, map, logit, part };
+  });
+
+  // The map of the class shown, cell by cell
+  const grid = make("div", { className: "nin-cells", role: "group" });
+  const cells = Array.from({ length: CELLS * CELLS }, (_, k) => {
+    const cell = make("button", { type: "button", tabIndex: k ? -1 : 0 });
+    const look = () => {
+      state.cell = k;
+      show();
+    };
+    cell.addEventListener("pointerenter", look);
+    cell.addEventListener("focus", look);
+    cell.addEventListener("keydown", (event) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -CELLS, ArrowDown: CELLS }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      const to = k + by;
+      if (!cells[to] || (Math.abs(by) === 1 && Math.floor(to / CELLS) !== Math.floor(k / CELLS))) return;
+      cell.tabIndex = -1;
+      cells[to].tabIndex = 0;
+      cells[to].focus();
+    });
+    return cell;
+  });
+  const leave = () => {
+    state.cell = null;
+    show();
+  };
+  grid.addEventListener("pointerleave", leave);
+  grid.addEventListener("focusout", leave);
+  grid.append(...cells);
+  const about = make("p", { className: "nin-about" }), mean = make("p", { className: "nin-mean" });
+  const said = make("p", { className: "nin-said" });
+  const gridTitle = make("p", { className: "live-name" });
+
+  const show = live.oncePerFrame(() => {
+    draw();
+    if (!result) return;
+    const { maps, logits } = result, top = Math.max(...logits);
+    const powers = logits.map((z) => Math.exp(z - top)), all = powers.reduce((a, b) => a + b);
+    const best = logits.indexOf(top), most = Math.max(...maps.map((m) => Math.max(...m)), 1e-9);
+    if (state.follow) state.shown = best;
+    rows.forEach(({ row, map, logit, part }, c) => {
+      row.setAttribute("aria-pressed", c === state.shown);
+      [...map.children].forEach((i, k) => (i.style.background = red(maps[c][k] / most)));
+      logit.textContent = decimal(logits[c]);
+      part.textContent = `${Math.round((100 * powers[c]) / all)}%`;
+      part.style.setProperty("--part", powers[c] / all);
+    });
+    const map = maps[state.shown], name = names[state.shown];
+    cells.forEach((cell, k) => {
+      cell.textContent = decimal(map[k], 1);
+      cell.style.background = red(map[k] / most);
+      const where = { row: Math.floor(k / CELLS) + 1, column: (k % CELLS) + 1 };
+      cell.setAttribute("aria-label", say("nin_cell", { ...where, value: decimal(map[k]) }));
+    });
+    gridTitle.textContent = say("nin_map", { name });
+    grid.setAttribute("aria-label", gridTitle.textContent);
+    mean.textContent = say("nin_mean", { logit: decimal(logits[state.shown]) });
+    about.textContent = say("nin_hover");
+    if (state.cell !== null)
+      about.textContent = say("nin_adds", {
+        value: decimal(map[state.cell]), part: decimal(map[state.cell] / map.length, 3),
+      });
+    else if (state.cover && whole)
+      about.textContent = say("nin_covered", {
+        name, before: decimal(whole.logits[state.shown]), after: decimal(logits[state.shown]),
+      });
+    const found = { guess: names[best], percent: Math.round((100 * powers[best]) / all) };
+    const truth = state.truth < 0 ? "" : `${say("nin_truth", { truth: names[state.truth] })} `;
+    const text = top > Math.min(...logits) ? say("nin_says", found) : say("nin_nothing");
+    said.textContent = truth + text;
+    tell(state.cover || state.cell !== null ? `${said.textContent} ${about.textContent}` : said.textContent);
+  });
+
+  canvas.classList.add("nin-image");
+  const left = make("div", { className: "nin-left" }, canvas, said);
+  const columns = make("div", { className: "nin-columns" }, left,
+    make("div", {}, gridTitle, grid, mean, about),
+    make("div", { className: "nin-classes", role: "group", "aria-label": say("nin_class") }, ...rows.map((r) => r.row)));
+  const legend = make("p", { className: "live-name nin-legend" }, say("nin_legend"));
+  place.append(
+    thumbs.row, legend,
+    make("div", { className: "nin-tools" }, modes.row, clear, overlay.row),
+    columns,
+    make("div", { className: "nin-view" }, option("dx", SIDE / 2), option("dy", SIDE / 2), option("angle", 180)),
+  );
+  const tell = live.announcer(place);
+  modes.press("move");
+  thumbs.press(0);
+  const begin = () => choose(0);
+  if (!("IntersectionObserver" in window)) return begin();
+  const watch = new IntersectionObserver((seenNow) => {
+    if (!seenNow.some((e) => e.isIntersecting)) return;
+    watch.disconnect();
+    begin();
+  });
+  watch.observe(place);
+});
