@@ -44,8 +44,6 @@ def pytest_configure(config):
         "runs with --slow alone; the reason says what sees the same fault sooner",
     )
     os.environ.update(nbval.JAX_SETTINGS)  # before JAX is imported
-    # Networks here are tiny: to compile them well takes longer than it saves.
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     # A shell starts what runs in the background with interrupts ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
