@@ -21,6 +21,7 @@ OUT         ?=
 SLOW        ?=
 # ANSWERS=no: exercises without their answers, in a folder of their own.
 ANSWERS     ?= yes
+PAPER       ?= a4
 HTML        := build/$(if $(filter no,$(ANSWERS)),handout,html)
 
 VENV := .venv
@@ -75,15 +76,18 @@ html-pages:
 colab: $(BOOK_DONE)  ## write notebooks that need no repository to build/colab
 	$(BOOK_PY) -m book.notebooks.colab $(SELECTED)
 
-slides: $(BOOK_DONE) $(REVEAL)  ## write decks for lectures to build/slides
-	$(BOOK_PY) -m book.pages.slides --reveal $(REVEAL) $(SELECTED)
+slides: $(BOOK_DONE) $(REVEAL)  ## write decks for lectures to build/html/slides
+	$(BOOK_PY) -m book.pages.slides --reveal $(REVEAL) --out $(HTML)/slides $(SELECTED)
+	$(BOOK_PY) -m book.pages.pages --out $(HTML) --answers $(ANSWERS)
 
-pdf: $(BOOK_DONE)  ## print the pages, a framework each, to build/pdf; needs Chromium
-	$(BOOK_PY) -m book.pages.pages
-	$(BOOK_PY) -m book.pages.pdf $(SELECTED)
+pdf: $(BOOK_DONE)  ## print pages and book to build/html/pdf (PAPER=letter); needs Chromium
+	$(BOOK_PY) -m book.pages.pages --out $(HTML) --answers $(ANSWERS)
+	$(BOOK_PY) -m book.pages.pdf --html $(HTML) --out $(HTML)/pdf --paper $(PAPER) $(SELECTED)
+	$(BOOK_PY) -m book.pages.pages --out $(HTML) --answers $(ANSWERS)
 
-exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/exercises
-	$(BOOK_PY) -m book.notebooks.exercises
+exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/html/exercises
+	$(BOOK_PY) -m book.notebooks.exercises --out $(HTML)/exercises
+	$(BOOK_PY) -m book.pages.pages --out $(HTML) --answers $(ANSWERS)
 
 test: $(DONE)  ## run the tests, the notebooks and parity
 	+$(IN_PARTS) $(PARTS)

@@ -144,6 +144,22 @@ def test_addresses_have_the_documented_form():
     assert "[Colab](https://colab" in launch.badges("o/r", "jax", "x")
 
 
+def test_what_was_made_beside_the_pages_has_a_button(tmp_path):
+    book, out = make_book(tmp_path), tmp_path / "html"
+    made = "slides/jax/mini.html", "exercises/mxnet/mini.ipynb"
+    for path in made:
+        (out / path).parent.mkdir(parents=True)
+        (out / path).write_text("")
+    assert pages.main(["--out", str(out)], book) == 0
+    soup = BeautifulSoup((out / "mini.html").read_text(), "html.parser")
+    found = {
+        (a["href"], row["data-only"])
+        for row in soup.select(".launch [data-only]")
+        for a in row.select("a[href^=slides], a[href^=pdf], a[href^=exercises]")
+    }
+    assert found == {(path, path.split("/")[1]) for path in made}
+
+
 def test_buttons_follow_the_tab(tmp_path):
     book = make_book(tmp_path, repository="o/r")
     assert pages.main(["--out", str(tmp_path)], book) == 0

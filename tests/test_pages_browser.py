@@ -8,8 +8,10 @@ answers, what comes late is waited for with `wait(browser)`.
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from bs4 import BeautifulSoup
 from made_book import make_book
 
 from book.pages import pages, pdf
@@ -230,6 +232,35 @@ def test_a_phone_scrolls_only_the_code_sideways(page):
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_a_phone_has_room(page, built):
+    """The copy button is above the code, a drawing fills the screen, nothing is cut."""
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        wait(page).until(lambda b: b.execute_script("return innerWidth") == 360)
+        ends = (
+            "const at = (s) => document.querySelector(`#g1-pytorch .input ${s}`)"
+            ".getBoundingClientRect(); return [at('.copy').bottom, at('pre').top]"
+        )
+        below, above = page.execute_script(ends)
+        assert 0 < below <= above
+        page.execute_script("dispatchEvent(new Event('resize'))")
+        picture = page.find_element("css selector", "#g1-pytorch img[role=button]")
+        page.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+        small = picture.rect["width"]
+        picture.click()
+        large = page.find_element("css selector", "dialog.enlarged img")
+        assert large.rect["width"] > 2 * small
+        page.find_element("css selector", "dialog.enlarged button").click()
+        wait(page).until(lambda b: not b.find_elements("tag name", "dialog"))
+        assert page.switch_to.active_element == picture
+        page.get((built / "index.html").as_uri())
+        cut = "return [...document.querySelectorAll('.scroll')].some("
+        assert not page.execute_script(cut + "e => e.scrollWidth > e.clientWidth)")
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_print_shows_the_chosen_framework_with_its_name(page):
     tab(page, 1, "jax").click()
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
@@ -403,6 +434,38 @@ def test_light_and_dark(page, scheme):
         media(page)
 
 
+def test_the_theme_switch_wins_over_the_system(page):
+    color = "return getComputedStyle(document.body).backgroundColor"
+    button = page.find_element("class name", "theme")
+    seen = []
+    for _ in range(3):
+        button.click()
+        seen.append((page.execute_script(color) == "rgb(255, 255, 255)", button.text))
+    assert seen == [(True, "\u2600"), (False, "\u263e"), (True, "\u25d0")]
+    button.click(), button.click()
+    page.refresh()  # the choice is kept
+    assert page.execute_script(color) != "rgb(255, 255, 255)"
+    assert page.execute_script("return localStorage.getItem('d2l-theme')") == "dark"
+
+
+def test_what_is_mentioned_is_shown_beside_the_mention(browser, real_book):
+    from selenium.webdriver import ActionChains, Keys
+
+    browser.get((real_book / "googlenet.html").as_uri())
+    for kind, said in (("reference", "Szegedy"), ("figure", "Figure 8.4.1")):
+        link = browser.find_element("css selector", f"main a.{kind}")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
+        ActionChains(browser).move_to_element(link).perform()
+        wait(browser).until(lambda b: b.find_elements("class name", "preview"))
+        box = browser.find_element("class name", "preview")
+        assert said in box.text
+        pictures = box.find_elements("tag name", "img")
+        assert len(pictures) == (kind == "figure")
+        browser.find_element("tag name", "body").send_keys(Keys.ESCAPE)
+        assert not browser.find_elements("class name", "preview")
+    assert browser.get_log("browser") == []
+
+
 @pytest.fixture(scope="module")
 def axe():
     """The source of axe-core, a checker of accessibility that runs in the page."""
@@ -477,6 +540,21 @@ def test_a_page_prints_with_one_framework(real_book, tmp_path):
     assert pdf.main([*folders, "--section", "parity", "--framework", "jax"]) == 0
     printed = (tmp_path / "jax/parity.pdf").read_bytes()
     assert printed.startswith(b"%PDF") and printed.count(b"/Type /Page\n") > 2
+    assert b"/MediaBox [0 0 594.95" in printed or b"/MediaBox [0 0 595" in printed  # A4
+
+
+def test_the_whole_book_is_one_page_to_print(real_book):
+    sections = ("nin", "googlenet", "parity")
+    texts = {s: (real_book / f"{s}.html").read_text(encoding="utf-8") for s in sections}
+    soup = BeautifulSoup(pdf.whole_book(texts, "jax"), "html.parser")
+    title, *mains = soup.find_all("main")
+    assert title.p.text == "JAX" and [m["id"] for m in mains] == [
+        f"{s}--" for s in sections
+    ]
+    there = {e["id"] for e in soup.select("main[id], main [id]")}
+    own = [a["href"][1:] for a in soup.select("main a[href^='#']")]
+    assert "googlenet--figure-8.4.1" in own and "nin--" in own
+    assert {unquote(to) for to in own} <= there
 
 
 # Other languages -----------------------------------------------------------------

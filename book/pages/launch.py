@@ -21,6 +21,11 @@ HOSTS = {
     "Binder": "https://mybinder.org/v2/gh/{repo}/{branch}?labpath={quoted}",
 }
 GPU_HOSTS = ("Kaggle", "SageMaker Studio Lab")
+BESIDE = {  # key among the strings: what is beside the pages, if it was made
+    "slides": "slides/{framework}/{section}.html",
+    "pdf": "pdf/{framework}/{section}.pdf",
+    "blank": "exercises/{framework}/{section}.ipynb",
+}
 ABSENT = {  # (framework, host): key of the reason among the strings
     **{("mxnet", host): "no_mxnet_gpu" for host in GPU_HOSTS}
 }
@@ -45,11 +50,11 @@ def badges(repo, framework, path):
     return " · ".join(f"[{host}]({address})" for host, address in links.items())
 
 
-def items(book, section, framework, t, up, language, repo):
+def items(book, section, framework, t, up, language, repo, beside):
     """The list items of one framework, with the reason where a host is left out.
 
     repo: 'owner/name' on GitHub, if there is one. up: None where the page is not part
-    of the book, and notebooks are not beside it.
+    of the book, and notebooks are not beside it. beside: the folder of the pages.
     """
     made = []
     folder = framework if language == "en" else f"{language}/{framework}"
@@ -68,6 +73,10 @@ def items(book, section, framework, t, up, language, repo):
             f'<a href="{up}notebooks/{name}" download aria-label="{label}">'
             f"{t['download']}</a>"
         )
+    for key, form in BESIDE.items() if beside and up is not None else ():
+        path = form.format(framework=framework, section=section)
+        if (beside / path).is_file():
+            made.append(f'<a href="{up}{path}">{t[key]}</a>')
     page, discussions = book.textbook.get(section, ("", {}))
     if page:
         made.append(f'<a href="https://d2l.ai/{page}">{t["textbook"]}</a>')
@@ -77,17 +86,17 @@ def items(book, section, framework, t, up, language, repo):
     return made
 
 
-def bar(book, section, titles, t, up, language):
+def bar(book, section, titles, t, up, language, beside=None):
     """The HTML of the buttons of a page: a list a framework, which follows the tab.
 
     Nothing where there are none.
 
     up: the way from the page to the folder of the whole book. language: that of the
-    notebooks.
+    notebooks. beside: see `items`.
     """
     lists, repo = [], up is not None and book.github()
     for framework, title in titles.items():
-        made = items(book, section, framework, t, up, language, repo)
+        made = items(book, section, framework, t, up, language, repo, beside)
         if not made:
             continue
         row = "".join(f"<li>{item}</li>" for item in made)

@@ -36,7 +36,7 @@ STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github
 SCRIPTS = ("tabs.js", "page.js")
 SAID = (
     "copy", "copy_label", "copied", "found", "nothing", "more", "in_answer",
-    "in_code",
+    "in_code", "theme", "theme_auto", "theme_light", "theme_dark", "close",
 )  # fmt: skip
 ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
 
@@ -160,17 +160,28 @@ def switch(book, language, languages, name):
 
 
 def section_page(
-    section, bodies, names, links, book, titles, t, index, others=(), alone=False
+    section,
+    bodies,
+    names,
+    links,
+    book,
+    titles,
+    t,
+    index,
+    others=(),
+    alone=False,
+    beside=None,
 ):
     """The page of one section of a book; others: in other languages, see `switch`.
 
-    alone: it is handed on without the other pages and the notebooks.
+    alone: it is handed on without the other pages and the notebooks. beside: see
+    launch.items.
     """
     order = list(bodies)
     i = order.index(section)
     up = "../" * ((len(titles) == 1) + bool(folder_of(t["lang"])))
     up = None if alone else up
-    bar = launch.bar(book, section, titles, t, up, bodies[section].language)
+    bar = launch.bar(book, section, titles, t, up, bodies[section].language, beside)
     return page(
         "page.html.j2",
         titles,
@@ -207,7 +218,7 @@ def api_page(bodies, names, titles, t, index, cache):
     )  # fmt: skip
 
 
-def pages_of(book, sections, titles, language, languages, cache):
+def pages_of(book, sections, titles, language, languages, cache, beside):
     """{name: page} of a book in one language; `index` is the name of its contents."""
     names = {s: section.title for s, section in sections.items()}
     bodies = {s: section.body for s, section in sections.items() if section.body}
@@ -216,7 +227,7 @@ def pages_of(book, sections, titles, language, languages, cache):
     made = {
         section: section_page(
             section, bodies, names, links, book, titles, t, index,
-            switch(book, language, languages, section),
+            switch(book, language, languages, section), beside=beside,
         )
         for section in bodies
     }  # fmt: skip
@@ -266,7 +277,8 @@ def build(book, out, only=None, framework=None, answers=True):
             raise PageError("No edition has stored outputs: run `make execute`.")
         if only and not sections[only].body:
             raise not_run(book, only, next(iter(titles)))
-        made = pages_of(book, sections, titles, language, languages, cache)
+        beside = out if len(titles) > 1 else out.parent
+        made = pages_of(book, sections, titles, language, languages, cache, beside)
         for name, text in made.items():
             path = out / folder_of(language) / f"{name}.html"
             whole = name in ("index", "api")  # of the whole book

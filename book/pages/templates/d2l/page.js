@@ -36,6 +36,114 @@
     }
   }
 
+  // The colours follow the system, or the reader's choice, before the page is drawn.
+  const THEMES = { auto: "\u25d0", light: "\u2600", dark: "\u263e" };
+  const rules = [...document.styleSheets[0].cssRules]
+    .filter((rule) => rule.media?.mediaText.includes("prefers-color-scheme: dark"))
+    .map((rule) => [rule.media, rule.media.mediaText]);
+  function paint(theme) {
+    document.documentElement.style.colorScheme = theme === "auto" ? "" : theme;
+    for (const [media, text] of rules)
+      media.mediaText = { light: "not all", dark: "screen" }[theme] ?? text;
+  }
+  let theme = "auto";
+  try {
+    theme = localStorage.getItem("d2l-theme") ?? theme;
+  } catch {} // storage is blocked
+  if (!(theme in THEMES)) theme = "auto";
+  paint(theme);
+
+  function addThemes(t) {
+    const button = make("button", { type: "button", className: "theme" });
+    const show = () => {
+      button.textContent = THEMES[theme];
+      button.title = button.ariaLabel = t.theme.replace("{now}", t[`theme_${theme}`]);
+    };
+    button.addEventListener("click", () => {
+      const all = Object.keys(THEMES);
+      theme = all[(all.indexOf(theme) + 1) % all.length];
+      paint(theme);
+      show();
+      try {
+        localStorage.setItem("d2l-theme", theme);
+      } catch {} // for this page alone
+    });
+    show();
+    document.querySelector(".search").before(button);
+  }
+
+  // A picture that is shown smaller than it is can be enlarged.
+  function enlarge(img, t) {
+    const dialog = make("dialog", { className: "enlarged", ariaLabel: img.alt });
+    const close = make("button", { type: "button", textContent: t.close });
+    const box = make("div", { tabIndex: 0 });
+    box.append(make("img", { src: img.src, alt: img.alt }));
+    dialog.append(close, box);
+    dialog.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      img.focus({ preventScroll: true });
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  function addEnlarging(t) {
+    for (const img of document.querySelectorAll("main img")) {
+      if (img.closest("a") || img.naturalWidth <= 1.1 * img.clientWidth) continue;
+      if (img.role === "button") continue;
+      img.role = "button";
+      img.tabIndex = 0;
+      img.addEventListener("click", () => enlarge(img, t));
+      img.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        enlarge(img, t);
+      });
+    }
+  }
+
+  // Figures and references are shown beside the words that mention them.
+  function addPreviews() {
+    let box = null, leaving = 0;
+    const hide = () => {
+      box?.remove();
+      box = null;
+    };
+    const show = (link) => {
+      clearTimeout(leaving);
+      hide();
+      const target = document.getElementById(decodeURIComponent(link.hash.slice(1)));
+      const on = link.pathname === location.pathname && target;
+      if (!on || !target.checkVisibility()) return;
+      box = make("div", { className: "preview", ariaHidden: "true" });
+      let before = target.previousElementSibling;
+      if (target.matches(".caption")) {
+        const seen = [...(before?.querySelectorAll("img") ?? [])].filter((i) => i.clientWidth);
+        if (seen.length) box.append(make("img", { src: seen.at(-1).src, alt: "" }));
+      }
+      box.append(...[...target.cloneNode(true).childNodes]);
+      for (const part of box.querySelectorAll("a")) part.tabIndex = -1;
+      document.body.append(box);
+      const at = link.getBoundingClientRect();
+      const left = Math.min(at.left, document.documentElement.clientWidth - box.offsetWidth - 16);
+      const above = at.top - box.offsetHeight - 8;
+      box.style.left = `${Math.max(8, left) + scrollX}px`;
+      box.style.top = `${(above > 60 ? above : at.bottom + 8) + scrollY}px`;
+      box.addEventListener("pointerenter", () => clearTimeout(leaving));
+      box.addEventListener("pointerleave", hide);
+    };
+    const leave = () => (leaving = setTimeout(hide, 250));
+    for (const link of document.querySelectorAll("main :is(a.figure, a.reference)")) {
+      link.addEventListener("pointerenter", (e) => e.pointerType === "mouse" && show(link));
+      link.addEventListener("pointerleave", leave);
+      link.addEventListener("focus", () => link.matches(":focus-visible") && show(link));
+      link.addEventListener("blur", hide);
+      link.addEventListener("click", hide);
+    }
+    addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  }
+
   // The contents stand open beside the text where there is room.
   function followReading() {
     const side = document.querySelector(".side");
@@ -273,6 +381,10 @@
   addEventListener("DOMContentLoaded", () => {
     const book = JSON.parse(document.getElementById("book").textContent);
     addCopyButtons(book.t);
+    addThemes(book.t);
+    addPreviews();
+    addEventListener("load", () => addEnlarging(book.t)); // their sizes are known
+    addEventListener("resize", () => addEnlarging(book.t));
     followReading();
     addSearch(book);
     keepPlace();
