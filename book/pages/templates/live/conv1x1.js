@@ -95,10 +95,7 @@ live.add("conv1x1", (place) => {
       }
     };
     const choose = (event) => {
-      const box = canvas.getBoundingClientRect();
-      const [x, y] = [event.clientX - box.left, event.clientY - box.top].map((d, i) =>
-        Math.floor((d / (i ? box.height : box.width)) * SIDE),
-      );
+      const [x, y] = live.spot(canvas, event, SIDE).map(Math.floor);
       if (x < 0 || y < 0 || x >= SIDE || y >= SIDE) return;
       state.at = x + SIDE * y;
       update();
@@ -106,13 +103,10 @@ live.add("conv1x1", (place) => {
     canvas.addEventListener("pointermove", choose);
     canvas.addEventListener("pointerdown", choose);
     canvas.addEventListener("keydown", (event) => {
-      const [dx, dy] = {
-        ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
-      }[event.key] ?? [];
-      if (dx === undefined) return;
-      event.preventDefault();
-      const x = Math.min(Math.max((state.at % SIDE) + dx, 0), SIDE - 1);
-      const y = Math.min(Math.max(Math.floor(state.at / SIDE) + dy, 0), SIDE - 1);
+      const by = live.arrow(event);
+      if (!by) return;
+      const x = Math.min(Math.max((state.at % SIDE) + by[0], 0), SIDE - 1);
+      const y = Math.min(Math.max(Math.floor(state.at / SIDE) + by[1], 0), SIDE - 1);
       state.at = x + SIDE * y;
       asked = true;
       update();

@@ -101,6 +101,35 @@ const live = (() => {
     return made;
   }
 
+  // The step [x, y] of an arrow key, which then does not scroll the page, or undefined.
+  function arrow(event) {
+    const step = {
+      ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
+    }[event.key];
+    if (step) event.preventDefault();
+    return step;
+  }
+
+  // Where on a canvas a pointer is, its sides being `side` long.
+  function spot(canvas, event, side) {
+    const box = canvas.getBoundingClientRect();
+    return [
+      ((event.clientX - box.left) / box.width) * side,
+      ((event.clientY - box.top) / box.height) * side,
+    ];
+  }
+
+  // Run once the reader has come near.
+  function whenSeen(place, run) {
+    if (!("IntersectionObserver" in window)) return run();
+    const watch = new IntersectionObserver((found) => {
+      if (!found.some((e) => e.isIntersecting)) return;
+      watch.disconnect();
+      run();
+    });
+    watch.observe(place);
+  }
+
   function start(box, data) {
     const still = box.querySelector("p:has(> img)") ?? box.firstElementChild;
     const place = make("div", { className: "live-figure", lang });
@@ -123,5 +152,6 @@ const live = (() => {
   return {
     add: (name, maker) => (makers[name] = maker),
     make, say, integer, decimal, oncePerFrame, announcer, slider, buttons, toggle, context,
+    arrow, spot, whenSeen,
   };
 })();

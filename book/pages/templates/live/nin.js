@@ -17,8 +17,11 @@ live.add("nin", (place, data) => {
     const made = new Uint8Array(N), a = (state.angle * Math.PI) / 180, mid = (SIDE - 1) / 2;
     const cos = Math.cos(a), sin = Math.sin(a);
     const at = (i, j) => (i < 0 || j < 0 || i >= SIDE || j >= SIDE ? 0 : state.base[i * SIDE + j]);
+    const [left, top] = (covered && state.cover) || [SIDE, SIDE];
+    const on = (v, from) => v >= from && v < from + COVER;
     for (let i = 0; i < SIDE; i++)
       for (let j = 0; j < SIDE; j++) {
+        if (on(i, top) && on(j, left)) continue;
         const y = i - state.dy - mid, x = j - state.dx - mid;
         const u = cos * y - sin * x + mid, v = sin * y + cos * x + mid;
         const p = Math.floor(u), q = Math.floor(v), f = u - p, g = v - q;
@@ -26,12 +29,6 @@ live.add("nin", (place, data) => {
         const below = (1 - g) * at(p + 1, q) + g * at(p + 1, q + 1);
         made[i * SIDE + j] = Math.round((1 - f) * above + f * below);
       }
-    if (covered && state.cover)
-      for (let i = 0; i < COVER; i++)
-        for (let j = 0; j < COVER; j++) {
-          const y = state.cover[1] + i, x = state.cover[0] + j;
-          if (y >= 0 && x >= 0 && y < SIDE && x < SIDE) made[y * SIDE + x] = 0;
-        }
     return made;
   }
 
@@ -88,11 +85,14 @@ live.add("nin", (place, data) => {
   });
   const context = live.context(canvas);
   const small = make("canvas", { width: SIDE, height: SIDE }), pixels = live.context(small);
+  function paint(drawing, X) {
+    const image = drawing.createImageData(SIDE, SIDE);
+    X.forEach((v, i) => image.data.set([255 - v, 255 - v, 255 - v, 255], 4 * i));
+    drawing.putImageData(image, 0, 0);
+  }
   const red = (part) => `rgba(214, 40, 40, ${0.72 * part})`;
   const draw = live.oncePerFrame(() => {
-    const image = pixels.createImageData(SIDE, SIDE), X = seen();
-    X.forEach((v, i) => image.data.set([255 - v, 255 - v, 255 - v, 255], 4 * i));
-    pixels.putImageData(image, 0, 0);
+    paint(pixels, seen());
     context.imageSmoothingEnabled = false;
     context.drawImage(small, 0, 0, canvas.width, canvas.height);
     const unit = ZOOM / 2; // a pixel of the 56
@@ -146,23 +146,20 @@ live.add("nin", (place, data) => {
         }
     }
   }
-  const within = (v, most) => Math.min(Math.max(v, -most), most);
+  function moveTo(...to) {
+    const [dx, dy] = to.map((v) => Math.round(Math.min(Math.max(v, -SIDE / 2), SIDE / 2)));
+    setView({ dx, dy });
+    changed();
+  }
   function coverAt([x, y]) {
     state.cover = [x, y].map((v) => Math.min(Math.max(Math.round(v), -COVER + 1), SIDE - 1));
     changed(false);
   }
   let last = null;
-  const point = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return [
-      ((event.clientX - box.left) / box.width) * SIDE,
-      ((event.clientY - box.top) / box.height) * SIDE,
-    ];
-  };
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button) return;
     canvas.setPointerCapture(event.pointerId);
-    last = { at: point(event), dx: state.dx, dy: state.dy };
+    last = { at: live.spot(canvas, event, SIDE), dx: state.dx, dy: state.dy };
     if (state.mode === "draw" || state.mode === "erase") {
       bake();
       brush(last.at, last.at, state.mode === "draw");
@@ -171,32 +168,23 @@ live.add("nin", (place, data) => {
     if (state.mode === "cover") coverAt(last.at.map((v) => v - COVER / 2));
   });
   canvas.addEventListener("pointermove", (event) => {
-    const at = point(event);
+    const at = live.spot(canvas, event, SIDE);
     if (state.mode === "cover" && (last || event.pointerType === "mouse"))
       coverAt(at.map((v) => v - COVER / 2));
     if (!last) return;
-    if (state.mode === "move")
-      setView({
-        dx: within(last.dx + Math.round(at[0] - last.at[0]), SIDE / 2),
-        dy: within(last.dy + Math.round(at[1] - last.at[1]), SIDE / 2),
-      });
-    else if (state.mode !== "cover") {
-      brush(last.at, at, state.mode === "draw");
-      last.at = at;
-    }
-    if (state.mode !== "cover") changed();
+    if (state.mode === "move") moveTo(last.dx + at[0] - last.at[0], last.dy + at[1] - last.at[1]);
+    if (state.mode === "move" || state.mode === "cover") return;
+    brush(last.at, at, state.mode === "draw");
+    last.at = at;
+    changed();
   });
   for (const kind of ["pointerup", "pointercancel"])
     canvas.addEventListener(kind, () => (last = null));
   let pen = [SIDE / 2, SIDE / 2];
   canvas.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const by = live.arrow(event);
     if (!by) return;
-    event.preventDefault();
-    if (state.mode === "move") {
-      setView({ dx: within(state.dx + by[0], SIDE / 2), dy: within(state.dy + by[1], SIDE / 2) });
-      return changed();
-    }
+    if (state.mode === "move") return moveTo(state.dx + by[0], state.dy + by[1]);
     if (state.mode === "cover")
       return coverAt((state.cover ?? [10, 10]).map((v, k) => v + by[k]));
     const to = pen.map((v, k) => Math.min(Math.max(v + by[k], 0), SIDE));
@@ -228,7 +216,7 @@ live.add("nin", (place, data) => {
     (mode) => {
       state.mode = mode;
       if (mode === "cover") return coverAt([10, 10]);
-      if (state.cover) state.cover = null;
+      state.cover = null;
       changed();
     },
   );
@@ -259,10 +247,7 @@ live.add("nin", (place, data) => {
   thumbs.row.classList.add("nin-thumbs");
   [...thumbs.row.children].forEach((button, i) => {
     const icon = make("canvas", { width: SIDE, height: SIDE, "aria-hidden": "true" });
-    const drawing = live.context(icon), image = drawing.createImageData(SIDE, SIDE);
-    images.subarray(i * N, (i + 1) * N).forEach((v, k) =>
-      image.data.set([255 - v, 255 - v, 255 - v, 255], 4 * k));
-    drawing.putImageData(image, 0, 0);
+    paint(live.context(icon), images.subarray(i * N, (i + 1) * N));
     button.setAttribute("aria-label", button.textContent);
     button.title = button.textContent;
     button.replaceChildren(icon);
@@ -296,27 +281,24 @@ live.add("nin", (place, data) => {
     cell.addEventListener("pointerenter", look);
     cell.addEventListener("focus", look);
     cell.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -CELLS, ArrowDown: CELLS }[event.key];
-      if (!by) return;
-      event.preventDefault();
-      const to = k + by;
-      if (!cells[to] || (Math.abs(by) === 1 && Math.floor(to / CELLS) !== Math.floor(k / CELLS))) return;
+      const by = live.arrow(event), column = (k % CELLS) + (by?.[0] ?? 0);
+      const to = k + (by ? by[0] + CELLS * by[1] : 0);
+      if (!by || !cells[to] || column < 0 || column >= CELLS) return;
       cell.tabIndex = -1;
       cells[to].tabIndex = 0;
       cells[to].focus();
     });
     return cell;
   });
-  const leave = () => {
-    state.cell = null;
-    show();
-  };
-  grid.addEventListener("pointerleave", leave);
-  grid.addEventListener("focusout", leave);
+  for (const kind of ["pointerleave", "focusout"])
+    grid.addEventListener(kind, () => {
+      state.cell = null;
+      show();
+    });
   grid.append(...cells);
-  const about = make("p", { className: "nin-about" }), mean = make("p", { className: "nin-mean" });
-  const said = make("p", { className: "nin-said" });
-  const gridTitle = make("p", { className: "live-name" });
+  const [about, mean, said, gridTitle] = ["nin-about", "nin-mean", "nin-said", "live-name"].map(
+    (className) => make("p", { className }),
+  );
 
   const show = live.oncePerFrame(() => {
     draw();
@@ -363,9 +345,8 @@ live.add("nin", (place, data) => {
   const columns = make("div", { className: "nin-columns" }, left,
     make("div", {}, gridTitle, grid, mean, about),
     make("div", { className: "nin-classes", role: "group", "aria-label": say("nin_class") }, ...rows.map((r) => r.row)));
-  const legend = make("p", { className: "live-name nin-legend" }, say("nin_legend"));
   place.append(
-    thumbs.row, legend,
+    thumbs.row, make("p", { className: "live-name nin-legend" }, say("nin_legend")),
     make("div", { className: "nin-tools" }, modes.row, clear, overlay.row),
     columns,
     make("div", { className: "nin-view" }, option("dx", SIDE / 2), option("dy", SIDE / 2), option("angle", 180)),
@@ -373,12 +354,5 @@ live.add("nin", (place, data) => {
   const tell = live.announcer(place);
   modes.press("move");
   thumbs.press(0);
-  const begin = () => choose(0);
-  if (!("IntersectionObserver" in window)) return begin();
-  const watch = new IntersectionObserver((seenNow) => {
-    if (!seenNow.some((e) => e.isIntersecting)) return;
-    watch.disconnect();
-    begin();
-  });
-  watch.observe(place);
+  live.whenSeen(place, () => choose(0));
 });

@@ -1,0 +1,302 @@
+"""The live NiN: its network in JavaScript against the frameworks', and its figure.
+
+The chain is: each framework's NiN28 against live_data's NumPy, and that against what
+the browser computes, all with weights rounded to float16. The page is made of a small
+book around the stored network; which network a real page has is judged elsewhere.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import test_pages_browser as in_browser
+from made_book import code, make_book, text
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from test_live import all_of, frame
+from test_pages_browser import wait
+
+from book.pages import live, live_data, pages
+from d2l_utils.data import resize_matrices
+from d2l_utils.sources import load_sample
+from d2l_utils.weights import stored_path
+
+browser, axe = in_browser.browser, in_browser.axe
+STORED = stored_path("nin28_56")
+BOUND = 1e-4  # of the largest logit
+NETWORK = live.FOLDER / "network.js"
+FIGURE = ":::{live} nin\n![Two boxes](img/boxes.svg)\n\nCaption.\n:::"
+RUN = (
+    "const layers = live.network.load(arguments[0]);"
+    "return arguments[1].map((image) => live.network.run(layers, image).logits)"
+)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return load_sample().val.images[:200]
+
+
+@pytest.fixture(scope="module")
+def expected(images):
+    return live_data.logits_of(live_data.read_weights(STORED), images)
+
+
+def off(found, expected):
+    """The largest difference, as a part of the largest logit."""
+    assert np.shape(found) == expected.shape
+    return np.abs(np.asarray(found) - expected).max() / np.abs(expected).max()
+
+
+# The frameworks ----------------------------------------------------------------------
+
+
+def test_a_framework_gives_the_same_logits(framework, d2l, nin, images, expected,
+                                           tmp_path):  # fmt: skip
+    with safe_open(STORED, "numpy") as file:
+        rounded = {
+            k: file.get_tensor(k).astype("float16").astype("float32")
+            for k in file.keys()  # noqa: SIM118
+        }
+        save_file(rounded, tmp_path / "w.safetensors", file.metadata())
+    model = nin["NiN28"]()
+    variables = d2l.load_weights(model, tmp_path / "w.safetensors")
+    model = model.bind(variables) if framework == "jax" else model
+    R_h, R_w = resize_matrices((28, 28), (56, 56))
+    X = R_h @ (images[:, None] / np.float32(255)).astype(np.float32) @ R_w.T
+    assert off(d2l.predict(model, X), expected) < BOUND / 4
+
+
+# The browser -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The address of a page with the figure."""
+    folder = tmp_path_factory.mktemp("nin")
+    sample = load_sample().val
+    made = live_data.data_of(STORED, sample.images, sample.labels, least=0.7)
+    (folder / "nin.json").write_text(json.dumps(made))
+    with pytest.MonkeyPatch.context() as patch:
+        scripts = live.FIGURES["nin"][0]
+        patch.setitem(live.FIGURES, "nin", (scripts, folder / "nin.json"))
+        book = make_book(folder, [text("# Title"), text(FIGURE), code("1")])
+        assert pages.main(["--out", str(folder / "html")], book) == 0
+    return (folder / "html/mini.html").as_uri()
+
+
+@pytest.fixture
+def figure(browser, built):
+    """The figure, once it has seen its first image; no error may be logged."""
+    browser.get_log("browser")
+    browser.get(built)
+    found = browser.find_element("css selector", ".live-figure")
+    browser.execute_script("arguments[0].scrollIntoView(); scrollBy(0, -70)", found)
+    settled(browser, found)
+    yield found
+    settled(browser, found)
+    assert browser.get_log("browser") == []
+
+
+def settled(browser, found, since=0):
+    """Wait until what the figure shows is of what it sees."""
+    frame(browser)
+    wait(browser).until(lambda b: int(found.get_attribute("data-passes") or 0) > since)
+
+
+def passes(found):
+    return int(found.get_attribute("data-passes"))
+
+
+def logits_shown(found):
+    return [float(e.text) for e in all_of(found, ".nin-logit")]
+
+
+def test_the_browser_gives_the_same_logits(browser, figure, images, expected):
+    weights = live_data.packed(live_data.read_weights(STORED))
+    found = []
+    for few in images.reshape(-1, 20, 784).tolist():
+        found += browser.execute_script(RUN, weights, few)
+    print(f"the browser is off by {off(found, expected):.1e} of the largest logit")
+    assert off(found, expected) < BOUND
+    other = np.roll(expected, 1, axis=0)
+    assert off(found, other) > 1000 * BOUND  # the bound tells images apart
+
+
+FAULTS = {
+    "a padding": ("...block(64, 3, 2, 2)", "...block(64, 3, 2, 1)"),
+    "a stride": ("...block(96, 4, 2, 1)", "...block(96, 4, 1, 1)"),
+    "a pool's stride": ("{ kernel: 3, stride: 2 }", "{ kernel: 3, stride: 1 }"),
+    "no ReLU": ("Math.max(sums[i], 0)", "sums[i]"),
+    "half a pixel": ("((i + 0.5) * STORED) / SIZE - 0.5", "(i * STORED) / SIZE"),
+    "a bit of float16": ("part / 1024", "part / 1025"),
+    "rows for columns": ("k * channels + c]", "c * kernel * kernel + k]"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_seen(browser, figure, images, expected, fault):
+    script, (old, new) = NETWORK.read_text(encoding="utf-8"), FAULTS[fault]
+    assert script.count(old) == 1
+    weights = live_data.packed(live_data.read_weights(STORED))
+    few = images[:5].reshape(-1, 784).tolist()
+    whole = f"{script}\n{RUN}"
+    assert off(browser.execute_script(whole, weights, few), expected[:5]) < BOUND
+    found = browser.execute_script(whole.replace(old, new), weights, few)
+    assert off(found, expected[:5]) > 2 * BOUND
+
+
+def test_a_pass_is_quick_and_leaves_room_for_the_pointer(browser, figure):
+    slider = all_of(figure, ".nin-view input")[0]
+    from selenium.webdriver.common.keys import Keys
+
+    took = []
+    for _ in range(5):
+        before = passes(figure)
+        slider.send_keys(Keys.ARROW_RIGHT)
+        settled(browser, figure, before)
+        took.append(int(figure.get_attribute("data-milliseconds")))
+    print("milliseconds of the passes:", took)
+    assert min(took) <= 150  # of a machine that may be busy
+
+
+def test_logits_are_means_of_maps_and_move_with_the_image(browser, figure):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    cells = [float(c.text) for c in all_of(figure, ".nin-cells button")]
+    shown = logits_shown(figure)
+    mean = float(all_of(figure, ".nin-mean")[0].text.split()[-1])
+    assert len(cells) == 36 and mean == max(shown)
+    assert np.mean(cells) == pytest.approx(mean, abs=0.06)  # cells have one digit
+    canvas = all_of(figure, ".nin-image")[0]
+    count, said = passes(figure), "return arguments[0].value"
+    drag = ActionChains(browser).move_to_element(canvas).click_and_hold()
+    drag.move_by_offset(40, 0).move_by_offset(0, 24).release().perform()
+    settled(browser, figure, count)
+    right, down, turn = all_of(figure, ".nin-view input")
+    assert int(browser.execute_script(said, right)) > 2
+    assert int(browser.execute_script(said, down)) > 1
+    assert logits_shown(figure) != shown
+    count = passes(figure)
+    turn.send_keys(Keys.END)  # upside down
+    settled(browser, figure, count)
+    count = passes(figure)
+    thumb = all_of(figure, ".nin-thumbs button")[0]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", thumb)
+    thumb.click()
+    settled(browser, figure, count)
+    assert logits_shown(figure) == shown and turn.get_attribute("value") == "0"
+
+
+def test_a_cell_tells_what_it_adds(browser, figure):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    cells, about = all_of(figure, ".nin-cells button"), all_of(figure, ".nin-about")[0]
+    ActionChains(browser).move_to_element(cells[14]).perform()
+
+    def told():
+        words = about.text.split() if "This cell" in about.text else ()
+        return [float(w.rstrip(",")) for w in words if "." in w[:-1]]
+
+    text = cells[14].text  # the pointer may still be over another
+    wait(browser).until(lambda b: told() and f"{told()[0]:.1f}" == text)
+    value, part = told()
+    assert part == pytest.approx(value / 36, abs=0.001)
+    browser.execute_script("arguments[0].focus()", cells[0])
+    browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT, Keys.ARROW_DOWN)
+    label = browser.switch_to.active_element.get_attribute("aria-label")
+    assert label.startswith("row 2, column 1")
+
+
+def test_a_square_takes_evidence_away(browser, figure):
+    from selenium.webdriver.common.keys import Keys
+
+    cover = next(b for b in all_of(figure, ".nin-tools button") if b.text == "Cover")
+    count, before = passes(figure), logits_shown(figure)
+    cover.click()
+    settled(browser, figure, count)
+    about = all_of(figure, ".nin-about")[0].text
+    assert f"{max(before):.2f} without the square" in about
+    count = passes(figure)
+    all_of(figure, ".nin-image")[0].send_keys(Keys.ARROW_UP)
+    settled(browser, figure, count)
+    assert all_of(figure, ".nin-about")[0].text != about
+    assert logits_shown(figure) != before
+
+
+def test_drawings_of_nothing_and_of_everything(browser, figure):
+    empty = next(b for b in all_of(figure, ".nin-tools button") if "Empty" in b.text)
+    count = passes(figure)
+    empty.click()
+    settled(browser, figure, count)
+    nothing = logits_shown(figure)
+    assert all(np.isfinite(nothing))
+    canvas, count = all_of(figure, ".nin-image")[0], passes(figure)
+    # 400 events in two seconds, over the whole canvas.
+    most = browser.execute_async_script(
+        """
+        const [canvas, done] = arguments, box = canvas.getBoundingClientRect();
+        canvas.setPointerCapture = () => {};
+        const send = (kind, x, y) => canvas.dispatchEvent(new PointerEvent(kind, {
+          clientX: box.left + x * box.width, clientY: box.top + y * box.height,
+          pointerId: 1, bubbles: true }));
+        let n = 0, frames = 0, most = 0, running = true;
+        const figure = canvas.closest(".live-figure"), first = +figure.dataset.passes;
+        const tick = () => running && (frames++, requestAnimationFrame(tick));
+        tick();
+        send("pointerdown", 0, 0);
+        const timer = setInterval(() => {
+          const start = performance.now();
+          for (let k = 0; k < 4; k++, n++) {
+            const row = Math.floor(n / 10) / 40;
+            send("pointermove", (n % 10 < 5) === (n % 20 < 10) ? 1 : 0, row);
+          }
+          most = Math.max(most, performance.now() - start);
+          if (n < 400) return;
+          clearInterval(timer);
+          running = false;
+          send("pointerup", 1, 1);
+          done({ most, frames, passes: +figure.dataset.passes - first });
+        }, 20);
+        """,
+        canvas,
+    )
+    assert most["passes"] <= most["frames"]
+    settled(browser, figure, count)
+    assert all(np.isfinite(logits_shown(figure))) and logits_shown(figure) != nothing
+
+
+def test_the_figure_is_accessible_and_fits_a_phone(browser, figure, axe):
+    size = {"width": 360, "height": 780, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        width = "return document.documentElement.scrollWidth"
+        wait(browser).until(lambda b: b.execute_script(width) == 360)
+        browser.execute_script(axe)
+        bad = browser.execute_async_script(
+            "axe.run('.live', {runOnly: arguments[0]}).then(r => "
+            "arguments[1](r.violations.map(v => [v.id, v.nodes[0].html])))",
+            [*in_browser.WCAG, "wcag22aa"],
+        )
+        assert bad == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+# The data ----------------------------------------------------------------------------
+
+
+def test_a_poor_network_is_refused(images):
+    labels = load_sample().val.labels[:200]
+    with pytest.raises(SystemExit, match=r"less than 0\.95: nothing was written"):
+        live_data.data_of(STORED, images, labels, least=0.95)
+
+
+def test_images_to_choose_are_hits_and_misses(images, expected):
+    labels = load_sample().val.labels[:200]
+    which = live_data.chosen(labels, expected)
+    right = expected.argmax(axis=1)[which] == labels[which]
+    assert 15 <= right.sum() <= 20 and 5 <= (~right).sum() <= 20
+    assert len(set(which)) == len(which)
