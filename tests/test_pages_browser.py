@@ -452,7 +452,7 @@ def test_what_is_mentioned_is_shown_beside_the_mention(browser, real_book):
     from selenium.webdriver import ActionChains, Keys
 
     browser.get((real_book / "googlenet.html").as_uri())
-    for kind, said in (("reference", "Szegedy"),):
+    for kind, said in (("figure", "Figure 8.4.1"), ("reference", "Szegedy")):
         link = browser.find_element("css selector", f"main a.{kind}")
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
         ActionChains(browser).move_to_element(link).perform()

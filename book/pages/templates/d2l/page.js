@@ -119,7 +119,9 @@
       box = make("div", { className: "preview", ariaHidden: "true" });
       let before = target.previousElementSibling;
       if (target.matches(".caption")) {
-        const seen = [...(before?.querySelectorAll("img") ?? [])].filter((i) => i.clientWidth);
+        // Of several tabs' pictures, that of the chosen one; or what a live figure replaces.
+        const seen = [...(before?.querySelectorAll("img") ?? [])].filter(
+          (i) => i.clientWidth || i.closest(".live-still"));
         if (seen.length) box.append(make("img", { src: seen.at(-1).src, alt: "" }));
       }
       box.append(...[...target.cloneNode(true).childNodes]);
