@@ -560,14 +560,26 @@ def test_the_whole_book_is_one_page_to_print(real_book):
 # Other languages -----------------------------------------------------------------
 
 
+BLOCK = """
+const all = [...document.querySelectorAll("main > *")];
+const look = () => {
+  const at = all.findIndex((b) => b.getBoundingClientRect().bottom > 70);
+  const box = all[at].getBoundingClientRect();
+  return [at, Math.max(0, (70 - box.top) / box.height), all.length];
+};
+const frames = (n, run) => n ? requestAnimationFrame(() => frames(n - 1, run)) : run();
+const settle = (before) => frames(5, () => {  // type may come late
+  const now = look();
+  String(now) === String(before) ? arguments[0](now) : settle(now);
+});
+document.fonts.ready.then(() => settle(look()));
+"""
+
+
 def block_in_view(browser):
-    """The first block that is seen: its number, the part of it above, their count."""
-    return browser.execute_script(
-        "const all = [...document.querySelectorAll('main > *')];"
-        "const at = all.findIndex(b => b.getBoundingClientRect().bottom > 70);"
-        "const box = all[at].getBoundingClientRect();"
-        "return [at, Math.max(0, (70 - box.top) / box.height), all.length]"
-    )
+    """The first block that is seen, once nothing moves: its number, the part of it
+    above, their count."""
+    return browser.execute_async_script(BLOCK)
 
 
 def test_a_fold_opens_for_who_is_led_into_it(browser, real_book):

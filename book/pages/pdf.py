@@ -85,7 +85,7 @@ def print_page(chromium, text, framework, path, paper=PAPERS[0]):
     )
     with tempfile.TemporaryDirectory() as profile:
         page, printed = Path(profile, "page.html"), Path(profile, "page.pdf")
-        page.write_text(text.replace("</head>", f"{sheet}</head>", 1), encoding="utf-8")
+        files.write(page, text.replace("</head>", f"{sheet}</head>", 1))
         command = [
             chromium,
             "--headless",
