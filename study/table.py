@@ -176,6 +176,7 @@ GROUPS = {
         Variant("lenet", "study:lenet"),
         Variant("lenet_150k", "study:lenet", settings={"wider": True}),
         NIN28,
+        of_nin28("nin28_last_relu", last_relu=True),  # as in the paper
         Variant("nin28_56", "nin:NiN28", {"dropout": 0.2}, size=56,
                 keep=("probabilities", "weights")),
     ],
