@@ -393,5 +393,7 @@
     unfold();
   });
   addEventListener("hashchange", unfold);
-  addEventListener("load", goToPlace); // with the pictures, all has its height
+  // With the pictures, and live figures drawn, all has its height.
+  addEventListener("load", () =>
+    requestAnimationFrame(() => requestAnimationFrame(goToPlace)));
 })();
