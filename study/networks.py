@@ -69,9 +69,9 @@ def evidence(last_relu=False, **options):
     """The last block, with one map a class, and the mean of each.
 
     Behind a last ReLU, as in the paper, a class of which all maps have become 0 gets no
-    gradient and is never predicted again. Which classes that befalls depends on the
-    start, and costs more than what the study compares; so only those networks have this
-    ReLU that are to show it.
+    gradient and is not predicted any more. Which classes that befalls depends on the
+    start, and would stand between the networks that are compared; so only those have
+    this ReLU that are to show it.
     """
     block = nin_block(10, 3, 1, 1, **options)
     if not last_relu:

@@ -133,13 +133,7 @@ def test_figures_fit_a_narrow_phone_and_the_dark(browser, figure, axe):
             touched = all_of(found, "button, input[type=range]")
             heights = [e.rect["height"] for e in touched if e.is_displayed()]
             assert min(heights) >= 24  # pixels, WCAG 2.2
-            browser.execute_script(axe)
-            bad = browser.execute_async_script(
-                "axe.run('.live', {runOnly: arguments[0]}).then(r => "
-                "arguments[1](r.violations.map(v => [v.id, v.nodes[0].html])))",
-                [*in_browser.WCAG, "wcag22aa"],
-            )
-            assert bad == []
+            assert in_browser.faults_of_live(browser, axe) == []
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         media(browser)

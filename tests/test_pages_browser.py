@@ -703,3 +703,13 @@ def test_japanese_type(browser, real_book):
     browser.get((real_book / "nin.html").as_uri())
     assert browser.execute_script(style, "main em", "fontStyle") == "italic"
     assert browser.execute_script(style, "main p", "lineBreak") == "auto"
+
+
+def faults_of_live(browser, axe):
+    """What axe finds wrong with the live figures of a page: [[rule, element], ...]."""
+    browser.execute_script(axe)
+    return browser.execute_async_script(
+        "axe.run('.live', {runOnly: arguments[0]}).then(r => "
+        "arguments[1](r.violations.map(v => [v.id, v.nodes[0].html])))",
+        [*WCAG, "wcag22aa"],
+    )
