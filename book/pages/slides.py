@@ -20,11 +20,10 @@ from book.pages.pages import rendered, stylesheet
 from book.source import files
 from book.source.book import BOOK, SourceError
 from book.source.reading import new_cell, read_source, title_of
-from book.source.tabs import Passage
+from book.source.tabs import SLIDE, Passage
 from book.translate.catalogues import strings
 from d2l_utils.frameworks import FRAMEWORKS
 
-SLIDE = "slide"  # tag
 SHOWS = re.compile(r"^\{(code|output)(?:, *(code|output))?\}$", re.M)
 
 
