@@ -1,6 +1,7 @@
 """What every framework module must do; run with `pytest --framework jax`."""
 
 import inspect
+import io
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from book.notebooks import execute
 from book.source.book import BOOK, ROOT
-from d2l_utils import data, host, sources, weights
+from d2l_utils import board, data, host, sources, weights
 from d2l_utils.frameworks import FRAMEWORKS
 
 NIN_SHAPES = [
@@ -474,6 +475,31 @@ def test_channels_are_innermost_in_training(d2l, nin, monkeypatch):
             layer.register_forward_hook(look)
     d2l.Trainer(1).fit(model, d2l.FashionMNIST(batch_size=16))
     assert len(seen) >= 12 and all(seen)
+
+
+def test_a_terminal_shows_how_far_a_training_is(d2l, Tiny, few, monkeypatch):
+    """With losses on the device; also of a loop of the reader's own."""
+
+    class Own(d2l.Trainer):
+        def fit_epoch(self):
+            for loss in (2.5, 1.5):
+                self.model.plot("loss", loss, train=True)
+
+    monkeypatch.setattr(board, "REDRAW_SECONDS", 0)
+    for Trainer, last in (
+        (d2l.Trainer, "epoch 1 of 1, validation step 3 of 3, "),
+        (Own, "epoch 1 of 1, loss 2.500"),
+    ):
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        sys.stderr.isatty = lambda: True
+        Trainer(1).fit(Tiny(), d2l.FashionMNIST(batch_size=40))
+        lines = [x.strip() for x in sys.stderr.getvalue().split("\r") if x.strip()]
+        assert lines[0].startswith("getting ready") and lines[-1].startswith(last)
+        assert ", loss " in lines[-1]
+    model = Tiny()
+    model.board.display = False
+    d2l.Trainer(1).fit(model, d2l.FashionMNIST(batch_size=40))
+    assert sys.stderr.getvalue().count("getting ready") == 1  # none of this one
 
 
 SEEN = [  # cells
