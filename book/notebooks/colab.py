@@ -2,9 +2,7 @@
 
 Each edition, without its outputs, with `d2l_utils` inside the set-up cell as a wheel
 with its hash. They run by upload or mail in Colab, Kaggle and Jupyter. The wheel goes
-without the sample of the data set: these places have a network. `--answers nbgrader`
-writes blank exercises in nbgrader's format, see exercises.py: what is done in them
-there can be graded.
+without the sample of the data set: these places have a network.
 """
 
 import argparse
@@ -21,13 +19,12 @@ import zipfile
 from pathlib import Path
 
 from book.notebooks import editions
-from book.notebooks.exercises import ANSWER, BLANK, for_nbgrader, has_exercises
+from book.notebooks.exercises import empty
 from book.source import files
 from book.source.book import BOOK, ROOT
 from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
 
-GPU = "pytorch", "tensorflow", "jax"  # what runs on one in Colab
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
 BESIDE = "pyproject.toml", "README.md", "LICENSE"  # of the package, for its wheel
 BUILD = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1])"
@@ -114,37 +111,28 @@ def setup_source(packed, framework):
     return SETUP.format(**packed, install=install)
 
 
-def self_contained(book, section, framework, packed, language="en", answers="yes"):
+def self_contained(book, section, framework, packed, language="en", answers=True):
     """An edition, ready to be run, with the package inside.
 
-    answers: "no" has room for the reader's in place of those of exercises, and
-    "nbgrader" besides what this needs to grade them.
+    answers: those of exercises are there; else, in their place, room for the reader's.
     """
-    if answers == "nbgrader":
-        nb = for_nbgrader(book, section, framework, language=language)
-    else:
-        nb = editions.edition(book, section, framework, language)
+    nb = editions.edition(book, section, framework, language)
+    if not answers:
+        empty(nb.cells)
     for cell in nb.cells:
-        if answers == "no" and ANSWER in cell.metadata.get("tags", ()):
-            cell.source = BLANK[cell.cell_type]
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     setup = next(c for c in nb.cells if "setup" in c.metadata.get("tags", ()))
-    title = catalogues.strings(book, language)["setup"]
-    setup.source = f"# @title {title}\n{setup_source(packed, framework)}"
+    setup.source = setup_source(packed, framework)
     setup.metadata["jupyter"] = {"source_hidden": True}  # thousands of lines
-    setup.metadata["cellView"] = "form"  # the same, in Colab: its title alone
-    if framework in GPU:
-        nb.metadata["accelerator"] = "GPU"
+    setup.metadata["cellView"] = "form"  # the same, in Colab
     return nb
 
 
-def write(book, out, sections, frameworks, answers="yes"):
+def write(book, out, sections, frameworks, answers=True):
     """Write self-contained notebooks; returns their paths."""
     made, packed = [], packed_package()
     for section in sections:
-        if answers == "nbgrader" and not has_exercises(book, section):
-            continue
         begun = catalogues.begun(book)
         made_of = catalogues.made_of(book, section, frameworks, begun)
         made += files.built(
@@ -176,11 +164,12 @@ def main(argv=None, book=BOOK):
     parser.add_argument("--section", choices=book.sections, help="this section only")
     parser.add_argument("--framework", choices=FRAMEWORKS, help="this one only")
     parser.add_argument("--out", default="build/colab", help="folder to write to")
-    parser.add_argument("--answers", choices=("yes", "no", "nbgrader"), default="yes")
+    parser.add_argument("--answers", choices=("yes", "no"), default="yes")
     args = parser.parse_args(argv)
     sections = (args.section,) if args.section else book.sections
     frameworks = (args.framework,) if args.framework else FRAMEWORKS
-    for path in write(book, args.out, sections, frameworks, args.answers):
+    answers = args.answers == "yes"
+    for path in write(book, args.out, sections, frameworks, answers):
         size = path.stat().st_size
         note = " (over 1 MB: Kaggle does not take it)" * (size > LIMIT)
         print(f"{path}  {size / 1000:.0f} kB{note}")

@@ -2,8 +2,9 @@
 
 From every edition with cells tagged `solution` comes one in which these are empty,
 to be filled in by students: code that raises NotImplementedError, text to be graded
-by hand. Stored outputs are left out. The format is nbgrader's, and needs no nbgrader to
-be written; nbgrader_config.py beside the notebooks raises its time limit.
+by hand. Each says what it has to produce. Stored outputs are left out. The format is
+nbgrader's, and needs no nbgrader to be written; nbgrader_config.py beside the notebooks
+raises its time limit.
 
 All other code is locked: nbgrader puts it back before it grades. Cells tagged `check`
 are tests. Each begins with the locked definitions and settings that it uses, taken
@@ -17,6 +18,7 @@ import ast
 import builtins
 import symtable
 import sys
+import textwrap
 from pathlib import Path
 
 from nbformat import v4
@@ -30,10 +32,11 @@ from d2l_utils.frameworks import FRAMEWORKS
 
 SCHEMA = 3  # of nbgrader's metadata
 ANSWER, CHECKS = "solution", {"check", GRADE}
-BLANK = {
-    "code": "# YOUR CODE HERE\nraise NotImplementedError()",
-    "markdown": "YOUR ANSWER HERE",
-}
+BLANK = {"code": "# YOUR CODE HERE", "markdown": "YOUR ANSWER HERE"}
+IN_WORDS = (
+    "what your results say about the question, the numbers that show it, and what they "
+    "leave open."
+)
 POINTS = 1  # of a check, and of an answer in words
 CONFIG = """\
 # nbgrader reads this file in the folder in which it is called.
@@ -145,12 +148,84 @@ def used_by(check, locked, answers):
     return "\n".join([f"from builtins import {', '.join(plain)}"] * bool(plain) + made)
 
 
+# What is left blank ----------------------------------------------------------------
+
+
+def strings(code):
+    """The string literals of code, in order."""
+    found = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Constant)]
+    found.sort(key=lambda n: (n.lineno, n.col_offset))
+    return [n.value for n in found if isinstance(n.value, str)]
+
+
+def plain(cell):
+    """The code of a cell; none of one with a line magic."""
+    return "\n".join(rows for _, rows in statements([cell]))
+
+
+def produced(answer, below):
+    """What an answer's code has to produce, as [(verb, what)].
+
+    answer: its cell; below: the cells that follow. Names that the next of these to
+    mention them takes as they are; entries that a check asks for; what is shown.
+    """
+    uses = [names(plain(c)) for c in below]
+    asked = {s for c in below if CHECKS & tags_of(c) for s in strings(plain(c))}
+    defined, entered, calls = [], [], set()
+    for node, rows in statements([answer]):
+        args = (
+            f"({ast.unparse(node.args)})" if isinstance(node, ast.FunctionDef) else ""
+        )
+        for name in sorted(names(rows)[1]):
+            use = next((u for u in uses if name in u[0] | u[1]), ((), (name,)))
+            defined += [name + args] if name not in use[1] else []
+        for n in ast.walk(node):
+            if isinstance(n, ast.Call):
+                calls.add(getattr(n.func, "attr", getattr(n.func, "id", "")))
+            elif isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store):
+                entered.append(base(n))
+    keys = [s for s in dict.fromkeys(strings(plain(answer))) if s in asked]
+    shows = ["the numbers"] * ("print" in calls)
+    shows += ["the plot"] * bool({"plot", "show"} & calls)
+    found = [
+        ("define", dict.fromkeys(defined)),
+        ("enter", [f"{name}[{key!r}]" for name in entered[:1] for key in keys]),
+        ("show", shows),
+    ]
+    return [(verb, ", ".join(what)) for verb, what in found if what]
+
+
+def blank(answer, below):
+    """The source of an answer's cell as students get it; below: see `produced`."""
+    if answer.cell_type != "code":
+        return f"{BLANK['markdown']}: {IN_WORDS}"
+    todo = produced(answer, below)
+    lines = [BLANK["code"] + (": it has to" if todo else "")]
+    for verb, what in todo:
+        lines += textwrap.wrap(
+            f"{verb} {what}", 78, initial_indent="# - ", subsequent_indent="#   ",
+            break_long_words=False,
+        )  # fmt: skip
+    return "\n".join([*lines, "raise NotImplementedError()"])
+
+
+def empty(cells):
+    """Take the answers out of the cells of an edition."""
+    below = []
+    for cell in reversed(cells):
+        full = v4.new_code_cell(cell.source, metadata=cell.metadata)
+        if ANSWER in tags_of(cell):
+            cell.source = blank(cell, below)
+        if cell.cell_type == "code":
+            below.insert(0, full)
+
+
 # Notebooks -----------------------------------------------------------------------
 
 
-def for_nbgrader(book, section, framework, blank=True, language="en"):
+def for_nbgrader(book, section, framework, blank=True):
     """An edition in nbgrader's format; with blank=False, the answers are left in."""
-    nb = editions.edition(book, section, framework, language, checks=True)
+    nb = editions.edition(book, section, framework, checks=True)
     for number, cell in enumerate(nb.cells):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -168,9 +243,8 @@ def for_nbgrader(book, section, framework, blank=True, language="en"):
             given = [c for c in above if not (CHECKS | {ANSWER}) & tags_of(c)]
             answers = [c for c in above if ANSWER in tags_of(c)]
             cell.source = f"{used_by(cell, given, answers)}\n{cell.source}".strip()
-    for cell in nb.cells if blank else ():
-        if ANSWER in tags_of(cell):
-            cell.source = BLANK[cell.cell_type]
+    if blank:
+        empty(nb.cells)
     return v4.new_notebook(cells=nb.cells, metadata=nb.metadata, nbformat_minor=5)
 
 
