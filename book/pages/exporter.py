@@ -18,9 +18,18 @@ from nbformat import NotebookNode, v4
 from traitlets.config import Config
 
 from book.pages import TEMPLATES, live
-from book.pages.markup import Body, Marks, PageError, Text, picture, sanitize
+from book.pages.markup import (
+    Body,
+    Marks,
+    PageError,
+    Text,
+    mention_pattern,
+    picture,
+    sanitize,
+)
 from book.pages.passages import blocks
 from book.source.reading import new_cell
+from book.translate.catalogues import english
 
 # What a picture or a table says is not said again in text; scripts never get in.
 SHOWN_TYPES = [
@@ -32,17 +41,52 @@ SHOWN_TYPES = [
 NOTHING = re.compile("(?!)")
 
 
-def group_cells(kind, number, indices, cells, editions, titles, strings):
+def draws(output):
+    return any(mime.startswith("image/") for mime in output.get("data", ()))
+
+
+def described(outputs, alt, caption=""):
+    """Outputs with a description of each picture that came without.
+
+    The last has the caption, if there is one; else what the cell printed has to say it.
+    """
+    said = " ".join(o.text for o in outputs if o.output_type == "stream").split()
+    said, made = " ".join([alt.rstrip(".") + ".", *said]), []
+    for output in reversed(outputs):
+        if draws(output):
+            given = {"alt": caption or said, **output.metadata}
+            output, caption = NotebookNode({**output, "metadata": given}), ""
+        made.insert(0, output)
+    return made
+
+
+def caption_of(block, strings):
+    """The caption that a block of text begins with, without marks, or ''."""
+    kind, content, _ = block
+    found = kind == "text" and re.match(r"\*(.+?)\*\s*(\n\n|$)", content[1].text, re.S)
+    forms = mention_pattern([strings, english()])
+    if not found or not forms.match(found[1]):
+        return ""
+    return " ".join(re.sub(r"[*`$\\]", "", found[1]).split())
+
+
+def group_cells(kind, number, indices, cells, editions, titles, strings, caption=""):
     """The cells of one group of tabs; their metadata opens and closes panels."""
     made, there = [], [f for f in titles if any(f in cells[i].tabs for i in indices)]
     for framework in titles:
-        panel = []
-        for i in indices:
-            if framework not in cells[i].tabs:
-                continue
+        panel, ran_here = [], [i for i in indices if framework in cells[i].tabs]
+        drawn = [
+            i for i in ran_here
+            if any(map(draws, editions[framework][i].get("outputs", ())))
+        ]  # fmt: skip
+        for i in ran_here:
             ran = editions[framework][i]
             alt = strings["figure"].format(framework=titles[framework])
-            outputs = [shown(output, alt) for output in ran.get("outputs", [])]
+            last = caption if i in drawn[-1:] else ""
+            outputs = [
+                shown(output, alt)
+                for output in described(ran.get("outputs", []), alt, last)
+            ]
             panel.append(new_cell("code", ran.source, outputs))
         if not panel:
             panel = [new_cell("markdown", "")]
@@ -83,18 +127,20 @@ def page_notebook(cells, editions, titles, strings, answers=True):
     answers: whether those of exercises are on it, folded.
     """
     made, number, folds = [], 0, 0
-    found = blocks(cells, titles)
-    for folded, run in itertools.groupby(found, lambda block: block[2]):
+    found = list(blocks(cells, titles))
+    after = [caption_of(block, strings) for block in found[1:]] + [""]
+    both = zip(found, after, strict=True)
+    for folded, run in itertools.groupby(both, lambda pair: pair[0][2]):
         first = len(made)
         if folded and not answers:
             continue
-        for kind, content, _ in run:
+        for (kind, content, _), caption in run:
             if kind == "text":
                 made.append(text_cell(*content))
             else:
                 number += 1
                 made += group_cells(
-                    kind, number, content, cells, editions, titles, strings
+                    kind, number, content, cells, editions, titles, strings, caption
                 )
         if folded and made[first:]:
             folds += 1

@@ -1,84 +1,192 @@
 """Decks for a lecture: `python -m book.pages.slides [--section S] [--framework F]`.
 
 A text cell tagged `slide` is one slide: a heading and short text. The line `{code}` in
-it shows the code of the next code cell in the source, `{output}` what that printed and
-drew. A deck is a file that runs offline: reveal.js, which draws it, is inside.
+it shows the code of the next code cell in the source, `{output}` what that drew, or
+else printed, as a table. An item of a list that begins with `+` comes with a key. The
+text from a slide to the next is what the speaker has to say, in a window of its own
+(key S), with the minutes that it takes. A deck is a file that runs offline: reveal.js,
+which draws it, is inside.
 """
 
 import argparse
+import ast
+import html
+import itertools
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from nbformat import v4
 
 from book.notebooks.editions import edition_cells
+from book.pages import printed
 from book.pages.bodies import check_outputs
-from book.pages.exporter import TEMPLATES, body_exporter, text_cell
+from book.pages.exporter import TEMPLATES, body_exporter, described, text_cell
 from book.pages.markup import PageError
 from book.pages.pages import rendered, stylesheet
 from book.source import files
 from book.source.book import BOOK, SourceError
 from book.source.reading import new_cell, read_source, title_of
-from book.source.tabs import SLIDE, Passage
+from book.source.tabs import Passage, text_for
 from book.translate.catalogues import strings
 from d2l_utils.frameworks import FRAMEWORKS
 
+SLIDE = "slide"  # tag
 SHOWS = re.compile(r"^\{(code|output)(?:, *(code|output))?\}$", re.M)
+POINT = re.compile(r"^\+ (.+(?:\n {2}.+)*)", re.M)  # of a list, shown by a key
+LINES = 20  # of code that the last row can read
+PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
+HEADING = re.compile(r"^#+ .*$", re.M)
+REFERENCES = re.compile(r"^#+ References$", re.M)
+WORDS, LOOK = (
+    110,
+    1,
+)  # words that are said in a minute; minutes to look at what is shown
 
 
-def shown_cell(cells, at, edition, framework, where):
-    """The next executed cell after a slide; raises PageError if there is none."""
-    for i in range(at + 1, len(cells)):
-        if cells[i].kind == "code" and framework in cells[i].tabs:
-            return edition[i]
-    raise PageError(f"{where}: no code cell for {framework} follows this slide.")
+@dataclass(frozen=True)
+class Slide:
+    """HTML of a slide and of what is said about it; minutes: how long that takes."""
+
+    html: str
+    notes: str
+    minutes: int
 
 
-def slide_cells(cells, at, edition, framework):
-    """The cells that nbconvert renders for one slide."""
-    slide, where = cells[at], cells[at].place()
-    parts, made = SHOWS.split(slide.source), []
-    texts, asked = parts[::3], list(zip(parts[1::3], parts[2::3], strict=True))
-    for text, what in zip(texts, [*asked, ()], strict=True):
-        if text.strip():
-            made.append(text_cell(slide, Passage(None, text, 0)))
-        if not what:
-            continue
-        ran = shown_cell(cells, at, edition, framework, where)
-        outputs = ran.outputs if "output" in what else []
-        if "output" in what and not outputs:
+def last_definition(source):
+    """Code as a slide has room for it: of a long cell, the last thing it defines."""
+    if source.count("\n") < LINES:
+        return source
+    last = ast.parse(source).body[-1]
+    return "\n".join(source.split("\n")[last.lineno - 1 : last.end_lineno])
+
+
+def printed_text(cell):
+    said = (o.text for o in cell.outputs if o.output_type == "stream")
+    return "".join(said).strip()
+
+
+def said(cells, framework):
+    """[(cell, text)] of what a speaker says: without headings, pictures, references."""
+    found = []
+    for cell in cells:
+        if cell.kind == "markdown" and SLIDE not in cell.tags:
+            text = REFERENCES.split(text_for(framework, cell.source, cell.place))[0]
+            text = HEADING.sub("", PICTURE.sub("", text)).strip()
+            found += [(cell, text)] if text else []
+    return found
+
+
+def plan(cells, framework):
+    """[(index of a slide, the cells that it goes with, its minutes)], in order."""
+    at = [i for i, c in enumerate(cells) if SLIDE in c.tags]
+    ends = [0, *at[1:], len(cells)]  # what comes before the first goes with it
+    found = []
+    for i, (start, end) in zip(at, itertools.pairwise(ends)):
+        words = sum(len(text.split()) for _, text in said(cells[start:end], framework))
+        looks = bool(SHOWS.search(cells[i].source) or PICTURE.search(cells[i].source))
+        minutes = max(1, round(words / WORDS + looks))
+        found.append((i, cells[start:end], minutes))
+    return found
+
+
+class Deck:
+    """The slides of a section in one framework."""
+
+    def __init__(self, book, section, framework):
+        self.cells, self.framework = read_source(book, section), framework
+        self.edition = edition_cells(book, section, framework)
+        check_outputs(
+            self.edition, book.relative(book.edition_path(section, framework))
+        )
+        titles, t = book.titles(framework), strings(book)
+        self.title = titles[framework]
+        self.exporter = body_exporter().at(book.notebooks, t)
+        self.resources = {"page": {"titles": titles, "t": t}}
+
+    def slide(self, at, around, minutes):
+        """The one whose text is the cell `at`; see `plan`."""
+        slide, made = self.cells[at], []
+        spoken = [self.text(*part) for part in said(around, self.framework)]
+        for i, part in enumerate(SHOWS.split(slide.source)):
+            if i % 3 == 0 and part.strip():
+                points = POINT.sub(r'+ <span class="fragment">\1</span>', part)
+                made.append(self.text(slide, points))
+            elif i % 3 and part:
+                cell = self.next_cell(at)
+                made.append(
+                    self.code(cell) if part == "code" else self.output(at, cell)
+                )
+                if printed_text(cell) and "<img" in made[-1]:
+                    spoken.append(f"<pre>{html.escape(printed_text(cell))}</pre>")
+        notes = re.sub(r"</?a\b[^>]*>", "", "\n".join(spoken))  # links lead nowhere
+        return Slide("\n".join(made), notes, minutes)
+
+    def text(self, cell, text):
+        return self.shown(text_cell(cell, Passage(None, text, 0)))
+
+    def next_cell(self, at):
+        """The next executed cell after a slide; raises PageError if there is none."""
+        for i in range(at + 1, len(self.cells)):
+            if self.cells[i].kind == "code" and self.framework in self.cells[i].tabs:
+                return self.edition[i]
+        where = self.cells[at].place()
+        raise PageError(
+            f"{where}: no code cell for {self.framework} follows this slide."
+        )
+
+    def code(self, cell):
+        source = last_definition(cell.source)
+        rows = source.split("\n")
+        size = f"--lines: {len(rows)}; --columns: {max(map(len, rows))}"
+        made = self.shown(self.group("code", source, []))
+        return f'<div class="code" style="{size}">{made}</div>'
+
+    def output(self, at, cell):
+        """What a cell drew; what it printed, where it drew nothing."""
+        if not cell.outputs:
+            where = self.cells[at].place()
             raise PageError(f"{where}: the cell after this slide has no output.")
-        cell = new_cell("code", ran.source, outputs)
-        cell.metadata["transient"] = {"remove_source": "code" not in what}
+        alt = self.resources["page"]["t"]["figure"].format(framework=self.title)
+        outputs = described(cell.outputs, alt)
+        drawn = [o for o in outputs if o.output_type != "stream"]
+        if drawn:
+            return self.shown(self.group("output", cell.source, drawn))
+        made = printed.as_html(printed_text(cell))
+        return f'<div class="printed">{made}</div>'
+
+    def group(self, what, source, outputs):
+        """A code cell as pages show one, with its code or its outputs alone."""
+        cell = new_cell("code", source, outputs)
+        cell.metadata["transient"] = {"remove_source": what != "code"}
         cell.metadata["d2l"] = {
-            "kind": "group", "group": at, "framework": framework, "opens_group": True,
-            "closes_group": True, "opens_panel": True, "closes_panel": True,
+            "kind": "group", "group": 0, "framework": self.framework,
+            **dict.fromkeys(
+                ("opens_group", "closes_group", "opens_panel", "closes_panel"), True
+            ),
         }  # fmt: skip
-        made.append(cell)
-    return made
+        return cell
+
+    def shown(self, cell):
+        """The HTML of a cell."""
+        nb = v4.new_notebook(cells=[cell])
+        nb.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
+        return self.exporter.from_notebook_node(nb, self.resources)[0]
 
 
 def deck(book, section, framework, reveal):
-    """The HTML of a deck, or None for a section without slides.
+    """(HTML of a deck, its slides), or None for a section without any.
 
     reveal: the folder of reveal.js's `dist`.
     """
-    cells = read_source(book, section)
-    at = [i for i, c in enumerate(cells) if SLIDE in c.tags]
-    if not at:
+    cells, ours = read_source(book, section), TEMPLATES / "slides"
+    planned = plan(cells, framework)
+    if not planned:
         return None
-    edition, titles = edition_cells(book, section, framework), book.titles(framework)
-    check_outputs(edition, book.relative(book.edition_path(section, framework)))
-    t, slides = strings(book), []
-    exporter = body_exporter().at(book.notebooks, t)
-    for i in at:
-        nb = v4.new_notebook(cells=slide_cells(cells, i, edition, framework))
-        nb.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
-        resources = {"page": {"titles": titles, "t": t}}
-        slides.append(exporter.from_notebook_node(nb, resources)[0])
-    ours = TEMPLATES / "slides"
-    return rendered(
+    made, titles = Deck(book, section, framework), book.titles(framework)
+    slides = [made.slide(*one) for one in planned]
+    text = rendered(
         "slides/deck.html.j2",
         [read(reveal / "reveal.js"), read(ours / "start.js")],
         title=f"{title_of(cells, section)}, {titles[framework]}",
@@ -89,6 +197,7 @@ def deck(book, section, framework, reveal):
             read(ours / "slides.css"),
         ],
     )
+    return text, slides
 
 
 def read(path):
@@ -106,12 +215,17 @@ def main(argv=None, book=BOOK):
     try:
         for section in [args.section] if args.section else book.sections:
             for framework in [args.framework] if args.framework else FRAMEWORKS:
-                text = deck(book, section, framework, args.reveal)
-                if text is None:
+                found = deck(book, section, framework, args.reveal)
+                if found is None:
                     continue
+                text, slides = found
                 made, path = True, Path(args.out, framework, f"{section}.html")
                 files.write(path, text)
-                print(f"{path}  {len(text.encode()) / 1000:.0f} kB")
+                minutes = sum(slide.minutes for slide in slides)
+                print(
+                    f"{path}  {len(text.encode()) / 1000:.0f} kB, "
+                    f"{len(slides)} slides, {minutes} minutes"
+                )
         if not made:
             raise PageError("No slides: no cell is tagged 'slide'.")
     except (PageError, SourceError) as error:

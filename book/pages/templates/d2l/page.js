@@ -221,9 +221,12 @@
       });
   }
 
-  // What an address leads to may be in a fold.
+  // What an address leads to may be in a fold. Headings had numbers once.
   function unfold() {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const named = decodeURIComponent(location.hash.slice(1));
+    const target = document.getElementById(named);
+    const now = document.getElementById(named.replace(/^\d+(\.\d+)+-/, ""));
+    if (!target && now) location.replace(`#${encodeURIComponent(now.id)}`);
     const folds = [];
     for (let e = target; e; e = e.parentElement)
       if (e.matches("details.answer") && !e.open) folds.push(e);

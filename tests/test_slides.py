@@ -1,0 +1,217 @@
+"""Decks: what a slide shows of a cell, what is said about it, and for how long."""
+
+import re
+
+import pytest
+from bs4 import BeautifulSoup
+from made_book import code, make_book, text
+from nbformat import v4
+
+from book.pages import printed, slides
+from book.source.book import BOOK
+from book.source.reading import read_source
+from d2l_utils.frameworks import FRAMEWORKS
+
+LESSONS = ("nin", "googlenet")
+
+
+@pytest.fixture
+def reveal(tmp_path):
+    folder = tmp_path / "reveal"
+    folder.mkdir()
+    for name in ("reset.css", "reveal.css"):
+        (folder / name).write_text(f"/* {name} */")
+    (folder / "reveal.js").write_text("var Reveal = {initialize(o) {}};")
+    return folder
+
+
+def made(folder, reveal, *cells, framework="jax"):
+    book = make_book(folder, list(cells))
+    html, found = slides.deck(book, "mini", framework, reveal)
+    return BeautifulSoup(html, "html.parser").select(".slides > section"), found
+
+
+def slide(words):
+    return text(words, ("slide",))
+
+
+# What was printed, as tables ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        (  # aligned, with heads; columns may be empty
+            "layer    output     MACs\n"
+            "conv0   1x96x54  871,200\n"
+            "total            871,200",
+            [(["layer", "output", "MACs"],
+              [["conv0", "1x96x54", "871,200"], ["total", "", "871,200"]])],
+        ),
+        (  # without: what stands around the numbers is the head
+            "LeNet       61,706 parameters, 96% of them\n"
+            "VGG    128,806,154 parameters, 93% of them\nalone: 4 MB",
+            [(["", "parameters", "of them"],
+              [["LeNet", "61,706", "96%"], ["VGG", "128,806,154", "93%"]]),
+             "alone: 4 MB"],
+        ),
+        (  # the same words, another number
+            "moved by 0 pixels: accuracy 0.831\nmoved by 2 pixels: accuracy 0.714",
+            [(["moved by … pixels", "accuracy"], [["0", "0.831"], ["2", "0.714"]])],
+        ),
+        (  # a number that is always the same is a word, but where it begins a part
+            "lr 0.04: dead for 4 seeds [6, 1], 0 gone\n"
+            "lr 0.1: dead for 4 seeds [5, 9], 0 gone",
+            [(["lr", "dead for 4 seeds", "gone"],
+              [["0.04", "[6, 1]", "0"], ["0.1", "[5, 9]", "0"]])],
+        ),
+        (  # a name and what is said of it
+            "same values: True\nmoves with its input: True",
+            [(["", ""], [["same values", "True"], ["moves with its input", "True"]])],
+        ),
+        ("715x715 pixels", ["715x715 pixels"]),
+        ("one line\nand  another", ["one line", "and another"]),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_what_is_printed_becomes_a_table(lines, wanted):
+    assert printed.tables(lines) == wanted
+
+
+def test_tables_lose_nothing_but_rows_of_zeros():
+    """Of all that our lessons printed: every word and number is in what is shown."""
+    for section in LESSONS:
+        deck = slides.Deck(BOOK, section, "jax")
+        for cell in deck.edition.values():
+            lines = slides.printed_text(cell) if "outputs" in cell else ""
+            lines = re.sub(r"^\w+ +\S+ +0 +0$", "", lines, flags=re.M)
+            shown = BeautifulSoup(printed.as_html(lines), "html.parser").get_text(" ")
+            left = set(re.findall(r"[\w.,/%]*\w[%\w]*", lines)) - set(
+                re.findall(r"[\w.,/%]*\w[%\w]*", shown)
+            )
+            assert not left, lines
+
+
+def test_a_share_gets_a_bar_and_html_is_text():
+    html = printed.as_html("<b>a</b>: 0.5 of it\n<b>a</b>: 1.0 of it")
+    soup = BeautifulSoup(html, "html.parser")
+    assert not soup.b and soup.th.text == "<b>a</b> … of it"
+    html = printed.as_html("a  0.5\nb  1.0\nc  0")
+    bars = [td.span["style"] for td in BeautifulSoup(html, "html.parser")("td")]
+    widths = [float(re.search(r"[\d.]+", bar)[0]) for bar in bars]
+    assert widths[1] == 2 * widths[0] > 0 == widths[2]
+
+
+# Slides ---------------------------------------------------------------------------
+
+
+def test_notes_are_the_text_up_to_the_next_slide(tmp_path, reveal):
+    cells = [
+        text("# 8.3 Title\n\nBefore."),
+        slide("# First"),
+        text(
+            "After the first.\n\n:::{tab} jax\nFor JAX.\n:::\n:::{tab} mxnet\nNo.\n:::"
+        ),
+        slide("## Second\n\n{output}"),
+        text("## Heading\n\nSaid [of](mini.md) it. ![picture](img/boxes.svg)"),
+        code("draw()"),
+        text("## References\n\n1. Not said."),
+    ]
+    (first, second), found = made(tmp_path, reveal, *cells)
+    notes = [s.select_one("aside.notes") for s in (first, second)]
+    said = [" ".join(n.text.split()) for n in notes]
+    assert said[0] == "Before. After the first. For JAX."
+    assert said[1].startswith("Said of it.") and "Not said" not in said[1]
+    assert not notes[1].find(["a", "img"])
+    assert [s["data-minutes"] for s in (first, second)] == ["1", "1"]
+    assert [s.minutes for s in found] == [1, 1]
+
+
+def test_minutes_follow_words_and_what_is_shown():
+    def minutes(words, shows):
+        cells = [slide("## A" + "\n\n{code}" * shows), text("word " * words)]
+        ((_, _, found),) = slides.plan(cells, "jax")
+        return found
+
+    assert [minutes(n * slides.WORDS, False) for n in (0, 1, 4)] == [1, 1, 4]
+    assert [minutes(n * slides.WORDS, True) for n in (0, 1, 4)] == [1, 2, 5]
+
+
+def test_points_come_one_by_one(tmp_path, reveal):
+    words = "## A\n\n+ one $x$\n+ two\n  lines\n\n- at once"
+    (only,), _ = made(tmp_path, reveal, text("# T"), slide(words), code("1"))
+    points = [" ".join(s.text.split()) for s in only.select("li > .fragment")]
+    assert points[1] == "two lines" and len(points) == 2
+    assert only.select_one("li > .fragment math")
+    assert len(only.select("li")) == 3
+
+
+def test_of_a_cell_that_drew_the_picture_is_shown_and_the_rest_said(tmp_path, reveal):
+    # In a made-up book, the third cell of a source draws.
+    (only,), _ = made(
+        tmp_path, reveal, text("# T"), slide("## A\n\n{output}"), code("d()")
+    )
+    picture = only.select_one(".slide img")
+    notes = only.select_one("aside.notes pre")
+    assert picture and "out 2 of jax" in notes.text
+    assert "out 2" not in only.select_one(".slide").text
+    assert picture["alt"] == 'a "grey" bar'
+
+
+def test_of_long_code_the_last_definition_is_shown():
+    lines = [f"x{n} = {n}" for n in range(slides.LINES)]
+    long = "\n".join([*lines, "", "class A:", "    y = 1"])
+    assert slides.last_definition(long) == "class A:\n    y = 1"
+    assert slides.last_definition("\n".join(lines)) == "\n".join(lines)
+
+
+@pytest.mark.parametrize("section", LESSONS)
+def test_a_lesson_is_a_lecture(section):
+    """12 to 20 slides, at most 45 minutes, none too long for its slide."""
+    cells = read_source(BOOK, section)
+    for framework in FRAMEWORKS:
+        planned = slides.plan(cells, framework)
+        assert 12 <= len(planned) <= 20
+        minutes = [m for _, _, m in planned]
+        assert 30 <= sum(minutes) <= 45 and max(minutes) <= 4
+
+
+@pytest.mark.parametrize("section", LESSONS)
+@pytest.mark.parametrize("tab_name", FRAMEWORKS)
+def test_our_slides_are_short(section, tab_name):
+    deck = slides.Deck(BOOK, section, tab_name)
+    drawn = 0
+    for one in slides.plan(deck.cells, tab_name):
+        made = BeautifulSoup(deck.slide(*one).html, "html.parser")
+        title = made.find(["h1", "h2"]).text
+        drawn += len(made("img"))
+        words = [e.text for e in made.select("p:not(.label), li")]
+        assert sum(map(len, words)) < 300, title
+        assert len(made("tr")) <= 14 and not made.select(".output pre"), title
+        for box in made.select(".code"):
+            lines, width = map(int, re.findall(r"\d+", box["style"]))
+            assert lines <= slides.LINES + 1 and width <= 80, title
+    assert drawn >= 7
+
+
+def test_what_a_slide_shows_is_what_the_cell_made():
+    """The figures that a lecture needs, each by the words of its slide."""
+    shown = {
+        "nin": ["plateau", "looks at", "errs", "die"],
+        "googlenet": ["plateau", "branches", "evidence", "mistakes"],
+    }
+    for section, wanted in shown.items():
+        titles = [
+            c.source.split("\n")[0]
+            for c in read_source(BOOK, section)
+            if slides.SLIDE in c.tags and "{output}" in c.source
+        ]
+        for words in wanted:
+            assert any(re.search(words, title) for title in titles), words
+
+
+def test_a_slide_without_output_stops():
+    deck = slides.Deck.__new__(slides.Deck)
+    deck.cells = [slide("## A")]
+    with pytest.raises(slides.PageError, match="has no output"):
+        deck.output(0, v4.new_code_cell("1"))
