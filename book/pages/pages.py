@@ -38,6 +38,7 @@ SAID = (
     "copy", "copy_label", "copied", "found", "nothing", "more", "in_answer",
     "in_code", "theme", "theme_auto", "theme_light", "theme_dark", "close",
 )  # fmt: skip
+BESIDE = ("api", "instructors")  # pages that are no sections, in English only
 ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
 
 
@@ -203,23 +204,47 @@ def section_page(
     )
 
 
-def api_page(bodies, names, titles, t, index, cache):
-    """The page of functions and classes, which is in English only."""
-    body, headings = files.kept(
+def api_body(titles, t, cache):
+    """(HTML, headings) of the page of functions and classes."""
+    return files.kept(
         cache / f"api-{'-'.join(titles)}.json",
         [t, titles, files.contents(sorted(api.PACKAGE.rglob("*.py")))],
         lambda: api.body(tuple(titles), t["api"], t["permalink"]),
     )
-    sections = [*((s, names[s]) for s in bodies), ("api", t["api"])]
-    return page(
-        "page.html.j2", titles, t, section="api", title=t["api"], body=body,
-        written="en", sections=sections, headings=headings, before=None, after=None,
-        names=names, index=index, others=(),
-    )  # fmt: skip
 
 
-def pages_of(book, sections, titles, language, languages, cache, beside):
-    """{name: page} of a book in one language; `index` is the name of its contents."""
+def instructors_body(book, titles, t, cache):
+    """(HTML, headings) of the page for instructors."""
+
+    def made():
+        from book.pages import instructors  # takes long, as does what it imports
+
+        template = ENVIRONMENT.get_template("instructors.md.j2")
+        return instructors.body(book, titles, t, template)
+
+    parts = [catalogues.made_of(book, s, titles, []) for s in book.sections]
+    path = cache / f"instructors-{'-'.join(titles)}.json"
+    return files.kept(path, [t, titles, parts], made)
+
+
+def pages_beside(bodies, names, titles, t, index, made):
+    """{name: page}: what is in English only; made: {name: (HTML, headings)}."""
+    sections = [*((s, names[s]) for s in bodies), *((name, t[name]) for name in made)]
+    return {
+        name: page(
+            "page.html.j2", titles, t, section=name, title=t[name], body=body,
+            written="en", sections=sections, headings=headings, before=None,
+            after=None, names=names, index=index, others=(),
+        )
+        for name, (body, headings) in made.items()
+    }  # fmt: skip
+
+
+def pages_of(book, sections, titles, language, languages, cache, beside, answers):
+    """{name: page} of a book in one language; `index` is the name of its contents.
+
+    answers: see `build`.
+    """
     names = {s: section.title for s, section in sections.items()}
     bodies = {s: section.body for s, section in sections.items() if section.body}
     t, index = strings(book, language), search_index(bodies, names)
@@ -236,10 +261,13 @@ def pages_of(book, sections, titles, language, languages, cache, beside):
         "contents.html.j2", titles, t, title=t["book"], rows=rows, names=names,
         built=list(bodies), index=index,
         others=switch(book, language, languages, "index"),
-        api="../" * bool(folder_of(language)) + "api.html",
+        beside=BESIDE if answers else BESIDE[:1], up="../" * bool(folder_of(language)),
     )  # fmt: skip
     if language == "en":
-        made["api"] = api_page(bodies, names, titles, t, index, cache)
+        others = {"api": api_body(titles, t, cache)}
+        if answers:  # by which they are graded
+            others["instructors"] = instructors_body(book, titles, t, cache)
+        made |= pages_beside(bodies, names, titles, t, index, others)
     return made
 
 
@@ -278,10 +306,12 @@ def build(book, out, only=None, framework=None, answers=True):
         if only and not sections[only].body:
             raise not_run(book, only, next(iter(titles)))
         beside = out if len(titles) > 1 else out.parent
-        made = pages_of(book, sections, titles, language, languages, cache, beside)
+        made = pages_of(
+            book, sections, titles, language, languages, cache, beside, answers
+        )
         for name, text in made.items():
             path = out / folder_of(language) / f"{name}.html"
-            whole = name in ("index", "api")  # of the whole book
+            whole = name in ("index", *BESIDE)  # of the whole book
             if only in (None, name) or (whole and not path.exists()):
                 pages[path] = text
     changed = []
