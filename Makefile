@@ -32,6 +32,9 @@ BOOK_VENV := $(if $(wildcard $(DONE)),$(VENV),.venv-book)
 BOOK_PY   := $(BOOK_VENV)/bin/python
 BOOK_DONE := $(BOOK_VENV)/.done
 
+# The tests grade with nbgrader, which has menus in JupyterLab: apart from it.
+NBGRADER := build/nbgrader/.done
+
 # reveal.js, which draws slides, from a package that carries it.
 REVEAL := build/reveal/sphinx_revealjs/_static/revealjs/dist
 
@@ -75,6 +78,7 @@ html-pages:
 
 colab: $(BOOK_DONE)  ## write notebooks that need no repository to build/colab
 	$(BOOK_PY) -m book.notebooks.colab $(SELECTED)
+	$(BOOK_PY) -m book.notebooks.colab --answers nbgrader --out build/colab/blank $(SELECTED)
 
 slides: $(BOOK_DONE) $(REVEAL)  ## write decks for lectures to build/html/slides
 	$(BOOK_PY) -m book.pages.slides --reveal $(REVEAL) --out $(HTML)/slides $(SELECTED)
@@ -101,7 +105,7 @@ test-all: $(DONE)  ## run also what is slow and rarely finds anything
 test-matrix: $(DONE)  ## run tests and notebooks on other versions; takes hours
 	$(PY) -m book.checks.matrix --python312 $(PYTHON312) $(if $(ENVIRONMENT),--only $(ENVIRONMENT))
 
-test-core: $(DONE)
+test-core: $(DONE) $(NBGRADER)
 	$(PY) -m pytest -q $(SLOW)
 
 # One framework per process.
@@ -187,6 +191,11 @@ $(VENV)/.done: requirements.txt pyproject.toml book/pyproject.toml | python-vers
 	$(PYTHON) -m venv .venv-book
 	.venv-book/bin/python -m pip install -q --disable-pip-version-check \
 	  -c requirements.txt -e '.[book]'
+	@touch $@
+
+$(NBGRADER): requirements-nbgrader.txt | $(DONE)
+	rm -rf $(@D)
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --target $(@D) -r $<
 	@touch $@
 
 $(REVEAL): | $(BOOK_DONE)

@@ -35,7 +35,7 @@ LIBRARIES = {"builtins", "numpy", "jaxlib", "optax", "d2l_utils"}
 LIBRARIES.update(*((f.base, f.package) for f in FRAMEWORKS.values()))
 OF_TRAINERS = {  # what a Trainer of ours notes about itself and its run
     "model", "data", "optim", "train_dataloader", "val_dataloader", "resident", "plan",
-    "progress", "in_step", "watch", "bar", "holds_checkpoint", "beside", "hparams",
+    "progress", "in_step", "watch", "holds_checkpoint", "beside", "hparams",
     "running", "max_epochs", "every", "checkpoint", "num_train_batches",
     "num_val_batches",
 }  # fmt: skip

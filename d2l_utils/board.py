@@ -1,9 +1,11 @@
 """Drawing: curves that grow while training runs, plots, rows of images.
 
 matplotlib and IPython are loaded only when something is drawn; without them
-training still runs and shows a progress bar.
+training still runs and says how far it is.
 """
 
+import math
+import shutil
 import sys
 import time
 from collections import namedtuple
@@ -270,8 +272,8 @@ class ProgressBoard(HyperParameters):
             self.redraw()
 
     def redraw(self) -> None:
-        """Bring the figure up to date; in a notebook, show it."""
-        if not (self.display and self.data):
+        """Bring the figure up to date; in a notebook, show it, or its axes alone."""
+        if not self.display or not (self.data or in_notebook()):
             return
         start = time.monotonic()
         try:
@@ -282,7 +284,8 @@ class ProgressBoard(HyperParameters):
             self._show()
             self._drawn_at = time.monotonic()
             cost = self._drawn_at - start
-            self._wait = max(REDRAW_SECONDS, cost / REDRAW_SHARE)
+            # The first curve does not wait for what it took to begin with the axes.
+            self._wait = max(REDRAW_SECONDS, cost / REDRAW_SHARE) if self.data else 0.0
 
     def _update(self):
         """Put all points into the figure, which is made if there is none."""
@@ -328,7 +331,10 @@ class ProgressBoard(HyperParameters):
         from IPython import get_ipython
 
         get_ipython().events.unregister("post_run_cell", self._at_end_of_cell)
-        self.redraw()
+        if self.data:
+            self.redraw()
+        else:  # nothing came into the axes
+            self._handle.update({}, raw=True)
         self._end_cell()
 
     def _end_cell(self):
@@ -347,44 +353,78 @@ class ProgressBoard(HyperParameters):
         return vars(self) | shown | {"raw_points": raw, "hparams": hparams}
 
 
-class ProgressBar:
-    """A line with the images done and images/s on stderr, outside notebooks.
+class StatusLine:
+    """One line of text that is replaced in place, and of which nothing stays.
 
-    Without the package tqdm it shows nothing.
+    In a notebook it is in the output of the cell, one for all that runs in it;
+    elsewhere on stderr, if that is a terminal.
 
     Parameters:
-        num_images: of the whole training.
         active: False shows nothing.
 
     Example:
-        >>> bar = ProgressBar(60_000, active=False)
-        >>> bar.update(128, epoch=0)
-        >>> bar.close()
+        >>> line = StatusLine()
+        >>> if line.due():
+        ...     line.show("epoch 1 of 10")
+        >>> line.close()
     """
 
-    def __init__(self, num_images: int, active: bool = True) -> None:
-        self.bar = None
-        if active and not in_notebook():
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                return
-            self.bar = tqdm(
-                total=num_images, unit=" images", unit_scale=True, mininterval=0.5
-            )
+    _of_cell = None  # what IPython shows it in
 
-    def update(self, n: int, epoch: int) -> None:
-        """Count images that were trained on.
+    def __init__(self, active: bool = True) -> None:
+        active = active and (in_notebook() or getattr(sys.stderr, "isatty", bool)())
+        self._next = 0.0 if active else math.inf
+        self._text = ""
+
+    def due(self) -> bool:
+        """Whether it may be replaced: not more often than twice a second.
+
+        Returns:
+            True or False, and False where there is no line.
+        """
+        return time.monotonic() >= self._next
+
+    def show(self, text: str) -> None:
+        """Replace the line.
 
         Parameters:
-            n: their number.
-            epoch: the epoch they belong to, counted from 0.
+            text: what it says from now on.
         """
-        if self.bar is not None:
-            self.bar.set_description(f"epoch {epoch + 1}", refresh=False)
-            self.bar.update(n)
+        if self._next < math.inf:
+            self._next = time.monotonic() + REDRAW_SECONDS
+            self._put(text)
 
     def close(self) -> None:
-        """Leave the line as it is."""
-        if self.bar is not None:
-            self.bar.close()
+        """Take the line away."""
+        if self._text:
+            self._put("")
+        self._next = math.inf
+
+    def _put(self, text):
+        if in_notebook():
+            self._put_in_cell({"text/plain": text} if text else {})
+        else:
+            text = text[: shutil.get_terminal_size().columns - 1]
+            # The cursor goes back, so that what is printed next replaces the line.
+            line = f"\r{text.ljust(len(self._text))}\r"
+            print(line, end="", file=sys.stderr, flush=True)
+        self._text = text
+
+    @classmethod
+    def _put_in_cell(cls, data):
+        """Show it as a display of its own: what is in that can be taken out again."""
+        from IPython import display, get_ipython
+
+        if cls._of_cell is None:
+            cls._of_cell = display.display(data, raw=True, display_id=True)
+            get_ipython().events.register("post_run_cell", cls._at_end_of_cell)
+        else:
+            cls._of_cell.update(data, raw=True)
+
+    @classmethod
+    def _at_end_of_cell(cls, _):
+        from IPython import get_ipython
+
+        get_ipython().events.unregister("post_run_cell", cls._at_end_of_cell)
+        cls._put_in_cell({})
+        cls._of_cell = None

@@ -1,7 +1,9 @@
 """How far a training is: what its steps gave, epoch by epoch."""
 
 import math
+import time
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 
 
 def is_number(x):
@@ -125,6 +127,52 @@ class Progress:
         if type(rows) is not list or stored["val"] != [] or not all(map(_is_row, rows)):
             raise ValueError(f"the records are {rows!r:.40}")
         return cls(**{**stored, "train": Records(rows), "val": Records()})
+
+
+class Pace:
+    """How fast a training goes, from the first time that it is asked."""
+
+    def __init__(self):
+        self.begun = self.epoch = self.newest = None
+
+    def words(self, progress, epochs, steps, val_steps, our_loop=True):
+        """How far a training is, how fast, and how long yet, in one line.
+
+        epochs: of the training. steps, val_steps: of an epoch, None where not known.
+        our_loop: without it, nobody knows what a step is.
+        """
+        now, done, checked = time.monotonic(), len(progress.train), len(progress.val)
+        parts = [f"epoch {progress.epoch + 1} of {epochs}"]
+        if our_loop:
+            name, n, of = ("step", done, steps)
+            if checked:
+                name, n, of = ("validation step", checked, val_steps)
+            parts.append(f"{name} {n}" + (f" of {of}" if of else ""))
+            parts += self._speed(now, progress) if not checked else []
+            share = progress.epoch + (done / steps if steps else 0)
+            parts += self._left(now, share, epochs)
+        # What was the newest loss a line ago is there by now: nothing waits for it.
+        if self.newest is not None:
+            parts.append(f"loss {float(self.newest):.3f}")
+        for _, values in progress.train.rows[-2:]:  # of a reader's loop: loss, accuracy
+            self.newest = values.get("loss", self.newest)
+        return ", ".join(parts)
+
+    def _speed(self, now, progress):
+        if self.epoch is None or self.epoch[0] != progress.epoch:
+            self.epoch = progress.epoch, now, progress.train_images
+        _, begun, before = self.epoch
+        images = progress.train_images - before
+        return [f"{images / (now - begun):,.0f} images/s"] if images else []
+
+    def _left(self, now, share, epochs):
+        if self.begun is None:
+            self.begun = now, share
+        begun, before = self.begun
+        if share == before:
+            return []
+        left = (now - begun) / (share - before) * (epochs - share)
+        return [f"{timedelta(seconds=round(left))} left"]
 
 
 def _is_row(row):

@@ -1,8 +1,9 @@
 """Tabs in live notebooks: cells that belong to one or several frameworks.
 
 A cell that starts with `%%tab pytorch` (or `%%tab mxnet, jax`, or `%%tab all`)
-runs only while one of its tabs is selected. That is an input transformer and
-not a cell magic, so that an error in the cell is an error of the cell.
+runs only while one of its tabs is selected, and else says that it does not. That is an
+input transformer and not a cell magic, so that an error in the cell is an error of the
+cell.
 
     %load_ext d2l_utils.tab
     tab.interact_select(['pytorch', 'mxnet', 'tensorflow', 'jax'])
@@ -105,11 +106,12 @@ def select(name: str) -> None:
         >>> select("jax")
     """
     global _selected
-    loaded = [f.name for f in FRAMEWORKS.values() if f.here in sys.modules]
-    if loaded and _known(name) not in loaded:
+    loaded = [f for f in FRAMEWORKS.values() if f.here in sys.modules]
+    if loaded and FRAMEWORKS[_known(name)] not in loaded:
         raise RuntimeError(
-            f"This kernel already runs {loaded[0]}: restart the kernel to switch to "
-            f"the tab {name}."
+            f"{loaded[0].title} is loaded, and a kernel takes one framework. For "
+            f"{FRAMEWORKS[name].title}, restart the kernel, and choose it before the "
+            "other cells run."
         )
     _selected = _known(name)
 
@@ -124,7 +126,8 @@ def interact_select(tabs: str | Sequence[str] = tuple(FRAMEWORKS)) -> Any:
         tabs: the names to choose from. The first is selected where no other is.
 
     Returns:
-        A drop-down list of ipywidgets, or None where there is nothing to choose.
+        A drop-down list of ipywidgets, with a line below it for what cannot be chosen;
+        or None where there is nothing to choose.
 
     Raises:
         ValueError: there is no such tab.
@@ -138,33 +141,37 @@ def interact_select(tabs: str | Sequence[str] = tuple(FRAMEWORKS)) -> Any:
     if current() not in names:
         select(names[0])
     try:
-        from ipywidgets import Dropdown
+        from ipywidgets import HTML, Dropdown, VBox
     except ImportError:
         Dropdown = None
     if Dropdown is None or os.environ.get("D2L_UTILS_TAB") or _ipython() is None:
         print(f"Selected tab: {current()}")
         return None
-    chooser = Dropdown(options=names, value=current(), description="Framework")
+    options = [(FRAMEWORKS[name].title, name) for name in names]
+    chooser = Dropdown(options=options, value=current(), description="Framework")
+    said = HTML()
 
     def changed(change):
+        said.value = ""
         try:
             select(change["new"])
         except RuntimeError as error:
-            chooser.value = change["old"]
-            chooser.description = str(error)
+            chooser.value = current()  # which comes here first
+            said.value = f"<b>{error}</b>"
 
     chooser.observe(changed, names="value")
-    return chooser
+    return VBox([chooser, said])
 
 
 def transform(lines: list[str]) -> list[str]:
-    """What IPython runs of a cell: all of it, all but its %%tab line, or nothing.
+    """What IPython runs of a cell: all of it, all but its %%tab line, or a line that
+    says for whom it is.
 
     Parameters:
         lines: of the cell, with their line ends.
 
     Returns:
-        The lines to run; none if the cell belongs to tabs that are not selected.
+        The lines to run.
 
     Raises:
         ValueError: the cell names a tab that does not exist.
@@ -174,13 +181,29 @@ def transform(lines: list[str]) -> list[str]:
         >>> transform(["%%tab jax\\n", "print(1)\\n"])
         ['print(1)\\n']
         >>> transform(["%%tab mxnet\\n", "print(1)\\n"])
-        []
+        ["print('Not run: for MXNet.')\\n"]
     """
     first = next((i for i, line in enumerate(lines) if line.strip()), None)
     tabs = None if first is None else parse(lines[first].strip())
     if tabs is None:
         return lines
-    return lines[first + 1 :] if current() in tabs else []
+    return lines[first + 1 :] if current() in tabs else [f"print({not_run(tabs)!r})\n"]
+
+
+def not_run(tabs: Sequence[str]) -> str:
+    """What a cell says that belongs to tabs that are not selected.
+
+    Parameters:
+        tabs: their names.
+
+    Returns:
+        A line.
+
+    Example:
+        >>> not_run(["mxnet", "jax"])
+        'Not run: for MXNet, JAX.'
+    """
+    return f"Not run: for {', '.join(FRAMEWORKS[t].title for t in tabs)}."
 
 
 def load_ipython_extension(ipython: Any) -> None:

@@ -42,11 +42,11 @@ from d2l_utils.base import (
     fast_mode,
     file_path,
 )  # fmt: skip
-from d2l_utils.board import ProgressBar, to_numpy
+from d2l_utils.board import StatusLine, in_notebook, to_numpy
 from d2l_utils.data import DataModule
 from d2l_utils.ownership import library, replaced
 from d2l_utils.plan import make_plan, uncompiled_steps
-from d2l_utils.progress import Progress
+from d2l_utils.progress import Pace, Progress
 from d2l_utils.remember import remember
 from d2l_utils.summary import TooSmall
 
@@ -137,7 +137,10 @@ class Trainer(HyperParameters):
     """Minibatch training, as the textbook's Trainer (section 3.2).
 
     `fit(model, data)` draws loss and accuracy while it trains and ends with one line
-    of results; where `model.board.display` is False it is silent. Afterwards `history`
+    of results. Meanwhile a line that is replaced in place, in a notebook or a terminal,
+    says how far it is, how fast, and how long yet; nothing of it stays. Where
+    `model.board.display` is False nothing is drawn or printed, and that line is shown
+    in notebooks alone, where a cell would seem to hang. Afterwards `history`
     has a list for each result, with one entry an epoch: train_loss, train_acc,
     val_loss, val_acc, and seconds, the time in training steps. `print(trainer.plan)`
     says how it trained. Fitted again, a model goes on from its weights with a new
@@ -187,7 +190,7 @@ class Trainer(HyperParameters):
     compiles_steps, why_eager, how_to_compile = True, "", ""
     STEP_GIVES = "the loss as a tensor, from which gradients can be computed"
     plan = progress = data = model = optim = watch = beside = None
-    bar = ProgressBar(0, active=False)
+    _line, _pace = StatusLine(active=False), None  # how far it is, as it is shown
     # For a Trainer with an `__init__` of the reader's own.
     num_gpus, gradient_clip_val, precision, checkpoint, every = 0, 0, "auto", None, 100
     holds_checkpoint = running = False
@@ -406,13 +409,19 @@ class Trainer(HyperParameters):
             data: a `DataModule`, or whatever has its two loaders. These give batches
                 (*inputs, labels), or what the model's own `training_step` takes.
         """
-        self.prepare(model, data)
-        self.run_epochs()
+        try:
+            self.prepare(model, data)
+            self.run_epochs()
+        finally:
+            self._line.close()
 
     def prepare(self, model, data):
         """All of `fit` that comes before the first step."""
         batches.check_data(data)
         check_model(model)
+        self._line = StatusLine(active=model.board.display or in_notebook())
+        self._pace = Pace()
+        self._line.show("getting ready: data, weights")
         host.keep_memory()
         self.data, self._begun = data, None
         self.prepare_data(data)
@@ -428,12 +437,10 @@ class Trainer(HyperParameters):
         """All epochs that are left; the rest of `fit`."""
         progress, board = self.progress, self.model.board
         batch_size = getattr(self.data, "batch_size", 1)
-        steps = self.num_train_batches
-        self.bar = ProgressBar(
-            steps and self.max_epochs * steps * batch_size,
-            board.display and self.plan.our_loop,
-        )
-        self.bar.update(progress.train_images, progress.epoch)
+        if progress.epoch < self.max_epochs:
+            epoch = f"epoch {progress.epoch + 1} of {self.max_epochs}"
+            self._line.show(f"{epoch}, first step: it takes longest")
+            board.redraw()
         self.running = True
         try:
             while progress.epoch < self.max_epochs:
@@ -463,8 +470,9 @@ class Trainer(HyperParameters):
         finally:
             self.running = False
             self.tell_epoch(None)
-            self.bar.close()
-            board.redraw()
+            self._line.close()
+            if board.data:
+                board.redraw()
         if board.display and progress.history:
             print(self.summary())
 
@@ -481,7 +489,7 @@ class Trainer(HyperParameters):
                 self.seed_step(step_seed(progress.seed, progress.train_batch_idx))
             n = batches.num_examples(batch)
             self._step(self.train_step, batch, n, train=True)
-            self.bar.update(n, progress.epoch)
+            self._tell()
             number = progress.train_batch_idx
             if self.checkpoint and (
                 (whole and number % self.every == 0) or number == 1
@@ -500,6 +508,7 @@ class Trainer(HyperParameters):
             for batch in self.batches(train=False):
                 n = batches.num_examples(batch)
                 self._step(self.val_step, batch, n, train=False)
+                self._tell()
         self.end_epoch()
 
     def batches_left(self):
@@ -709,6 +718,7 @@ class Trainer(HyperParameters):
         records = progress.train if train else progress.val
         records.add(1, values)
         self._draw(values, train)
+        self._tell()
         if train and len(records) % failures.LOOK_EVERY == 0:
             self.check_losses()
 
@@ -728,6 +738,15 @@ class Trainer(HyperParameters):
             warnings.warn(warning, failures.DeadNetworkWarning, stacklevel=2)
 
     # In words ------------------------------------------------------------------------
+
+    def _tell(self):
+        """Say how far this is, in a line that is replaced a few times a second."""
+        if self._line.due():
+            steps = self.num_train_batches, self.num_val_batches
+            ours = self.plan.our_loop
+            self._line.show(
+                self._pace.words(self.progress, self.max_epochs, *steps, ours)
+            )
 
     def where(self):
         """Where the training stands, in words."""

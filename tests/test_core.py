@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import io
 import json
 import os
 import pickle
@@ -15,7 +16,7 @@ import pytest
 
 import d2l_utils
 from book.source.book import ROOT
-from d2l_utils import base, board, host, inference, summary, weights
+from d2l_utils import base, board, host, inference, progress, summary, weights
 
 PACKAGE = ROOT / "d2l_utils"
 FRAMEWORK_PACKAGES = {"torch", "mxnet", "tensorflow", "keras", "jax", "flax", "optax"}
@@ -122,10 +123,10 @@ def test_importing_the_package_is_quiet_and_light():
 def test_the_core_works_without_ipython_matplotlib_and_pooch():
     code = (
         "import sys\n"
-        "for m in ('IPython', 'matplotlib', 'pooch', 'tqdm'): sys.modules[m] = None\n"
+        "for m in ('IPython', 'matplotlib', 'pooch'): sys.modules[m] = None\n"
         "from d2l_utils import board, data, summary, tab, training, weights\n"
         "b = board.ProgressBoard(); b.draw(1, 2, 'loss'); print(b.data)\n"
-        "board.ProgressBar(10).update(1, 0)\n"
+        "line = board.StatusLine(); line.show('epoch 1'); line.close()\n"
     )
     done = run_python(code, cwd=ROOT)
     assert done.stdout.strip() == "{'loss': [Point(x=1.0, y=2.0)]}", done.stderr
@@ -303,6 +304,61 @@ def test_in_a_notebook_all_points_are_shown_when_the_cell_ends():
         ("new", 1), ("again", 50), (end, 50), (end, 50),
         ("new", 51), ("again", 51), (end, 51),
     ]  # fmt: skip
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("file, seen", [(Terminal, True), (io.StringIO, False)])
+def test_a_status_line_is_for_terminals_alone_and_leaves_nothing(
+    file, seen, monkeypatch
+):
+    monkeypatch.setattr(sys, "stderr", file())
+    monkeypatch.setattr(
+        board.shutil, "get_terminal_size", lambda: os.terminal_size((9, 1))
+    )
+    line = board.StatusLine()
+    line.show("a long line")
+    assert not line.due()  # so soon after
+    line.show("short")
+    line.close()
+    line.show("too late")
+    written = "\ra long l\r\rshort   \r\r     \r"
+    assert sys.stderr.getvalue() == (written if seen else "")
+    assert not board.StatusLine(active=False).due()
+
+
+def records(n, loss):
+    rows = [(10, {"loss": loss, "acc": 0.5})] * n
+    return progress.Records(rows)
+
+
+def test_how_far_a_training_is(monkeypatch):
+    """In words: 10 images a step, 4 steps an epoch, a step in 2 s."""
+    now = iter([0, 2, 4, 6, 8, 10])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    pace, done = progress.Pace(), progress.Progress()
+
+    def after(epoch, steps, loss, checked=0):
+        done.epoch, done.train_images = epoch, 40 * epoch + 10 * steps
+        done.train, done.val = records(steps, loss), records(checked, 9.0)
+        return pace.words(done, 2, 4, 3)
+
+    assert after(0, 1, 5.0) == "epoch 1 of 2, step 1 of 4"
+    assert after(0, 2, 4.0) == (
+        "epoch 1 of 2, step 2 of 4, 5 images/s, 0:00:12 left, loss 5.000"
+    )
+    assert after(0, 4, 3.0, checked=2) == (
+        "epoch 1 of 2, validation step 2 of 3, 0:00:05 left, loss 4.000"
+    )
+    assert after(1, 0, 2.0) == "epoch 2 of 2, step 0 of 4, 0:00:08 left, loss 3.000"
+    assert after(1, 2, 2.0) == (
+        "epoch 2 of 2, step 2 of 4, 10 images/s, 0:00:03 left, loss 3.000"
+    )
+    unknown = pace.words(done, 2, None, None, our_loop=False)
+    assert unknown == "epoch 2 of 2, loss 2.000"
 
 
 def test_a_copied_board_has_the_points_alone():

@@ -132,7 +132,8 @@ def test_four_tabs_show_every_output(project):
     shared = next(c for c in alone.cells if "y = 2" in c.source)
     assert [o.text for o in shared.outputs] == ["out 1\n"]
     other = next(c for c in alone.cells if "x = 1" in c.source)
-    assert other.outputs == [] and other.execution_count
+    (said,) = other.outputs
+    assert said.text == "Not run: for PyTorch, MXNet.\n" and other.execution_count
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -228,9 +229,10 @@ def test_tabs_select_cells():
         LOAD, "%%tab jax\nprint('J')", "%%tab all\nprint('A')",
         "%%tab mxnet, pytorch\nprint('P')", "print(1)", select="jax",
     )  # fmt: skip
-    assert outputs[1:] == ["J\n", "A\n", "", "1\n"]
+    not_run = "Not run: for MXNet, PyTorch.\n"
+    assert outputs[1:] == ["J\n", "A\n", not_run, "1\n"]
     outputs = live(LOAD, "%%tab jax\nprint('J')", "\n%%tab pytorch\nprint('P')")
-    assert outputs[1:] == ["", "P\n"]
+    assert outputs[1:] == ["Not run: for JAX.\n", "P\n"]
 
 
 @pytest.mark.parametrize(
@@ -251,11 +253,35 @@ def test_switching_after_an_import_asks_for_a_restart(monkeypatch):
     monkeypatch.setattr(tab, "_selected", None)
     monkeypatch.setitem(sys.modules, "d2l_utils.torch", None)
     tab.select("pytorch")
-    with pytest.raises(RuntimeError, match="restart the kernel"):
+    with pytest.raises(RuntimeError, match=r"^PyTorch is loaded.* restart the kernel"):
         tab.select("jax")
     with pytest.raises(ValueError, match="Unknown tab 'caffe'"):
         tab.select("caffe")
     assert tab.selected("pytorch", "jax") and not tab.selected("mxnet")
+
+
+CHOICE = """
+import types, sys
+sys.modules['d2l_utils.jax'] = types.ModuleType('jax')
+chooser, said = tab.interact_select().children
+for name in ('jax', 'mxnet'):
+    chooser.value = name
+    print(chooser.value, tab.current(), chooser.description, said.value)
+"""
+
+
+def test_the_chooser_says_why_it_does_not_switch():
+    """In a line of its own, not where the list has its name; and it goes on working."""
+    pytest.importorskip("ipywidgets")
+    refused, *_ = live(LOAD, "tab.select('jax')", CHOICE)[2].splitlines()[1:]
+    assert refused == (
+        "jax jax Framework <b>JAX is loaded, and a kernel takes one framework. For "
+        "MXNet, restart the kernel, and choose it before the other cells run.</b>"
+    )
+    chosen, refused = live(LOAD, CHOICE)[1].splitlines()  # loaded, though not chosen
+    assert chosen == "jax jax Framework " and refused.startswith(
+        "jax jax Framework <b>"
+    )
 
 
 def test_notebook_for_another_version_says_so():

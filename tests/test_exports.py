@@ -18,7 +18,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from made_book import code, make_book, text
 from packaging.requirements import Requirement
 
-from book.notebooks import colab, editions
+from book.notebooks import colab, editions, exercises
 from book.pages import pages, slides
 from book.source.book import BOOK, ROOT, SECTIONS
 from book.source.reading import read_source
@@ -85,6 +85,39 @@ def test_self_contained_notebooks(packed, tab_name):
             assert not cell.get("outputs")
             if "setup" not in cell.metadata.get("tags", ()):
                 assert cell.source == stored.source
+            else:  # Colab shows the title of a form, and no code
+                assert cell.source.startswith("# @title Set-up: installs")
+                assert cell.metadata["cellView"] == "form"
+        assert (nb.metadata.get("accelerator") == "GPU") == (tab_name != "mxnet")
+
+
+def test_a_set_up_cell_has_its_title_in_the_language_of_its_notebook(packed):
+    nb = colab.self_contained(BOOK, "nin", "jax", packed, "ja")
+    (setup,) = (c for c in nb.cells if "setup" in c.metadata.get("tags", ()))
+    assert setup.source.startswith("# @title 準備")
+
+
+def test_blank_exercises_with_the_package_can_be_graded(packed, tmp_path, monkeypatch):
+    """They are those of nbgrader, but for the set-up cell."""
+    monkeypatch.setattr(colab, "packed_package", lambda: packed)
+    arguments = ["--answers", "nbgrader", "--framework", "jax", "--out", str(tmp_path)]
+    assert colab.main(arguments) == 0
+    made = [p.relative_to(tmp_path) for p in tmp_path.rglob("*.ipynb")]
+    languages = ("", "ja/")
+    assert sorted(map(str, made)) == sorted(
+        f"{language}jax/{section}_exercises.ipynb"
+        for language in languages
+        for section in ("nin", "googlenet")
+    )
+    blank = nbformat.read(tmp_path / "jax/nin_exercises.ipynb", as_version=4)
+    for_grading = exercises.for_nbgrader(BOOK, "nin_exercises", "jax")
+    assert len(editions.dumps(blank).encode()) < colab.LIMIT
+    for cell, expected in zip(blank.cells, for_grading.cells, strict=True):
+        if "setup" in cell.metadata.get("tags", ()):
+            assert packed["hash"] in cell.source
+        else:
+            assert cell.source == expected.source
+        assert cell.metadata.get("nbgrader") == expected.metadata.get("nbgrader")
 
 
 def test_the_set_up_cell_installs_what_it_holds(wheel, packed, monkeypatch, tmp_path):

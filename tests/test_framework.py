@@ -1,7 +1,9 @@
 """What every framework module must do; run with `pytest --framework jax`."""
 
 import inspect
+import io
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -9,9 +11,12 @@ from platform import libc_ver
 
 import numpy as np
 import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 
-from book.source.book import ROOT
-from d2l_utils import data, host, sources, weights
+from book.notebooks import execute
+from book.source.book import BOOK, ROOT
+from d2l_utils import board, data, host, sources, weights
 from d2l_utils.frameworks import FRAMEWORKS
 
 NIN_SHAPES = [
@@ -470,3 +475,89 @@ def test_channels_are_innermost_in_training(d2l, nin, monkeypatch):
             layer.register_forward_hook(look)
     d2l.Trainer(1).fit(model, d2l.FashionMNIST(batch_size=16))
     assert len(seen) >= 12 and all(seen)
+
+
+def test_a_terminal_shows_how_far_a_training_is(d2l, Tiny, few, monkeypatch):
+    """With losses on the device; also of a loop of the reader's own."""
+
+    class Own(d2l.Trainer):
+        def fit_epoch(self):
+            for loss in (2.5, 1.5):
+                self.model.plot("loss", loss, train=True)
+
+    monkeypatch.setattr(board, "REDRAW_SECONDS", 0)
+    for Trainer, last in (
+        (d2l.Trainer, "epoch 1 of 1, validation step 3 of 3, "),
+        (Own, "epoch 1 of 1, loss 2.500"),
+    ):
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        sys.stderr.isatty = lambda: True
+        Trainer(1).fit(Tiny(), d2l.FashionMNIST(batch_size=40))
+        lines = [x.strip() for x in sys.stderr.getvalue().split("\r") if x.strip()]
+        assert lines[0].startswith("getting ready") and lines[-1].startswith(last)
+        assert ", loss " in lines[-1]
+    model = Tiny()
+    model.board.display = False
+    d2l.Trainer(1).fit(model, d2l.FashionMNIST(batch_size=40))
+    assert sys.stderr.getvalue().count("getting ready") == 1  # none of this one
+
+
+SEEN = [  # cells
+    """
+from made_networks import tiny_class
+from made_training import small_data
+from d2l_utils import board, torch as d2l
+
+board.REDRAW_SECONDS = 0
+data, model = small_data(d2l), tiny_class("pytorch", d2l)()
+trainer = d2l.Trainer(2, precision="float32")
+""",
+    "print('before'); trainer.fit(model, data); print('after')",
+    "model.board.display = False; trainer.fit(model, data); trainer.fit(model, data)",
+    "data.get_dataloader = lambda train: None; trainer.fit(model, data)",
+]
+
+
+@pytest.mark.only("pytorch")
+def test_what_a_reader_sees_while_it_trains(framework):
+    """The line and the axes from the start; nothing of the line when a cell is over."""
+    shown = []
+
+    class Reader(NotebookClient):
+        def process_message(self, msg, cell, cell_index):
+            if msg["msg_type"] in ("display_data", "update_display_data"):
+                data = msg["content"]["data"]
+                kind = "picture" if "image/png" in data else data.get("text/plain", "")
+                shown[-1].append((msg["msg_type"], kind))
+            return super().process_message(msg, cell, cell_index)
+
+    nb = new_notebook(cells=[new_code_cell(source) for source in SEEN])
+    client = Reader(
+        nb, timeout=300, kernel_name="python3", coalesce_streams=True,
+        on_cell_start=lambda **_: shown.append([]),
+    )  # fmt: skip
+    nb.cells[-1].metadata["tags"] = ["raises-exception"]
+    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    client.execute(env={**os.environ, "PYTHONPATH": path})
+    _, loud, silent, failed = shown
+    texts = [what for _, what in loud]
+    ready, first, step, second = [i for i, x in enumerate(texts) if x != "picture"][:4]
+    assert texts[ready].startswith("getting ready") and texts.index("picture") == 2
+    assert texts[first].startswith("epoch 1 of 2, first step")
+    assert texts[step].startswith("epoch 1 of 2, step 1 of 10")
+    assert " images/s, 0:00:" in texts[second] and ", loss " in texts[second]
+    assert any("epoch 2 of 2, validation step 3 of 3" in x for x in texts)
+    assert [what for what, _ in silent].count("display_data") == 1  # for both trainings
+    again = [i for i, (_, x) in enumerate(silent) if x.startswith("getting ready")]
+    assert again == [0, again[1]] and silent[again[1] - 1][1] == ""  # taken away before
+    assert failed[0][1].startswith("getting ready")
+    for messages in (loud, silent, failed):
+        assert messages[-1] == ("update_display_data", "") or messages is loud
+    emptied, error = nb.cells.pop().outputs
+    assert emptied.data == {} and error.output_type == "error"
+    stored = [c.outputs for c in execute.clean(BOOK, nb).cells]
+    printed, figure = stored[1]
+    before, result, after = printed.text.splitlines()
+    assert (before, result[:5], after) == ("before", "loss ", "after")
+    assert "image/png" in figure.data
+    assert stored[2] == []

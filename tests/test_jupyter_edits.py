@@ -12,7 +12,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 
 from book.notebooks import editions
 from book.source.book import SourceError
-from book.source.reading import extract
+from book.source.reading import as_source
+from book.source.tabs import in_notebook, in_source
 
 PIXEL = {"pasted.png": {"image/png": "iVBORw0KGgo="}}
 FENCE = "```{code-cell} ipython3\n%%tab all\nprint('I run')\n```"
@@ -46,7 +47,7 @@ def cells_of(book, nb):
         for name in SHOWN:  # how Jupyter showed it last
             cell.metadata.pop(name, None)
         if cell.cell_type == "markdown":
-            cell.source = extract(book, cell.source)
+            cell.source = as_source(book, cell)
         cell.source = cell.source.rstrip().lstrip("\n")
     return [c for c in cells if c.source or c.get("attachments")]
 
@@ -88,8 +89,29 @@ def paste(nb):
     nb.cells[0]["attachments"] = PIXEL
 
 
+def relabel(old, new):
+    def edit(nb):
+        assert old in nb.cells[-1].source
+        nb.cells[-1].source = nb.cells[-1].source.replace(old, new)
+
+    return edit
+
+
+SLIDE = {"tags": ["slide"]}
 KEPT = {
     "a slide type": slide,
+    "a slide": insert(new_markdown_cell("# S\n\n{code}", metadata=SLIDE)),
+    "a slide, hidden": insert(
+        new_markdown_cell("<!-- slide\n# S\n\n{code}\n-->", metadata=SLIDE)
+    ),
+    "a slide that ends a comment": insert(new_markdown_cell("a --> b", metadata=SLIDE)),
+    "a text no longer a slide": insert(new_markdown_cell("<!-- slide\n# S\n-->")),
+    "a passage as in the source": insert(new_markdown_cell(":::{tab} jax\na\n:::")),
+    "a passage for others": relabel("<!-- :::{tab} jax -->", "<!-- :::{tab} mxnet -->"),
+    "a passage without its label": relabel("*JAX:* ", ""),
+    "a passage that begins with a list": relabel("*JAX:* Only", "*JAX:*\n\n- Only"),
+    "a passage more": relabel("\n<!-- ::: -->", "\n\nAnd more.\n<!-- ::: -->"),
+    "comments in code": insert(new_markdown_cell("```\n<!-- ::: -->\n```")),
     "a slide type of code": of_code,
     "a fence within a longer one": insert(new_markdown_cell(f"````\n{FENCE}\n````")),
     "+++ within a fence": insert(new_markdown_cell("a\n\n```\n+++\n```\n\nb")),
@@ -118,6 +140,9 @@ REFUSED = {
     "the title": (lambda nb: nb.metadata.update(title="T"), '-.*"title": "T"'),
     "an unknown tab": (insert(new_code_cell("%%tab caffe\n1")), "Unknown tab 'caffe'"),
     "no tab": (insert(new_code_cell("1")), "must begin with %%tab"),
+    "a passage that is not open": (
+        relabel("<!-- :::{tab} jax -->\n", ""), "closes nothing"
+    ),
     "an open passage": (insert(new_markdown_cell(":::{tab} jax\na")), "not closed"),
     "no such include": (insert(new_markdown_cell(":::{include} t: N")), "no section"),
 }  # fmt: skip
@@ -155,6 +180,51 @@ def test_a_changed_drawing_is_no_edit(project):
     assert "![A figure.](img/f.svg)" in made and made.count("base64,") == 1
 
 
+def test_what_a_reader_of_four_tabs_does_not_see(project):
+    """Fences and slides; a passage says for whom it is. As it was, it comes back."""
+    source = project.source_path("s")
+    slide = '+++ {"tags": ["slide"]}\n\n# Slide\n\n{code}\n'
+    passage = ":::{tab} mxnet, jax\n* a list\n:::\n:::{live} budget\nIts picture.\n:::"
+    text = f"{SMALL}{passage}\n\n{slide}"
+    source.write_text(text)
+    nb = editions.four_tab(project, "s")
+    last, hidden = (c.source for c in nb.cells[-2:])
+    assert last.partition("\n")[2] == (
+        "\n<!-- :::{tab} jax -->\n*JAX:* Only for JAX.\n<!-- ::: -->\n"
+        "<!-- :::{tab} mxnet, jax -->\n*MXNet, JAX:*\n\n* a list\n<!-- ::: -->\n"
+        "<!-- :::{live} budget -->\nIts picture.\n<!-- ::: -->"
+    )
+    assert hidden == "<!-- slide\n# Slide\n\n{code}\n-->"
+    nb.cells[0].source = "# Edited"
+    nbformat.write(nb, project.four_tab_path("s"))
+    assert editions.take_back(project, "s")
+    body = source.read_text().split("---\n", 2)[2].rstrip()
+    assert body == text.replace("# Title", "# Edited").split("---\n", 2)[2].rstrip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["```\n<!-- ::: -->\n```", "<!-- slide\na\n-->", "*JAX:* a", "<!-- :::: -->"],
+)
+def test_texts_that_hide_nothing(text):
+    assert in_source(text) == text == in_notebook(text)
+
+
+def test_a_slide_that_would_end_the_comment_is_shown():
+    assert in_notebook("a --> b", ["slide"]) == "a --> b"
+
+
+def test_jupytext_writes_what_is_hidden(project):
+    """Into the source, from which it goes again."""
+    text = project.source_path("s").read_text()
+    project.source_path("s").write_text(text.replace("![A figure.](img/f.svg)", ""))
+    nb = save(project, KEPT["a slide"])
+    jupytext.write(nb, project.source_path("s"), fmt="md:myst")
+    assert "<!-- :::{tab} jax -->" in project.source_path("s").read_text()
+    assert is_kept(project, nb)
+    assert "<!--" not in project.source_path("s").read_text()
+
+
 def test_an_own_picture_is_taken_back_once(project):
     nb = save(project, KEPT["an own picture"])
     assert (
@@ -170,6 +240,7 @@ LINES = [
     "- h\n\n      +++", "%%tab all", "%%tab jax, mxnet", "%%tab", "![i](img/f.svg)",
     "![j](attachment:pasted.png)", "$$", "k\u2028l", "m\x0cn", "o\r\np", "q\tr ",
     "<!-- ", "-->", "<pre>\n\n+++", "| s |\n|---|", "[t]: u", "(v)=", "% w", "'''",
+    "<!-- ::: -->", "<!-- :::{tab} jax -->", "*JAX:* a", "*JAX:*", "<!-- slide",
     "\ue000",    ":::{include} s: x", "import x", "\ufeff", "1 +\\",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(LINES) | st.text(max_size=8), max_size=6).map(
@@ -183,7 +254,9 @@ VALUES = st.recursive(
 NAMES = st.sampled_from(["slideshow", "editable", "a b", "tags2", "---", "ExecuteTime"])
 METADATA = st.dictionaries(NAMES, VALUES, max_size=2)
 TAGS = st.lists(
-    st.sampled_from(["model", "a: b", "train", "#", "ä"]), max_size=2, unique=True
+    st.sampled_from(["model", "slide", "a: b", "train", "#", "ä"]),
+    max_size=2,
+    unique=True,
 )
 
 

@@ -30,7 +30,7 @@ ELSEWHERE = {
         "matplotlib-inline",  # comes with IPython, and is not needed without it
     },
     "bench": {Requirement(p).name for pins in PACKAGES.values() for p in pins},
-    "tests": {"nbgrader"},  # its test says that it skips without it
+    "tests": {"ipywidgets"},  # its test says that it skips without it
 }
 
 

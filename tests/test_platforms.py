@@ -36,8 +36,8 @@ PLATFORMS = {
 }
 
 
-def pins():
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+def pins(name="requirements.txt"):
+    lines = (ROOT / name).read_text().splitlines()
     return [Requirement(line) for line in lines if line and line[0] != "#"]
 
 
@@ -54,8 +54,14 @@ def pins_for(environment, python="3.11"):
     }
 
 
+def test_nbgrader_is_apart():
+    """Where it is installed, its menus are in every reader's JupyterLab."""
+    apart = {r.name for r in pins("requirements-nbgrader.txt")}
+    assert "nbgrader" in apart and not apart & {r.name for r in pins()}
+
+
 def test_every_pin_is_exact():
-    for requirement in pins():
+    for requirement in (*pins(), *pins("requirements-nbgrader.txt")):
         assert len(requirement.specifier) == 1
         assert next(iter(requirement.specifier)).operator == "=="
 

@@ -2,7 +2,9 @@
 
 Each edition, without its outputs, with `d2l_utils` inside the set-up cell as a wheel
 with its hash. They run by upload or mail in Colab, Kaggle and Jupyter. The wheel goes
-without the sample of the data set: these places have a network.
+without the sample of the data set: these places have a network. `--answers nbgrader`
+writes blank exercises in nbgrader's format, see exercises.py: what is done in them
+there can be graded.
 """
 
 import argparse
@@ -19,12 +21,13 @@ import zipfile
 from pathlib import Path
 
 from book.notebooks import editions
-from book.notebooks.exercises import empty
+from book.notebooks.exercises import empty, for_nbgrader, has_exercises
 from book.source import files
 from book.source.book import BOOK, ROOT
 from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
 
+GPU = "pytorch", "tensorflow", "jax"  # what runs on one in Colab
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
 BESIDE = "pyproject.toml", "README.md", "LICENSE"  # of the package, for its wheel
 BUILD = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1])"
@@ -111,28 +114,37 @@ def setup_source(packed, framework):
     return SETUP.format(**packed, install=install)
 
 
-def self_contained(book, section, framework, packed, language="en", answers=True):
+def self_contained(book, section, framework, packed, language="en", answers="yes"):
     """An edition, ready to be run, with the package inside.
 
-    answers: those of exercises are there; else, in their place, room for the reader's.
+    answers: "no" has room for the reader's in place of those of exercises, and
+    "nbgrader" besides what this needs to grade them.
     """
-    nb = editions.edition(book, section, framework, language)
-    if not answers:
+    if answers == "nbgrader":
+        nb = for_nbgrader(book, section, framework, language=language)
+    else:
+        nb = editions.edition(book, section, framework, language)
+    if answers == "no":
         empty(nb.cells)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     setup = next(c for c in nb.cells if "setup" in c.metadata.get("tags", ()))
-    setup.source = setup_source(packed, framework)
+    title = catalogues.strings(book, language)["setup"]
+    setup.source = f"# @title {title}\n{setup_source(packed, framework)}"
     setup.metadata["jupyter"] = {"source_hidden": True}  # thousands of lines
-    setup.metadata["cellView"] = "form"  # the same, in Colab
+    setup.metadata["cellView"] = "form"  # the same, in Colab: its title alone
+    if framework in GPU:
+        nb.metadata["accelerator"] = "GPU"
     return nb
 
 
-def write(book, out, sections, frameworks, answers=True):
+def write(book, out, sections, frameworks, answers="yes"):
     """Write self-contained notebooks; returns their paths."""
     made, packed = [], packed_package()
     for section in sections:
+        if answers == "nbgrader" and not has_exercises(book, section):
+            continue
         begun = catalogues.begun(book)
         made_of = catalogues.made_of(book, section, frameworks, begun)
         made += files.built(
@@ -164,12 +176,11 @@ def main(argv=None, book=BOOK):
     parser.add_argument("--section", choices=book.sections, help="this section only")
     parser.add_argument("--framework", choices=FRAMEWORKS, help="this one only")
     parser.add_argument("--out", default="build/colab", help="folder to write to")
-    parser.add_argument("--answers", choices=("yes", "no"), default="yes")
+    parser.add_argument("--answers", choices=("yes", "no", "nbgrader"), default="yes")
     args = parser.parse_args(argv)
     sections = (args.section,) if args.section else book.sections
     frameworks = (args.framework,) if args.framework else FRAMEWORKS
-    answers = args.answers == "yes"
-    for path in write(book, args.out, sections, frameworks, answers):
+    for path in write(book, args.out, sections, frameworks, args.answers):
         size = path.stat().st_size
         note = " (over 1 MB: Kaggle does not take it)" * (size > LIMIT)
         print(f"{path}  {size / 1000:.0f} kB{note}")

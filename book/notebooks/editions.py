@@ -24,9 +24,9 @@ from book.source import files, readme
 from book.source.book import BOOK, SourceError
 from book.source.reading import (
     IMAGE,
+    as_source,
     author_metadata,
     embed,
-    extract,
     in_full,
     jupytext,
     new_cell,
@@ -36,8 +36,9 @@ from book.source.reading import (
     read_source,
     title_of,
 )
-from book.source.tabs import text_for
+from book.source.tabs import SLIDE, in_notebook, text_for
 from book.translate import catalogues
+from d2l_utils import tab
 from d2l_utils.frameworks import FRAMEWORKS
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -121,7 +122,7 @@ def made_cells(book, section, framework, language, checks=False):
     pairs = []
     cells = catalogues.translate(book, read_source(book, section), section, language)
     for i, cell in enumerate(cells):
-        if "slide" in cell.tags:
+        if SLIDE in cell.tags:
             continue  # for slides.py
         if GRADE in cell.tags and not checks:
             continue
@@ -214,14 +215,15 @@ def is_executed(cells):
 def four_tab(book, section, only=None):
     """The notebook with all tabs; with `only`, that tab's outputs alone.
 
-    A cell of several tabs shows the outputs of each under its name.
+    A cell of several tabs shows the outputs of each under its name. Slides and the
+    fences of passages are hidden.
     """
     source = read_notebook(book, book.source_path(section))
     editions = {f: edition_cells(book, section, f) for f in FRAMEWORKS}
     cells = []
     for i, parsed in enumerate(read_source(book, section)):
         if parsed.kind == "markdown":
-            text = embed(book, parsed.source)
+            text = in_notebook(embed(book, parsed.source), parsed.tags)
             cells.append(tagged("markdown", text, parsed.tags, parsed.metadata))
             continue
         code = parsed.head + parsed.source
@@ -229,6 +231,9 @@ def four_tab(book, section, only=None):
         if parsed.include:
             line, mark = parsed.include
             cell.metadata["include"] = {"line": line, "digest": mark}
+        if only and parsed.tabs and only not in parsed.tabs:
+            said = tab.not_run(parsed.tabs)
+            cell.outputs.append(new_output("stream", text=f"{said}\n"))
         for framework in parsed.tabs:
             ran = editions[framework].get(i, cell)
             if not ran.execution_count or only not in (None, framework):
@@ -263,7 +268,7 @@ def edited_parts(book, nb):
     cells = []
     for c in nb.cells:
         metadata = author_metadata(c)
-        text = c.source if c.cell_type == "code" else extract(book, c.source)
+        text = c.source if c.cell_type == "code" else as_source(book, c)
         parts = [c.cell_type, text.rstrip().lstrip("\n")]
         parts.append(list(metadata.pop("tags", [])))
         pasted = {"attachments": c.attachments} if c.get("attachments") else {}
@@ -294,7 +299,7 @@ def take_back(book, section):
         if cell.cell_type == "code":
             continue
         as_made = cell.get("id", "").startswith(key(cell))
-        cell.source = extract(book, cell.source, drawings if as_made else ())
+        cell.source = as_source(book, cell, drawings if as_made else ())
     generated = nb.metadata.get("d2l", {}).get("source")
     edited, current = digest(book, nb), digest(book, md)
     if edited == current:

@@ -33,12 +33,17 @@ def private_names(book):
 
 
 def clean(book, nb):
-    """Drop stderr; refuse outputs that name this machine. Returns the notebook."""
+    """Drop stderr, and displays that were emptied; refuse what names this machine.
+
+    Returns the notebook.
+    """
     for cell in nb.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":
             continue
-        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        cell.outputs = [
+            o for o in cell.outputs if o.get("name") != "stderr" and o.get("data") != {}
+        ]
         for output in cell.outputs:
             shown = str({k: v for k, v in output.items() if k != "data"})
             data = output.get("data", {})  # pictures, in base64, name nothing

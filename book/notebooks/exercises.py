@@ -223,9 +223,9 @@ def empty(cells):
 # Notebooks -----------------------------------------------------------------------
 
 
-def for_nbgrader(book, section, framework, blank=True):
+def for_nbgrader(book, section, framework, blank=True, language="en"):
     """An edition in nbgrader's format; with blank=False, the answers are left in."""
-    nb = editions.edition(book, section, framework, checks=True)
+    nb = editions.edition(book, section, framework, language, checks=True)
     for number, cell in enumerate(nb.cells):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

@@ -20,6 +20,7 @@ from book.pages import pages
 from book.pages.markup import PageError
 from book.source.book import BOOK
 from book.source.reading import SourceCell, new_cell, parse_cell
+from book.source.tabs import in_source
 from d2l_utils.frameworks import FRAMEWORKS
 
 
@@ -41,9 +42,16 @@ def outputs_of(cell, tabs):
 
 
 def readable(nb):
-    """The notebook with halves of characters, which no file can hold, replaced."""
+    """The notebook without what nobody can read.
+
+    Halves of characters, which no file can hold, and displays that were emptied.
+    """
     text = json.dumps(nb, ensure_ascii=False).encode("utf-16", "surrogatepass")
-    return nbformat.from_dict(json.loads(text.decode("utf-16", "replace")))
+    nb = nbformat.from_dict(json.loads(text.decode("utf-16", "replace")))
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
+    return nb
 
 
 def attached(cell):
@@ -69,7 +77,7 @@ def read(cell, place):
     if not cell.source.strip():
         return None
     if cell.cell_type == "markdown":
-        cell.source = attached(cell)
+        cell.source = in_source(attached(cell))
         return parse_cell(cell, place)
     first = cell.source.lstrip("\n").partition("\n")[0]
     if first.startswith("%%tab") or "chooser" in cell.metadata.get("tags", ()):

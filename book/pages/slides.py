@@ -28,21 +28,18 @@ from book.pages.pages import rendered, stylesheet
 from book.source import files
 from book.source.book import BOOK, SourceError
 from book.source.reading import new_cell, read_source, title_of
-from book.source.tabs import Passage, text_for
+from book.source.tabs import SLIDE, Passage, text_for
 from book.translate.catalogues import strings
 from d2l_utils.frameworks import FRAMEWORKS
 
-SLIDE = "slide"  # tag
 SHOWS = re.compile(r"^\{(code|output)(?:, *(code|output))?\}$", re.M)
 POINT = re.compile(r"^\+ (.+(?:\n {2}.+)*)", re.M)  # of a list, shown by a key
 LINES = 20  # of code that the last row can read
 PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 HEADING = re.compile(r"^#+ .*$", re.M)
 REFERENCES = re.compile(r"^#+ References$", re.M)
-WORDS, LOOK = (
-    110,
-    1,
-)  # words that are said in a minute; minutes to look at what is shown
+WORDS = 110  # that are said in a minute
+LOOK = 1  # minutes for what a slide shows
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def plan(cells, framework):
     for i, (start, end) in zip(at, itertools.pairwise(ends)):
         words = sum(len(text.split()) for _, text in said(cells[start:end], framework))
         looks = bool(SHOWS.search(cells[i].source) or PICTURE.search(cells[i].source))
-        minutes = max(1, round(words / WORDS + looks))
+        minutes = max(1, round(words / WORDS + LOOK * looks))
         found.append((i, cells[start:end], minutes))
     return found
 

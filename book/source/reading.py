@@ -24,7 +24,7 @@ from nbformat.corpus.words import generate_corpus_id as random_cell_id
 
 from book.source import files
 from book.source.book import SourceError
-from book.source.tabs import passages
+from book.source.tabs import in_source, passages
 from d2l_utils import tab
 from d2l_utils.frameworks import FRAMEWORKS
 
@@ -280,13 +280,15 @@ def author_metadata(cell):
 
 
 def in_full(book, path):
-    """Whether a source holds drawings or included cells in full.
+    """Whether a source holds drawings or included cells in full, or hides fences.
 
     So Jupytext writes it when the four-tab notebook is saved in Jupyter.
     """
     cells = jupytext().read(path, fmt="md:myst").cells
     return any(
-        "include" in c.metadata or extract(book, c.source) != c.source for c in cells
+        "include" in c.metadata
+        or (c.cell_type == "markdown" and as_source(book, c) != c.source)
+        for c in cells
     )
 
 
@@ -313,6 +315,11 @@ def embed(book, text):
         return found[1] + data_uri(book, found[2]) + found[3] if there else found[0]
 
     return IMAGE.sub(put, text)
+
+
+def as_source(book, cell, former=()):
+    """What a text cell of the four-tab notebook is in the source; former: see below."""
+    return in_source(extract(book, cell.source, former), cell.metadata.get("tags", ()))
 
 
 def extract(book, text, former=()):

@@ -4,6 +4,10 @@ The first are for the readers of some tabs. The second are what stands in place 
 live figure wherever it cannot run: in notebooks, in print, without JavaScript. This is
 the one place that reads these fences. Which cells belong to a tab is said by
 their first line, %%tab, see d2l_utils/tab.py.
+
+In the four-tab notebook, which shows text as it is, fences are comments, a passage for
+some tabs begins with their names, and a slide is a comment as a whole: `in_notebook`
+and its inverse, `in_source`.
 """
 
 import re
@@ -15,6 +19,12 @@ from d2l_utils.frameworks import FRAMEWORKS
 
 FENCE = re.compile(r":::(?:\{tab\}(?P<tabs>.*)|\{live\} *(?P<live>\w+))?")
 SHOWN = re.compile(r" {0,3}(?P<mark>`{3,}(?=[^`]*$)|~{3,})")  # opens a block of code
+SLIDE = "slide"  # tag of a text for slides.py alone
+TITLES = "|".join(f.title for f in FRAMEWORKS.values())
+LABEL = re.compile(rf"\*(?:{TITLES})(?:, (?:{TITLES}))*:\*(?: |$)")
+PROSE = re.compile(r"[^\W\d_]|[`$](?![`$])|\(")  # what begins so may follow a label
+COMMENT = re.compile(r"<!-- (:::.*) -->")
+HIDDEN = "<!-- slide\n", "\n-->"  # before and behind a slide
 
 
 class Passage(NamedTuple):
@@ -31,21 +41,27 @@ class Passage(NamedTuple):
     live: str = ""
 
 
+def lines_of(text):
+    """(line, whether it is within code that the text shows) of each line."""
+    code = ""
+    for line in text.split("\n"):
+        yield line, bool(code)
+        if code:
+            rest = line.strip()
+            code = "" if rest.startswith(code) and not rest.strip(code[0]) else code
+        elif not line.startswith(":::"):
+            code = (SHOWN.match(line) or {"mark": ""})["mark"]
+
+
 def passages(text, place):
     """The passages of a text, in order, without the fences.
 
     place: a function that names the place of a row (from 0) in messages. Raises
     SourceError for a fence that is unknown, nested or not closed.
     """
-    found, lines, tabs, opened, code, live = [], [], None, None, "", ""
-    for row, line in enumerate([*text.split("\n"), None]):
-        if code and line is not None:  # what stands in code is shown
-            rest = line.strip()
-            code = "" if rest.startswith(code) and not rest.strip(code[0]) else code
-            lines.append(line)
-            continue
-        if line is not None and not line.startswith(":::"):
-            code = (SHOWN.match(line) or {"mark": ""})["mark"]
+    found, lines, tabs, opened, live = [], [], None, None, ""
+    for row, (line, in_code) in enumerate([*lines_of(text), (None, False)]):
+        if in_code or (line is not None and not line.startswith(":::")):
             lines.append(line)
             continue
         if lines:
@@ -80,6 +96,48 @@ def _named(names, where):
     except ValueError as error:
         raise SourceError(f"{where}: {error}") from error
     return tuple(f for f in FRAMEWORKS if f in named)
+
+
+def in_notebook(text, tags=()):
+    """The text of a cell as the four-tab notebook has it; tags: those of the cell."""
+    if SLIDE in tags:  # one that would end the comment is shown
+        return text if "-->" in text else text.join(HIDDEN)
+    made, label = [], ""
+    for line, in_code in lines_of(text):
+        fence = None if in_code else FENCE.fullmatch(line.rstrip())
+        if fence:
+            made.append(f"<!-- {line} -->")
+            tabs = fence["tabs"] and _named(fence["tabs"], line)
+            label = tabs and f"*{', '.join(FRAMEWORKS[f].title for f in tabs)}:*"
+            continue
+        if label:
+            made += [f"{label} {line}"] if PROSE.match(line) else [label, "", line]
+        else:
+            made.append(line)
+        label = ""
+    return "\n".join(made)
+
+
+def in_source(text, tags=()):
+    """The inverse of `in_notebook`, which also takes a text as a source has it."""
+    before, behind = HIDDEN
+    if SLIDE in tags:
+        bare = text.strip()
+        hidden = bare.startswith(before) and bare.endswith(behind)
+        return bare[len(before) : -len(behind)] if hidden else text
+    made, label, blank = [], False, False
+    for line, in_code in lines_of(text):
+        fence = None if in_code else COMMENT.fullmatch(line)
+        if fence and FENCE.fullmatch(fence[1].rstrip()):
+            made.append(fence[1])
+            label, blank = fence[1].startswith(":::{tab}"), False
+            continue
+        there = LABEL.match(line) if label else None
+        alone = there is not None and there.end() == len(line)
+        if not alone and (line or not blank):
+            made.append(line[there.end() :] if there else line)
+        label, blank = False, alone  # a blank line is behind a label that is alone
+    return "\n".join(made)
 
 
 def text_for(framework, text, place):
