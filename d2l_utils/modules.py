@@ -188,6 +188,8 @@ class ClassifierMixin:
     def layer_summary(self, X_shape):
         """Print the output shape of every layer of `net` (textbook, 7.6).
 
+        The lines are those of `d2l`, to the letter, and so not aligned.
+
         Parameters:
             X_shape: of a batch of images, in the framework's layout.
 

@@ -62,6 +62,13 @@ FAULTS = (
         REFERENCE, "twenty_steps", "pytorch",
     ),
     Fault(
+        "how far a training is stays there when it is over",
+        "d2l_utils/board.py",
+        'self._put("")',
+        "pass",
+        "test_framework.py", "reader_sees", "pytorch",
+    ),
+    Fault(
         "dropout is off in training",
         "d2l_utils/tensorflow/trainer.py",
         "with mode(self.model, training=True), low",
@@ -611,6 +618,13 @@ FAULTS = (
         "    if back != saved:\n        raise",
         "    if not saved:\n        raise",
         "test_jupyter_edits.py",
+    ),
+    Fault(
+        "comments in code that a text shows become fences",
+        "book/source/tabs.py",
+        "fence = None if in_code else COMMENT.fullmatch(line)",
+        "fence = COMMENT.fullmatch(line)",
+        "test_jupyter_edits.py", "hide_nothing",
     ),
     Fault(
         "a picture from outside the folder is handed on",
