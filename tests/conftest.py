@@ -162,6 +162,12 @@ def Tiny(framework, d2l):
 
 
 @pytest.fixture(scope="session")
+def Small(framework, d2l):
+    """A class of networks of one layer, for what does not depend on layers."""
+    return made_networks.made_class(framework, d2l)
+
+
+@pytest.fixture(scope="session")
 def real_book(tmp_path_factory):
     """Folder with the pages of the real book, made from stored outputs."""
     folder = tmp_path_factory.mktemp("real") / "html"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 EPSILON = 1e-5  # of batch normalization
+LINEAR = ("flatten",), ("dense", 10)
 
 
 def pytorch_layer(kind, *args):
@@ -96,12 +97,15 @@ def made(described, make, **settings):
 
 
 def made_class(framework, d2l):
-    """A Classifier(described, lr, momentum, num_classes) of the framework."""
+    """A Classifier(described, lr, momentum, num_classes) of the framework.
+
+    Without a description it is as small a network as there is.
+    """
     if framework == "jax":
         from flax import linen as nn
 
         class Made(d2l.Classifier):
-            described: tuple
+            described: tuple = LINEAR
             lr: float = 0.0
             momentum: float = 0
             num_classes: int = 10
@@ -120,7 +124,7 @@ def made_class(framework, d2l):
     make = globals()[f"{framework}_layer"]
 
     class Made(d2l.Classifier):
-        def __init__(self, described, lr=0.0, momentum=0, num_classes=10):
+        def __init__(self, described=LINEAR, lr=0.0, momentum=0, num_classes=10):
             super().__init__()
             self.save_hyperparameters()
             self.net = sequence(framework, made(described, make))

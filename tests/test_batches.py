@@ -27,9 +27,9 @@ def images(layout, rng):
     return rng.random(layout(N, 1, 28, 28), dtype=np.float32)
 
 
-def small(d2l, Class=None, **kwargs):
+def small(d2l, Class, **kwargs):
     d2l.set_seed(0)
-    model = (Class or d2l.LeNet)(lr=0.05, **kwargs)
+    model = Class(lr=0.05, **kwargs)
     model.board.display = False
     return model
 
@@ -96,22 +96,24 @@ REFUSED = {  # name: (what to do with images and labels, what is said)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_batch_that_cannot_be_learnt_from_is_refused(framework, d2l, images, name):
+def test_a_batch_that_cannot_be_learnt_from_is_refused(
+    framework, d2l, Tiny, images, name
+):
     if (framework, name) == ("jax", "five axes"):
         pytest.skip("Flax's convolutions take any axes in front, and are right")
     change, words = REFUSED[name]
     with pytest.raises(ValueError, match=words) as error:
-        fit(d2l, small(d2l), own_data(d2l, change(images, LABELS)))
+        fit(d2l, small(d2l, Tiny), own_data(d2l, change(images, LABELS)))
     text = str(error.value)
     assert "\n" not in text and ("training batch of Own" in text or "four" in words
                                  or "looks" in words)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["10", "-1", "from one", "one-hot", "uint16", "nan"])
-def test_so_is_a_validation_batch_before_training(d2l, images, name):
+def test_so_is_a_validation_batch_before_training(d2l, Small, images, name):
     change, words = REFUSED[name]
     data = own_data(d2l, (images, LABELS), change(images, LABELS))
-    model = small(d2l)
+    model = small(d2l, Small)
     with pytest.raises(ValueError, match=f"first validation batch of Own.*{words}"):
         fit(d2l, model, data)
     assert not model.trainer.train_batch_idx
@@ -131,20 +133,22 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_what_says_the_same_trains_the_same(d2l, images, name):
+def test_what_says_the_same_trains_the_same(d2l, Small, images, name):
     change, tolerance = ACCEPTED[name]
     plain, ours = (
-        fit(d2l, small(d2l), own_data(d2l, arrays)).history
+        fit(d2l, small(d2l, Small), own_data(d2l, arrays)).history
         for arrays in ((images, LABELS.astype("int32")), change(images, LABELS))
     )
     for key in ("train_loss", "val_loss", "train_acc"):
         assert ours[key] == pytest.approx(plain[key], rel=tolerance or 1e-5)
 
 
-def test_inputs_for_a_forward_of_ones_own_are_only_warned_of(framework, d2l, images):
+def test_inputs_for_a_forward_of_ones_own_are_only_warned_of(
+    framework, d2l, Small, images
+):
     """It may put right what the library could not know how to."""
 
-    class Mending(d2l.LeNet):
+    class Mending(Small):
         def forward(self, X):
             return super().forward(X * 0 + 0.5 if framework == "mxnet" else mended(X))
 
@@ -228,10 +232,10 @@ def test_a_loss_of_ones_own_decides_what_labels_are(framework, d2l, rng, dtype):
     assert losses["train_loss"][0] > losses["train_loss"][-1] > 0
 
 
-def test_so_does_that_of_a_classifier(framework, d2l, images):
+def test_so_does_that_of_a_classifier(framework, d2l, Small, images):
     """Labels from one, say, if its loss takes them so."""
 
-    class FromOne(d2l.LeNet):
+    class FromOne(Small):
         if framework == "jax":
 
             def loss(self, params, X, Y, state, averaged=True):
@@ -243,17 +247,17 @@ def test_so_does_that_of_a_classifier(framework, d2l, images):
                 return super().loss(Y_hat, Y - 1, averaged)
 
     y = LABELS.astype("int32")
-    plain = fit(d2l, small(d2l), own_data(d2l, (images, y))).history
+    plain = fit(d2l, small(d2l, Small), own_data(d2l, (images, y))).history
     ours = fit(d2l, small(d2l, FromOne), own_data(d2l, (images, y + 1))).history
     assert ours["train_loss"] == pytest.approx(plain["train_loss"], rel=1e-5)
 
 
-def taking(framework, d2l, unpack, seen):
+def taking(framework, Small, unpack, seen):
     """A Classifier whose own steps take batches apart: unpack(batch) gives (X, y)."""
     if framework == "jax":
         import jax
 
-        class Taking(d2l.LeNet):
+        class Taking(Small):
             def training_step(self, params, batch, state):
                 seen.append(batch)
                 X, y = unpack(batch)
@@ -269,7 +273,7 @@ def taking(framework, d2l, unpack, seen):
 
     else:
 
-        class Taking(d2l.LeNet):
+        class Taking(Small):
             def training_step(self, batch):
                 seen.append(batch)
                 X, y = unpack(batch)
@@ -298,10 +302,10 @@ BATCHES = {  # name: (batch of images and labels, (X, y) of such a batch)
 
 @pytest.mark.filterwarnings("ignore:MXNet could not compile")
 @pytest.mark.parametrize("name", BATCHES)
-def test_batches_of_any_kind_for_steps_of_ones_own(framework, d2l, images, name):
+def test_batches_of_any_kind_for_steps_of_ones_own(framework, d2l, Small, images, name):
     batch, unpack = BATCHES[name]
     seen = []
-    model = small(d2l, taking(framework, d2l, unpack, seen))
+    model = small(d2l, taking(framework, Small, unpack, seen))
     data = own_data(d2l, (images, LABELS.astype("int32")), batch=batch)
     trainer = fit(d2l, model, data, epochs=2)
     losses = trainer.history["train_loss"] + trainer.history["val_loss"]
@@ -314,12 +318,12 @@ def test_batches_of_any_kind_for_steps_of_ones_own(framework, d2l, images, name)
 
 
 @pytest.mark.parametrize("name", ["dictionary", "array"])
-def test_the_librarys_steps_say_what_they_take(d2l, images, name):
+def test_the_librarys_steps_say_what_they_take(d2l, Small, images, name):
     data = own_data(d2l, (images, LABELS), batch=BATCHES[name][0])
     with pytest.raises(
         ValueError, match=r"is a .*takes \(X, y\).*define training_step"
     ):
-        fit(d2l, small(d2l), data)
+        fit(d2l, small(d2l, Small), data)
 
 
 def unnumbered(kind, framework, arrays):
@@ -357,7 +361,7 @@ def unnumbered(kind, framework, arrays):
 
 
 @pytest.mark.parametrize("kind", ["generator", "iterable", "own"])
-def test_loaders_without_a_length(framework, d2l, images, kind):
+def test_loaders_without_a_length(framework, d2l, Small, images, kind):
     """The same training, and the same curves, as from a list of these batches."""
     if kind == "own" and framework not in ("pytorch", "tensorflow"):
         pytest.skip(f"{framework} has no loaders of its own without a length")
@@ -370,7 +374,7 @@ def test_loaders_without_a_length(framework, d2l, images, kind):
         batches = DataLoader(batches, batch_size=None)
     for get in (lambda train: batches, unnumbered(kind, framework, arrays)):
         Data = type("Data", (d2l.DataModule,), {"get_dataloader": staticmethod(get)})
-        model = small(d2l)
+        model = small(d2l, Small)
         histories.append(fit(d2l, model, Data(), epochs=2).history)
         curves.append(model.board.data)
     for key in ("train_loss", "val_loss", "val_acc"):
@@ -379,19 +383,19 @@ def test_loaders_without_a_length(framework, d2l, images, kind):
     assert len(curves[1]["train_loss"]) == 4 and len(curves[1]["val_acc"]) == 2
 
 
-def test_resumed_without_a_length(framework, d2l, images, tmp_path):
+def test_resumed_without_a_length(framework, d2l, Small, images, tmp_path):
     """Stopped after its first epoch, which alone tells the number of batches."""
     get = unnumbered("generator", framework, (images, LABELS.astype("int32")))
     Data = type("Data", (d2l.DataModule,), {"get_dataloader": staticmethod(get)})
-    whole = fit(d2l, small(d2l), Data(), epochs=2).history
+    whole = fit(d2l, small(d2l, Small), Data(), epochs=2).history
     for epochs in (1, 2):
         trainer = d2l.Trainer(epochs, precision="float32", checkpoint=tmp_path / "c")
-        trainer.fit(small(d2l), Data())
+        trainer.fit(small(d2l, Small), Data())
     for key in ("train_loss", "val_loss"):
         assert trainer.history[key] == whole[key]
 
 
-def test_loaders_that_give_nothing(d2l, images):
+def test_loaders_that_give_nothing(d2l, Small, images):
     used = iter([(images, LABELS)] * 3)
 
     def data(get):
@@ -399,18 +403,18 @@ def test_loaders_that_give_nothing(d2l, images):
 
     for get in (lambda self, train: iter(()), lambda self, train: []):
         with pytest.raises(ValueError, match="nothing to train on"):
-            fit(d2l, small(d2l), data(get))
+            fit(d2l, small(d2l, Small), data(get))
     with pytest.raises(ValueError, match=r"Data has no batches.*returned None"):
-        fit(d2l, small(d2l), data(lambda self, train: None))
+        fit(d2l, small(d2l, Small), data(lambda self, train: None))
     for get in (lambda self, train: used, lambda self, train: (b for b in used)):
         with pytest.raises(ValueError, match=r"no batch for epoch \d.*only once"):
-            fit(d2l, small(d2l), data(get), epochs=2)
+            fit(d2l, small(d2l, Small), data(get), epochs=2)
     empty = images[:0], LABELS[:0]
     with pytest.raises(ValueError, match="first training batch of Data is empty"):
-        fit(d2l, small(d2l), data(lambda self, train: [empty]))
+        fit(d2l, small(d2l, Small), data(lambda self, train: [empty]))
     one = images[0], 3
     with pytest.raises(ValueError, match="one example and no batch"):
-        fit(d2l, small(d2l), data(lambda self, train: [one]))
+        fit(d2l, small(d2l, Small), data(lambda self, train: [one]))
 
 
 def sequential(framework):
@@ -431,8 +435,8 @@ def sequential(framework):
     return nn.Sequential([])
 
 
-def test_slips(framework, d2l, images):
-    model, data = small(d2l), own_data(d2l, (images, LABELS))
+def test_slips(framework, d2l, Small, images):
+    model, data = small(d2l, Small), own_data(d2l, (images, LABELS))
     loader = data.train_dataloader()
 
     def fitting(*args):
@@ -499,7 +503,7 @@ def number(x):
 
 
 @pytest.mark.only("pytorch")
-def test_pytorchs_own_subsets_and_loaders(framework, d2l, few, images):
+def test_pytorchs_own_subsets_and_loaders(framework, d2l, Small, few, images):
     import torch
     from torch.utils.data import (
         ConcatDataset,
@@ -521,7 +525,7 @@ def test_pytorchs_own_subsets_and_loaders(framework, d2l, few, images):
     fm.train, fm.val = random_split(fm.train, [300, 100])
     assert not set(map(bytes, fm.train.images)) & set(map(bytes, fm.val.images))
     fm.val = Subset(fm.val, torch.arange(70))
-    trainer = fit(d2l, small(d2l), fm)
+    trainer = fit(d2l, small(d2l, Small), fm)
     assert (trainer.train_images, trainer.val_batch_idx) == (300, 2)
     assert trainer.plan.stored_bytes
 
@@ -530,11 +534,11 @@ def test_pytorchs_own_subsets_and_loaders(framework, d2l, few, images):
             data = self.train if train else self.val
             return DataLoader(data, self.batch_size, shuffle=train)
 
-    assert fit(d2l, small(d2l), Own(batch_size=200)).train_batch_idx == 2
+    assert fit(d2l, small(d2l, Small), Own(batch_size=200)).train_batch_idx == 2
 
 
 @pytest.mark.only("mxnet")
-def test_gluons_own_loaders(framework, d2l, few):
+def test_gluons_own_loaders(framework, d2l, Small, few):
     from mxnet import gluon
 
     class Own(d2l.FashionMNIST):  # as section 4.2 writes it
@@ -546,12 +550,12 @@ def test_gluons_own_loaders(framework, d2l, few):
     assert len(fm.train) == 400 and fm.train[0][0].shape == (1, 28, 28)
     halved = fm.train.transform_first(lambda X: X / 2)
     np.testing.assert_allclose(number(halved[3][0]), number(fm.train[3][0]) / 2)
-    assert fit(d2l, small(d2l), fm).train_batch_idx == 2
+    assert fit(d2l, small(d2l, Small), fm).train_batch_idx == 2
 
 
-def test_a_loop_of_ones_own_over_validation_batches(d2l, few, images):
+def test_a_loop_of_ones_own_over_validation_batches(d2l, Small, few, images):
     """Prepared batches are what the loader gave, which itself stays as it was."""
-    trainer = fit(d2l, small(d2l), d2l.FashionMNIST(batch_size=50))
+    trainer = fit(d2l, small(d2l, Small), d2l.FashionMNIST(batch_size=50))
     for batch in trainer.val_dataloader:
         before = [np.array(number(x)) for x in batch]
         for _ in range(2):
@@ -559,6 +563,6 @@ def test_a_loop_of_ones_own_over_validation_batches(d2l, few, images):
             for x, y in zip(batch, before):
                 np.testing.assert_array_equal(number(x), y)
     data = own_data(d2l, ACCEPTED["bytes"][0](images, LABELS.astype("int32")))
-    trainer = fit(d2l, small(d2l), data)
+    trainer = fit(d2l, small(d2l, Small), data)
     X, _ = trainer.prepare_batch(trainer.val_dataloader[0])
     np.testing.assert_allclose(number(X), images[:BATCH], atol=1 / 255)

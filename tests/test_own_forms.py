@@ -433,8 +433,8 @@ def test_a_train_method_of_the_readers_own_comes_first(framework, d2l, few):
 
 
 @pytest.mark.parametrize("what", [None, [], {}, ()], ids=str)
-def test_what_is_no_optimizer_is_named(d2l, few, what):
-    class Own(d2l.LeNet):
+def test_what_is_no_optimizer_is_named(d2l, Small, few, what):
+    class Own(Small):
         def configure_optimizers(self):
             return what
 
@@ -445,8 +445,8 @@ def test_what_is_no_optimizer_is_named(d2l, few, what):
 
 @pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
 @pytest.mark.parametrize("what", [None, {"loss": 1.0}, 1.0], ids=str)
-def test_what_is_no_loss_is_named(d2l, few, what):
-    class Own(d2l.LeNet):
+def test_what_is_no_loss_is_named(d2l, Small, few, what):
+    class Own(Small):
         def training_step(self, *args):
             return what
 

@@ -108,11 +108,11 @@ PLAIN = {}  # the history of the library's own training, once it was made
 
 
 @pytest.fixture
-def classes(framework, d2l, nin, few):
+def classes(framework, d2l, Small, nin, few):
     """{role: class} of a small training."""
     return {
         "data": d2l.FashionMNIST,
-        "model": d2l.LeNet,
+        "model": Small,
         "trainer": d2l.Trainer,
     }
 

@@ -29,10 +29,10 @@ def test_the_plan_in_words(framework, d2l, Tiny, few):
     assert trainer.device_text() in lines[3]
 
 
-def test_reasons(framework, d2l, Tiny, few, monkeypatch):
+def test_reasons(framework, d2l, Small, Tiny, few, monkeypatch):
     """Whatever is not done has its reason, and it names what is the reader's."""
 
-    class Own(d2l.LeNet):
+    class Own(Small):
         def training_step(self, *args):
             return super().training_step(*args)
 
@@ -54,7 +54,7 @@ def looking_model(framework, d2l, Tiny):
     """A model whose step decides by a value, which no trace can know."""
     if framework != "mxnet":
 
-        class Looking(d2l.LeNet):
+        class Looking(Tiny):
             def accuracy(self, *args, **kwargs):
                 value = super().accuracy(*args, **kwargs)
                 return value if float(value) >= 0 else 0 * value
@@ -141,7 +141,7 @@ def test_bytes_of_ones_own_are_images(d2l, layout, Tiny, few):
     assert histories[0] == pytest.approx(histories[1], rel=1e-5)
 
 
-def test_the_order_does_not_depend_on_looking(d2l, few):
+def test_the_order_does_not_depend_on_looking(d2l, Small, few):
     """An epoch's order follows from seed and epoch, whoever looked into a loader."""
     seen = []
 
@@ -162,7 +162,7 @@ def test_the_order_does_not_depend_on_looking(d2l, few):
                 yield X, y
 
     d2l.set_seed(3)
-    model, images = d2l.LeNet(), Own(batch_size=100)
+    model, images = Small(), Own(batch_size=100)
     model.board.display = False
     next(iter(images.train_dataloader()))
     d2l.Trainer(2, precision="float32").fit(model, images)
@@ -189,11 +189,11 @@ def test_before_the_first_fit(d2l):
         trainer.history  # noqa: B018 (the access is the test)
 
 
-def test_one_optimizer_for_two_trainings(d2l, few):
+def test_one_optimizer_for_two_trainings(d2l, Small, few):
     """A reader may keep it; each `fit` is a training of its own all the same."""
     kept = {}
 
-    class Keeping(d2l.LeNet):
+    class Keeping(Small):
         def configure_optimizers(self):
             return kept.setdefault("optim", super().configure_optimizers())
 

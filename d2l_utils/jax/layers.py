@@ -48,16 +48,20 @@ _asked = None  # [(placeholder, rule)] of initializers, while variables are made
 MARK = "d2l_utils:"  # begins the names that `trace` gives to layers' outputs
 
 
+def modal(model):
+    """Whether it tells training from evaluation."""
+    return any(f.name == "training" for f in dataclasses.fields(model))
+
+
 def clone(model, training):
     """The model without weights, in training or evaluation mode if it has any."""
-    modal = any(f.name == "training" for f in dataclasses.fields(model))
-    return model.clone(**({"training": training} if modal else {}))
+    return model.clone(**({"training": training} if modal(model) else {}))
 
 
 @contextlib.contextmanager
 def mode(model, training):
     """`model.apply` in a reader's own step is in this mode, too, if there are modes."""
-    there = any(f.name == "training" for f in dataclasses.fields(model))
+    there = modal(model)
     before = there and model.training
     try:
         if there:
@@ -180,54 +184,63 @@ def init_eagerly(model, init, *inputs):
 
 def make_variables(model, key, *inputs):
     """Fresh variables, compiled, with draws."""
-    init, found = initializer(model, key, *inputs), []
+    # Each is called once: what an initializer draws in tracing would never change.
+    there = (model._compiled or {}).pop(_name_of(inputs), None)
+    make, about = there or _initializer(model)
+    made = iter(make(key, *inputs))
+    tree, names, drawn, leaves = about
+    leaves = [x if i in drawn else next(made) for i, x in enumerate(leaves)]
+    return jax.tree.unflatten(tree, _draw(model, leaves, names, drawn, inputs))
+
+
+def _name_of(inputs):
+    """Under which an initializer for such inputs is kept with the model."""
+    return "initializer", str(jax.tree.map(_shape, tuple(inputs)))
+
+
+def _initializer(model):
+    """(function, what it leaves here when it is traced).
+
+    The compiled function makes the variables from a key and inputs, but for those that
+    are drawn; it leaves their tree, names, which are drawn (`_drawn_for`), and shapes.
+    """
+    net, about = clone(model, False), []
 
     def others(key, *inputs):
+        keys = key if isinstance(key, dict) else {"params": key}
         with _asking() as asked:
-            variables = init(key, *inputs)
+            variables = net.init(keys, *inputs)
+            if modal(model):
+                variables = _with_those_of_training(model, variables, keys, inputs)
         leaves, tree = jax.tree.flatten(variables)
         drawn = _drawn_for(leaves, asked)
         names = [name for name, _ in _named(variables)]
-        shapes = {i: jax.eval_shape(lambda x=leaves[i]: x) for i in drawn}
-        found[:] = tree, names, drawn, shapes
+        about[:] = tree, names, drawn, [_shape(x) for x in leaves]
         return [x for i, x in enumerate(leaves) if i not in drawn]
 
     # It runs once: to optimize it would take longer than it saves.
     plain = {"xla_backend_optimization_level": 0}
-    made = iter(jax.jit(others, compiler_options=plain)(key, *inputs))
-    tree, names, drawn, shapes = found
-    leaves = [shapes[i] if i in drawn else next(made) for i in range(len(names))]
-    return jax.tree.unflatten(tree, _draw(model, leaves, names, drawn, inputs))
+    return jax.jit(others, compiler_options=plain), about
 
 
-def initializer(model, key, *inputs):
-    """The function that makes the variables from `key` and inputs like these.
+def _shape(x):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
-    Layers that are there for training alone get theirs, too.
-    """
-    net, training = clone(model, False), clone(model, True)
 
-    def rngs(key):
-        return key if isinstance(key, dict) else {"params": key}
+def _with_those_of_training(model, variables, keys, inputs):
+    """The variables, with those of layers that are there in training alone."""
+    training, dropout = clone(model, True), {"dropout": keys["params"]}
 
-    def both(key, *inputs):
-        keys = rngs(key)
-        variables = net.init(keys, *inputs)
-        more = training.init({"dropout": keys["params"], **keys}, *inputs)
-        return merged(more, variables)
-
-    def in_training(key, *inputs):
-        keys = {"dropout": rngs(key)["params"]}
-        variables = net.init(key, *inputs)
-        return training.apply(variables, *inputs, rngs=keys, mutable=["batch_stats"])
+    def in_training():
+        return training.apply(variables, *inputs, rngs=dropout, mutable=["batch_stats"])
 
     try:
-        jax.eval_shape(in_training, key, *inputs)
+        jax.eval_shape(in_training)
     except ScopeParamNotFoundError:
-        return both
+        return merged(training.init({**dropout, **keys}, *inputs), variables)
     except Exception:  # a step will say it
         pass
-    return net.init
+    return variables
 
 
 def shapes_of(model, X_shape):
@@ -235,9 +248,21 @@ def shapes_of(model, X_shape):
 
     def shapes():
         key, X = jax.random.PRNGKey(0), jax.ShapeDtypeStruct(X_shape, jnp.float32)
-        return jax.eval_shape(initializer(model, key, X), key, X)
+        make, about = _once(model, _name_of([X]), lambda: _initializer(model))
+        make.eval_shape(key, X)
+        return jax.tree.unflatten(about[0], about[-1])
 
     return _once(model, ("shapes", tuple(X_shape)), shapes)
+
+
+def output_of(model, inputs):
+    """What the network gives for such inputs in evaluation mode, as shapes."""
+
+    def find():
+        run = clone(model, False).init_with_output
+        return jax.eval_shape(run, jax.random.PRNGKey(0), *inputs)[0]
+
+    return _once(model, ("output", str(jax.tree.map(_shape, tuple(inputs)))), find)
 
 
 def build(model, X_shape):

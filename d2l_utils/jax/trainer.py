@@ -12,7 +12,7 @@ from d2l_utils.jax import state
 from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.jax.fast import faster
-from d2l_utils.jax.layers import build, clone, mode
+from d2l_utils.jax.layers import build, clone, mode, output_of
 from d2l_utils.jax.variables import get_key, make_state, restart_keys, variables_of
 from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
@@ -207,11 +207,11 @@ class Trainer(_Trainer):
         return batch if self.plan.stored_bytes else to_arrays(batch)
 
     def outputs(self, inputs):
-        run = clone(self.model, False).init_with_output
-        inputs = self.inputs((*inputs, None))[:-1]  # here, images still are bytes
+        # Here, images still are bytes.
+        inputs = jax.eval_shape(lambda x: self.inputs((*x, None))[:-1], inputs)
         if len(inputs) == 1 and inputs[0].ndim == 4:
             build(self.model, inputs[0].shape)
-        return jax.eval_shape(run, jax.random.PRNGKey(0), *inputs)[0]
+        return output_of(self.model, inputs)
 
     def inputs(self, batch):
         """A batch as the model takes it: within a compiled step, from bytes."""

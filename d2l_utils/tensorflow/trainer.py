@@ -200,8 +200,8 @@ class Trainer(_Trainer):
 
         step = tf.function(step, autograph=False)
         traced = step.get_concrete_function(map_arrays(spec, self.first_batch()))
-        traced = traced.graph.as_graph_def()
         if self.checkpoint:
+            traced = traced.graph.as_graph_def()
             nodes = [traced.node, *(f.node_def for f in traced.library.function)]
             drawn = RANDOM.intersection(node.op for part in nodes for node in part)
             if drawn:
