@@ -298,6 +298,30 @@ def test_pictures_are_inside_with_alt_text(soup):
     assert plots[0].find_parent(id="g1-pytorch")
 
 
+def test_a_caption_describes_the_figure_above_it(tmp_path):
+    """The last that was drawn; of what has none, what was printed with it."""
+    cells = [
+        text("# 8.3 Title"),
+        code("before()"),
+        code("draw()"),  # the third cell of a made-up source draws
+        text("*Figure 8.3.1. Two `bars`, $x$ high.*\n\nText."),
+    ]
+    for caption, alt in (
+        (cells[3:], "Figure 8.3.1. Two bars, x high."),
+        (
+            [text("*Emphasis* at the beginning.")],
+            "Figure: output of the JAX code. out 2 ",
+        ),
+    ):
+        book = make_book(tmp_path, [*cells[:3], *caption])
+        for framework in ALL:  # without the description that it came with
+            spoil(book, framework, lambda c: None, keep_alt=False)
+        assert pages.main(["--out", str(tmp_path / "html")], book) == 0
+        html = (tmp_path / "html/mini.html").read_text("utf-8")
+        picture = BeautifulSoup(html, "html.parser").select_one("#g1-jax img")
+        assert picture["alt"].startswith(alt)
+
+
 def test_without_script_everything_is_visible(soup, html):
     assert not soup.select("[hidden]:not(#found), [inert], main details, template")
     style = soup.style.text
@@ -541,11 +565,14 @@ def test_a_place_is_that_of_the_cell_and_not_of_the_same_words_before_it(
     assert f"mini.md:{second}: the picture" in capsys.readouterr().err
 
 
-def spoil(book, framework, change):
+def spoil(book, framework, change, keep_alt=True):
     """Change the last code cell but one of a stored edition."""
     path = book.edition_path("mini", framework)
     nb = nbformat.read(path, as_version=4)
-    change([c for c in nb.cells if c.cell_type == "code"][-2])
+    code = [c for c in nb.cells if c.cell_type == "code"]
+    change(code[-2])
+    for output in [] if keep_alt else [o for c in code for o in c.outputs]:
+        output.get("metadata", {}).clear()
     nbformat.write(nb, path)
     return book
 

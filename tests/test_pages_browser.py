@@ -486,7 +486,7 @@ def assert_accessible(browser, rules, fewest):
     assert bad == [] and len(found["passes"]) >= fewest
 
 
-@pytest.mark.parametrize("section", [*PAGES, "index", "ja/index"])
+@pytest.mark.parametrize("section", [*PAGES, "index", "ja/index", "instructors"])
 def test_the_book_is_accessible(browser, real_book, axe, section):
     """axe-core finds nothing against WCAG 2.1 AA, and the browser no error. Only
     colours change where the reader's screen is dark."""
@@ -508,7 +508,7 @@ def test_the_book_is_accessible(browser, real_book, axe, section):
 
 def test_the_book_asks_for_nothing_and_fits_a_phone(browser, real_book):
     size = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
-    for section in PAGES:
+    for section in (*PAGES, "instructors"):
         browser.get_log("performance")
         browser.get((real_book / f"{section}.html").as_uri())
         entries = [json.loads(e["message"])["message"]
@@ -606,6 +606,21 @@ def test_a_fold_opens_for_who_is_led_into_it(browser, real_book):
     count = int(more.text.split()[0])
     more.click()
     assert len(browser.find_elements("css selector", "#found a")) == 12 + count
+
+
+def test_an_excerpt_does_not_cut_words(browser, real_book):
+    browser.get((real_book / "nin.html").as_uri())
+    index = json.loads(browser.find_element("id", "book").get_attribute("textContent"))[
+        "index"
+    ]
+    whole = {w for _, _, parts in index for part in parts for w in part[2].split()}
+    assert found(browser, "convolution")
+    said = [e.text for e in browser.find_elements("css selector", "#found .excerpt")]
+    ends = [line for line in said if "\u2026" in line]
+    assert len(ends) > 3
+    for line in ends:
+        words = line.strip("\u2026 ").split()
+        assert {words[0], words[-1]} <= whole, line
 
 
 def test_old_anchors_lead_to_where_they_did(browser, real_book):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import test_pages_browser as in_browser
 from bs4 import BeautifulSoup
 from made_book import code, make_book, text
 from nbformat import v4
@@ -13,6 +14,17 @@ from book.source.reading import read_source
 from d2l_utils.frameworks import FRAMEWORKS
 
 LESSONS = ("nin", "googlenet")
+browser = in_browser.browser
+REVEAL = """
+const all = () => [...document.querySelectorAll(".slides > section")];
+let at = 0, run, moved;
+const Reveal = {
+  initialize(o) { window.options = o },
+  getSlides: all, getCurrentSlide: () => all()[at],
+  addKeyBinding(key, f) { window.press = f }, on(event, f) { moved = f },
+  next() { at += 1; moved() }, prev() { at -= 1; moved() },
+};
+"""  # what start.js asks of it
 
 
 @pytest.fixture
@@ -21,7 +33,7 @@ def reveal(tmp_path):
     folder.mkdir()
     for name in ("reset.css", "reveal.css"):
         (folder / name).write_text(f"/* {name} */")
-    (folder / "reveal.js").write_text("var Reveal = {initialize(o) {}};")
+    (folder / "reveal.js").write_text(REVEAL)
     return folder
 
 
@@ -215,3 +227,30 @@ def test_a_slide_without_output_stops():
     deck.cells = [slide("## A")]
     with pytest.raises(slides.PageError, match="has no output"):
         deck.output(0, v4.new_code_cell("1"))
+
+
+def test_the_speaker_has_a_window_that_follows(tmp_path, reveal, browser):
+    """With what is said, the plan, what comes next; it turns the slides, too."""
+    from selenium.webdriver import Keys
+
+    cells = [text("# T"), slide("# First"), text("Said $x$."), slide("## Second")]
+    book = make_book(tmp_path, [*cells, text("word " * 3 * slides.WORDS), code("1")])
+    html, _ = slides.deck(book, "mini", "jax", reveal)
+    (tmp_path / "deck.html").write_text(html, encoding="utf-8")
+    browser.get((tmp_path / "deck.html").as_uri())
+    here = browser.current_window_handle
+    options = browser.execute_script("press(); return options")
+    assert (options["width"], options["height"]) == (1280, 720)
+    (other,) = set(browser.window_handles) - {here}
+    try:
+        browser.switch_to.window(other)
+        body = browser.find_element("tag name", "body")
+        assert body.text.startswith("1 of 2, planned 0:00 to 0:01\n0:00 passed\nFirst")
+        assert "Said" in body.text and body.text.endswith("Next: Second")
+        body.send_keys(Keys.ARROW_RIGHT)
+        assert "2 of 2, planned 0:01 to 0:04" in body.text and "word" in body.text
+        assert "Next" not in body.text
+        browser.close()
+    finally:
+        browser.switch_to.window(here)
+    assert browser.get_log("browser") == []

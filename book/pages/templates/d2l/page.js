@@ -80,10 +80,7 @@
     box.append(make("img", { src: img.src, alt: img.alt }));
     dialog.append(close, box);
     dialog.addEventListener("click", () => dialog.close());
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      img.focus({ preventScroll: true });
-    });
+    dialog.addEventListener("close", () => dialog.remove()); // focus goes back by itself
     document.body.append(dialog);
     dialog.showModal();
   }

@@ -11,6 +11,7 @@ Reveal.initialize({
   slideNumber: "c/t",
   controlsTutorial: false,
   pdfSeparateFragments: false,
+  pdfMaxPagesPerSlide: 1,
 });
 
 // What is said about a slide, its minutes, and the time since the window was opened.
@@ -34,7 +35,8 @@ Reveal.initialize({
       made.textContent = text;
       return made;
     };
-    const title = (slide) => slide?.querySelector("h1, h2")?.firstChild.textContent ?? "";
+    const title = (slide) =>
+      (slide?.querySelector("h1, h2")?.textContent ?? "").replace("\u00b6", "");
     const from = minutes(slides.slice(0, now)), to = from + minutes([slides[now]]);
     const head = make("header", "");
     const passed = Math.floor((Date.now() - opened) / 60000);
