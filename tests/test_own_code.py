@@ -205,8 +205,12 @@ SAME = {False: ("6.7", "prepare", "fit"), True: ("6.7", "prepare")}  # in JAX
 
 
 def lenet(d2l, seed=0):
+    return quiet(d2l, d2l.LeNet, seed)
+
+
+def quiet(d2l, Class, seed=0):
     d2l.set_seed(seed)
-    model = d2l.LeNet(lr=0.1)
+    model = Class(lr=0.1)
     model.board.display = False
     return model
 
@@ -223,12 +227,14 @@ def expected():
 
 
 @pytest.mark.parametrize("case", TYPED_IN)
-def test_a_trainer_in_part_or_wholly_typed_in(framework, d2l, few, case, expected):
+def test_a_trainer_in_part_or_wholly_typed_in(
+    framework, d2l, Small, few, case, expected
+):
     data = d2l.FashionMNIST(batch_size=100)
     Own = typed_in(framework, (d2l.Trainer,), TYPED_IN[case])
     for second in (False, True):  # a Trainer may be used again
         trainer = trainer if second else Own(max_epochs=2)  # noqa: F821
-        model = lenet(d2l)
+        model = quiet(d2l, Small)
         data.seed = 0
         trainer.fit(model, data)
         assert trainer.train_batch_idx == 8 and trainer.epoch == 1
@@ -248,10 +254,10 @@ def test_a_trainer_in_part_or_wholly_typed_in(framework, d2l, few, case, expecte
             assert losses == pytest.approx(expected[framework], rel=1e-4)
 
 
-def test_a_whole_trainer_typed_in(framework, d2l, few):
+def test_a_whole_trainer_typed_in(framework, d2l, Small, few):
     """It knows nothing of ours, and draws on the model's board all the same."""
     Own = typed_in(framework, (d2l.HyperParameters,), TYPED_IN["all"])
-    trainer, model = Own(max_epochs=2), lenet(d2l)
+    trainer, model = Own(max_epochs=2), quiet(d2l, Small)
     trainer.fit(model, d2l.FashionMNIST(batch_size=100))
     points = model.board.data
     assert trainer.train_batch_idx == 8 and len(points["train_loss"]) == 4
@@ -284,7 +290,7 @@ def test_a_train_state_of_flax_itself(framework, d2l, few):
     assert trainer.history["val_loss"][1] < 2.5
 
 
-def test_early_stopping(d2l, few):
+def test_early_stopping(d2l, Small, few):
     class Early(d2l.Trainer):
         def fit_epoch(self):
             super().fit_epoch()
@@ -295,7 +301,7 @@ def test_early_stopping(d2l, few):
                 self.max_epochs = self.epoch + 1
 
     trainer = Early(5)
-    trainer.fit(lenet(d2l), d2l.FashionMNIST(batch_size=100))
+    trainer.fit(quiet(d2l, Small), d2l.FashionMNIST(batch_size=100))
     assert trainer.epoch == 1 and len(trainer.history["seconds"]) == 2
 
 
@@ -532,8 +538,8 @@ def test_weights_of_a_model_that_was_only_called(framework, d2l, layout, few, tm
 # Random numbers of NumPy's, and what is printed -----------------------------------
 
 
-def drawing(framework, d2l, source):
-    """A LeNet whose images get noise in each call, and the list of the draws."""
+def drawing(Small, source):
+    """A network whose images get noise in each call, and the list of the draws."""
     own, drawn = np.random.default_rng(), []
     draw = {
         "numpy": lambda: np.random.normal(0, 0.1),
@@ -547,7 +553,7 @@ def drawing(framework, d2l, source):
         drawn.append(draw())
         return X + drawn[-1]
 
-    class Noisy(d2l.LeNet):
+    class Noisy(Small):
         def forward(self, X):
             return super().forward(noisy(X))
 
@@ -555,8 +561,10 @@ def drawing(framework, d2l, source):
 
 
 @pytest.mark.parametrize("source", ["numpy", "python", "generator", "nothing"])
-def test_draws_in_forward_are_new_in_each_step(framework, d2l, few, source, recwarn):
-    Noisy, drawn = drawing(framework, d2l, source)
+def test_draws_in_forward_are_new_in_each_step(
+    framework, d2l, Small, few, source, recwarn
+):
+    Noisy, drawn = drawing(Small, source)
     trainer = fit(d2l, Noisy(lr=0.1), epochs=3)
     said = [str(w.message) for w in recwarn if w.category is SlowTrainingWarning]
     if source == "nothing":
@@ -572,8 +580,10 @@ def test_draws_in_forward_are_new_in_each_step(framework, d2l, few, source, recw
 
 
 @pytest.mark.only("tensorflow", "jax")
-def test_what_forward_prints_is_said_to_be_printed_once(framework, d2l, few, capsys):
-    Noisy, _ = drawing(framework, d2l, "printing")
+def test_what_forward_prints_is_said_to_be_printed_once(
+    framework, d2l, Small, few, capsys
+):
+    Noisy, _ = drawing(Small, "printing")
     with pytest.warns(UserWarning, match="forward of your own prints: that was now"):
         trainer = fit(d2l, Noisy(lr=0.1), epochs=2)
     assert trainer.plan.compiled and "forward" in capsys.readouterr().out
