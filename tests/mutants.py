@@ -647,6 +647,48 @@ FAULTS = (
         "        if True:",
         "test_exports.py", "colab_gets",
     ),
+    Fault(
+        "what a blank cell has to produce leaves entries out",
+        "book/notebooks/exercises.py",
+        "for name in entered[:1] for key in keys",
+        "for name in entered[:0] for key in keys",
+        "test_exercises.py", "has_to_produce",
+    ),
+    Fault(
+        "captions do not describe their figures",
+        "book/pages/exporter.py",
+        '"alt": caption or said',
+        '"alt": said',
+        "test_pages.py", "caption",
+    ),
+    Fault(
+        "a number that a cell printed is not on its slide",
+        "book/pages/printed.py",
+        "            values.append(column)",
+        "            values = [column]",
+        "test_slides.py", "table",
+    ),
+    Fault(
+        "the speaker says what is for other tabs",
+        "book/pages/slides.py",
+        "text_for(framework, cell.source, cell.place)",
+        "cell.source",
+        "test_slides.py", "notes",
+    ),
+    Fault(
+        "points for answers in words are taken for those of tests",
+        "book/pages/instructors.py",
+        'in_words = cell.cell_type == "markdown"',
+        "in_words = False",
+        "test_instructors.py", "rubric",
+    ),
+    Fault(
+        "excerpts of the search cut words",
+        "book/pages/templates/d2l/page.js",
+        "if (to < text.length) to -=",
+        "if (false) to -=",
+        "test_pages_browser.py", "excerpt",
+    ),
     # Notebooks for d2l ------------------------------------------------------------
     Fault(
         "an unpacked archive writes outside of its folder",

@@ -416,16 +416,36 @@ def test_a_check_has_what_it_uses_and_not_what_is_the_students(course):
     assert "the same" in json.dumps(four_tab)
 
 
-def test_nbgrader_gives_the_points_that_are_deserved(course, tmp_path):
+def graded(course, source, submitted):
+    """{student: points} that nbgrader gives by itself; the manner of the page for
+    instructors. source: {file: notebook}; submitted: {student: notebooks alike}."""
     scripts = str(Path(sys.executable).parent)  # of what nbgrader calls
     environ = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-    environ["PYTHONPATH"] = str(NBGRADER)
+    environ["PYTHONPATH"] = f"{NBGRADER}{os.pathsep}{ROOT}"
     asked = [sys.executable, "-c", "import nbgrader"]
     if subprocess.run(asked, env=environ, capture_output=True).returncode:
         pytest.skip("nbgrader is not installed; see requirements-nbgrader.txt")
+    for file, nb in source.items():
+        files.write(course / f"source/one/{file}.ipynb", editions.dumps(nb))
+    for student, notebooks in submitted.items():
+        for file, nb in notebooks.items():
+            path = course / f"submitted/{student}/one/{file}.ipynb"
+            files.write(path, editions.dumps(nb))
+    files.write(course / "nbgrader_config.py", exercises.CONFIG)
+    for command in (["generate_assignment", "one"], ["autograde", "one"], ["export"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "nbgrader", *command],
+            cwd=course, env=environ, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    with open(course / "grades.csv", newline="") as file:
+        return {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+
+
+def test_nbgrader_gives_the_points_that_are_deserved(course, tmp_path):
     exercises.main(["--out", str(tmp_path / "made")], course)
-    here = tmp_path / "course"
     blank = nbformat.read(tmp_path / "made/jax/s.ipynb", as_version=4)
+    submitted = {}
     for student, (answers, _) in ANSWERS.items():
         nb = copy.deepcopy(blank)
         to_fill = [c for c in nb.cells if exercises.BLANK["code"] in c.source]
@@ -435,19 +455,32 @@ def test_nbgrader_gives_the_points_that_are_deserved(course, tmp_path):
             locked = cell.metadata.get("nbgrader", {}).get("locked")
             if student == "cheats" and locked:
                 cell.source = "pass"
-        files.write(here / f"submitted/{student}/one/s.ipynb", editions.dumps(nb))
-    files.write(here / "source/one/s.ipynb", editions.dumps(blank))
-    config = (tmp_path / "made/nbgrader_config.py").read_text()
-    files.write(here / "nbgrader_config.py", config)
-    for command in (["generate_assignment", "one"], ["autograde", "one"], ["export"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "nbgrader", *command],
-            cwd=here, env=environ, capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    with open(here / "grades.csv", newline="") as file:
-        found = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
-    assert found == {student: points for student, (_, points) in ANSWERS.items()}
+        submitted[student] = {"s": nb}
+    assert graded(tmp_path / "course", {"s": blank}, submitted) == {
+        student: points for student, (_, points) in ANSWERS.items()
+    }
+
+
+@pytest.mark.slow("20 seconds; the made-up course is graded alike")
+def test_the_exercises_are_graded(tmp_path):
+    """An empty submission, a right one, and one with a wrong answer; without what
+    trains, and so what is to be read."""
+    section, framework = "nin_exercises", "pytorch"
+    blank = exercises.for_nbgrader(BOOK, section, framework)
+    right = exercises.for_nbgrader(BOOK, section, framework, blank=False)
+    for cell in right.cells:
+        trains = {"solution", "nbval-ignore-output"} <= set(
+            cell.metadata.get("tags", ())
+        )
+        cell.source = "pass" if trains else cell.source
+    wrong = copy.deepcopy(right)
+    make_wrong(wrong, section)
+    submitted = {"empty": blank, "right": right, "wrong": wrong}
+    found = graded(
+        tmp_path, {section: blank}, {s: {section: nb} for s, nb in submitted.items()}
+    )
+    tests = sum(map(is_check, blank.cells))
+    assert tests > 5 and found == {"empty": 0, "right": tests, "wrong": tests - 1}
 
 
 def test_the_time_limit_is_raised():
