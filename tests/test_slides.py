@@ -139,6 +139,20 @@ def test_notes_are_the_text_up_to_the_next_slide(tmp_path, reveal):
     assert [s.minutes for s in found] == [1, 1]
 
 
+def test_what_stands_under_a_heading_goes_with_the_slide_below_it():
+    cells = [
+        *(text("# 8.3 Title\n\nOne."), slide("# First"), text("Two.")),
+        text("Three.\n\n## Heading\n\nFour."),
+        *(
+            slide("## Second"),
+            text("## Own\n\nFive."),
+            text("Six.\n\n### More\n\nSeven."),
+        ),
+    ]
+    spoken = [[t for _, t in parts] for _, parts, _ in slides.plan(cells, "jax")]
+    assert spoken == [["One.", "Two.", "Three."], ["Four.", "Five.", "Six.", "Seven."]]
+
+
 def test_minutes_follow_words_and_what_is_shown():
     def minutes(words, shows):
         cells = [slide("## A" + "\n\n{code}" * shows), text("word " * words)]

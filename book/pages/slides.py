@@ -4,8 +4,8 @@ A text cell tagged `slide` is one slide: a heading and short text. The line `{co
 it shows the code of the next code cell in the source, `{output}` what that drew, or
 else printed, as a table. An item of a list that begins with `+` comes with a key. The
 text from a slide to the next is what the speaker has to say, in a window of its own
-(key S), with the minutes that it takes. A deck is a file that runs offline: reveal.js,
-which draws it, is inside.
+(key S), with the minutes that it takes; see `plan`. A deck is a file that runs offline:
+reveal.js, which draws it, is inside.
 """
 
 import argparse
@@ -65,26 +65,38 @@ def printed_text(cell):
 
 
 def said(cells, framework):
-    """[(cell, text)] of what a speaker says: without headings, pictures, references."""
+    """[(cell, text, whether a heading stands above it)] of what a speaker says.
+
+    Without headings, pictures, references.
+    """
     found = []
     for cell in cells:
-        if cell.kind == "markdown" and SLIDE not in cell.tags:
-            text = REFERENCES.split(text_for(framework, cell.source, cell.place))[0]
-            text = HEADING.sub("", PICTURE.sub("", text)).strip()
-            found += [(cell, text)] if text else []
+        if cell.kind != "markdown" or SLIDE in cell.tags:
+            continue
+        text = REFERENCES.split(text_for(framework, cell.source, cell.place))[0]
+        for part in re.split(r"^(?=#+ )", PICTURE.sub("", text), flags=re.M):
+            words, headed = HEADING.sub("", part).strip(), bool(HEADING.match(part))
+            found += [(cell, words, headed)] if words else []
     return found
 
 
 def plan(cells, framework):
-    """[(index of a slide, the cells that it goes with, its minutes)], in order."""
+    """[(index of a slide, [(cell, text)] of what is said, its minutes)], in order.
+
+    That is the text up to the next slide. What stands there under a heading of its own
+    goes with the next one, what stands before the first slide with this.
+    """
     at = [i for i, c in enumerate(cells) if SLIDE in c.tags]
-    ends = [0, *at[1:], len(cells)]  # what comes before the first goes with it
-    found = []
+    ends, found, early = [0, *at[1:], len(cells)], [], []
     for i, (start, end) in zip(at, itertools.pairwise(ends)):
-        words = sum(len(text.split()) for _, text in said(cells[start:end], framework))
+        parts = said(cells[start:end], framework)
+        heads = [n for n, (_, _, headed) in enumerate(parts) if headed and n]
+        own = heads[0] if heads and i != at[-1] else len(parts)
+        spoken = [(cell, text) for cell, text, _ in early + parts[:own]]
+        early = parts[own:]
+        words = sum(len(text.split()) for _, text in spoken)
         looks = bool(SHOWS.search(cells[i].source) or PICTURE.search(cells[i].source))
-        minutes = max(1, round(words / WORDS + LOOK * looks))
-        found.append((i, cells[start:end], minutes))
+        found.append((i, spoken, max(1, round(words / WORDS + LOOK * looks))))
     return found
 
 
@@ -102,10 +114,10 @@ class Deck:
         self.exporter = body_exporter().at(book.notebooks, t)
         self.resources = {"page": {"titles": titles, "t": t}}
 
-    def slide(self, at, around, minutes):
+    def slide(self, at, spoken, minutes):
         """The one whose text is the cell `at`; see `plan`."""
         slide, made = self.cells[at], []
-        spoken = [self.text(*part) for part in said(around, self.framework)]
+        spoken = [self.text(*part) for part in spoken]
         for i, part in enumerate(SHOWS.split(slide.source)):
             if i % 3 == 0 and part.strip():
                 points = POINT.sub(r'+ <span class="fragment">\1</span>', part)
