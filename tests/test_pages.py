@@ -24,7 +24,9 @@ from nbformat import v4
 from PIL import Image
 
 from book.pages import exporter, markup, pages
+from book.source.book import SECTIONS
 from book.translate import catalogues
+from d2l_utils.frameworks import FRAMEWORKS
 
 
 @pytest.fixture(scope="module")
@@ -342,15 +344,38 @@ def test_same_input_same_bytes(built, html, tmp_path):
     assert (tmp_path / "mini.html").read_text(encoding="utf-8") == html
 
 
-def test_contents(built):
+def test_the_first_page(built):
     soup = BeautifulSoup((built / "index.html").read_text("utf-8"), "html.parser")
-    mini, later = soup.select("tbody tr")
-    assert mini.th.a["href"] == "mini.html" and mini.th.text == "8.3 A Made-up Section"
-    assert [a["href"] for a in mini.select("td a")][3] == "mini.html?framework=jax"
-    assert later.th.text == "8.4 Later" and not later.find("a")
-    assert [td.text for td in later("td")] == 4 * ["not run"]
-    assert not (built / "later.html").exists()
+    mini, later = soup.select("article")
+    assert mini.h2.a["href"] == "mini.html" and mini.h2.text == "8.3 A Made-up Section"
+    assert [a["href"] for a in mini.select(".of a")][3] == "mini.html?framework=jax"
+    page = BeautifulSoup((built / "mini.html").read_text("utf-8"), "html.parser")
+    said = page.find("meta", {"name": "description"})["content"].rstrip(" …")
+    assert said and mini.p.text.startswith(said)
+    assert mini.img["src"] == page.main.img["src"] and mini.img["alt"] == ""
+    assert later.h2.text == "8.4 Later" and not later.find("a")
+    assert later.p.text == "not run" and not (built / "later.html").exists()
     assert soup.main.find("a", href="api.html")
+    assert soup.main.find("a", href="instructors.html")
+    first = [a["href"] for a in soup.select("h2 + ul a")]
+    assert "mini.html" in first  # where students begin
+
+
+def test_the_first_page_of_the_real_book(real_book):
+    """It leads to what is special, and says by what it was made."""
+    soup = BeautifulSoup((real_book / "index.html").read_text("utf-8"), "html.parser")
+    special, begin = soup.select("main > ul")
+    hrefs = [[a["href"] for a in ul("a")] for ul in (special, begin)]
+    assert hrefs[0] == ["parity.html", "nin.html", "googlenet.html"]
+    assert hrefs[1] == ["nin.html", "instructors.html", "api.html"]
+    assert len(soup.select("article img")) == len(SECTIONS)
+    made = {dt.text: dd.text for dt, dd in zip(soup("dt"), soup("dd"))}
+    for framework in FRAMEWORKS.values():
+        text = made[framework.title]
+        assert framework.base.split(".")[0] in text and re.search(r"20\d\d-\d\d", text)
+    nin = BeautifulSoup((real_book / "nin.html").read_text("utf-8"), "html.parser")
+    seen = nin.select_one("[data-live=conv1x1] img")
+    assert soup.article.img["src"] == seen["src"]
 
 
 def test_the_page_of_functions_has_the_frame_of_the_others(built):

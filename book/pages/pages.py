@@ -78,6 +78,24 @@ def about(body, room=160):
     return f"{head if len(head) > room / 2 else said[:room]} …"
 
 
+def picture(body):
+    """`src="..."` of a picture that stands for a page, or ''.
+
+    That of a live figure, where there is one, or else the first.
+    """
+    named = live.NAMED.search(body.html)
+    found = re.search(r'<img (src="[^"]*")', body.html[named.start() if named else 0 :])
+    return found[1] if found else ""
+
+
+def made_with(body, titles):
+    """{framework: the lines of HTML that tell how its outputs were made}."""
+    foot = body.html.partition('id="execution-facts"')[2]
+    texts = re.findall("<pre>(.*?)</pre>", foot, re.S)
+    lines = [re.sub("<[^>]*>", "", text).strip().split("\n") for text in texts]
+    return dict(zip(titles, lines)) if len(lines) == len(titles) else {}
+
+
 # A page that compares frameworks shows to all readers what some frameworks alone have.
 TO_ALL = ":not(.compares .only):not(.compares .uneven .panel)"
 
@@ -256,10 +274,12 @@ def pages_of(book, sections, titles, language, languages, cache, beside, answers
         )
         for section in bodies
     }  # fmt: skip
-    rows = [(s, names[s], section.stored) for s, section in sections.items()]
     made["index"] = page(
-        "contents.html.j2", titles, t, title=t["book"], rows=rows, names=names,
-        built=list(bodies), index=index,
+        "contents.html.j2", titles, t, title=t["book"], names=names, bodies=bodies,
+        sections=sections, index=index, picture=picture,
+        beginning=lambda body: about(body, 300), live=live.NAMED, compares_in=[
+            s for s in book.compares if s in bodies],
+        made_with=made_with(next(iter(bodies.values())), titles),
         others=switch(book, language, languages, "index"),
         beside=BESIDE if answers else BESIDE[:1], up="../" * bool(folder_of(language)),
     )  # fmt: skip
