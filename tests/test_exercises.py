@@ -156,11 +156,17 @@ def test_there_are_exercises():
     assert "nin_exercises" in with_exercises() and "nin" not in with_exercises()
 
 
+@pytest.fixture(scope="module")
+def blanks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blanks")
+    exercises.main(["--out", str(folder)])
+    return folder
+
+
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
-def test_nothing_of_the_answers_is_left(tab_name, tmp_path):
-    exercises.main(["--out", str(tmp_path)])
+def test_nothing_of_the_answers_is_left(tab_name, blanks):
     for section in with_exercises():
-        path = tmp_path / tab_name / f"{section}.ipynb"
+        path = blanks / tab_name / f"{section}.ipynb"
         blank = nbformat.read(path, as_version=4)
         nbformat.validate(blank)
         edition = editions.edition(BOOK, section, tab_name)

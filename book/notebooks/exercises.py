@@ -16,6 +16,7 @@ see, say of a network's structure, MACs or outputs on fixed weights, is a cell t
 import argparse
 import ast
 import builtins
+import functools
 import symtable
 import sys
 import textwrap
@@ -105,6 +106,7 @@ def changed(node):
     return parts, calls
 
 
+@functools.cache  # the same cells stand below many answers
 def names(code):
     """(read, bound): the global names that code uses and that it gives a value."""
     top = symtable.symtable(code, "", "exec")
@@ -117,7 +119,7 @@ def names(code):
                 read |= {s.get_name()} if s.is_referenced() else set()
                 made = s.is_assigned() or s.is_imported()
                 bound |= {s.get_name()} if made else set()
-    return read, bound
+    return frozenset(read), frozenset(bound)
 
 
 def used_by(check, locked, answers):
