@@ -124,6 +124,34 @@ def test_answers_are_folded_and_questions_are_not(tmp_path):
     assert "Because." not in found["exercises"][1]
 
 
+def test_a_question_is_searched_without_its_answer(tmp_path):
+    """The answer is a part of its own, folded, as those of exercises."""
+    fold = (
+        '<details class="answer">\n<summary>\n\n{}\n\n</summary>\n\n{}\n\n</details>\n'
+    )
+    asked = (
+        fold.format("Why $x$?", "Because of $y$.") + "\n" + fold.format("When?", "Now.")
+    )
+    cells = [
+        text("# 8.3 Title\n\nBefore.\n\n## Questions\n\n" + asked),
+        text("## After\n\n" + fold.format("Who?", "We.")),
+        code("last()"),
+        text("In words.", ("solution",)),
+    ]
+    assert pages.main(["--out", str(tmp_path)], make_book(tmp_path, cells)) == 0
+    soup = BeautifulSoup((tmp_path / "mini.html").read_text("utf-8"), "html.parser")
+    folds = {d["id"]: " ".join(d.text.split()) for d in soup.select("details.answer")}
+    assert folds["question-1"] == "Why x? Because of y."
+    assert [*folds] == ["question-1", "question-2", "question-3", "answer-1"]
+    assert all(d.summary.find("p") for d in soup.select("details[id^=question]"))
+    (_, _, parts), *_ = json.loads(soup.find("script", id="book").text)["index"]
+    said = {a: (head, text, answer) for a, head, text, _, answer in parts}
+    assert said["questions"] == ("Questions", "Why x? When?", 0)
+    assert said["question-1"] == ("Questions", "Because of y.", 1)
+    assert said["question-2"][1:] == ("Now.", 1)
+    assert said["question-3"] == ("After", "We.", 1) and said["after"][1] == "Who?"
+
+
 def test_pages_to_hand_out_have_no_answers(tmp_path):
     cells = [
         text("# Exercises\n\nWhy?"),

@@ -51,7 +51,7 @@ def described(outputs, alt, caption=""):
     The last has the caption, if there is one; else what the cell printed has to say it.
     """
     said = " ".join(o.text for o in outputs if o.output_type == "stream").split()
-    said, made = " ".join([alt.rstrip(".") + ".", *said]), []
+    said, made = ". ".join([alt, *filter(None, [" ".join(said)])]), []
     for output in reversed(outputs):
         if draws(output):
             given = {"alt": caption or said, **output.metadata}

@@ -74,6 +74,9 @@ CAPTION = re.compile(
 NUMBERED = re.compile(r"\d+(\.\d+)+ ")
 RESERVED = {"text", "search", "found", "book", "execution-facts"}  # by templates
 NOT_LINKED = {"a", "code", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
+QUESTION = re.compile(  # whose answer is folded beneath it
+    r'<details class="answer">(?P<asked>.*?</summary>)(?P<said>.*?)</details>', re.S
+)
 LISTED = re.compile(r'(?=<h\d id="references">)')  # the list of what is cited
 
 
@@ -297,7 +300,7 @@ class Text(RendererHTML):
         self.permalink = html.escape(strings["permalink"])
         self.anchors, self.language = anchors, strings["lang"]
         self.mentioned = mention_pattern([strings, english()])
-        self.formulas = []
+        self.formulas, self.folds = [], []
 
     def to_html(self, source, fold=None):
         """fold: the anchor of the answer that the text is a part of."""
@@ -308,6 +311,7 @@ class Text(RendererHTML):
         text = CAPTION.sub(self._caption, self._link_mentions(text))
         text += "".join(map(self._list_references, rest))
         self._note_text(text, above)
+        text = QUESTION.sub(self._fold, text)
         text = WHOLE.sub(r'<span class="whole">\g<0></span>', text)
         return self._with_formulas(text)
 
@@ -359,9 +363,20 @@ class Text(RendererHTML):
         parts = re.split(r'<h\d id="([^"]*)">.*?</h\d>', text, flags=re.S)
         anchors = [anchor, *map(html.unescape, parts[1::2])]
         for anchor, part in zip(anchors, parts[::2], strict=True):
-            part = MARK.sub(self._readable, part)
-            said = f"{self.marks.texts.get(anchor, '')} {self._plain(part)}"
-            self.marks.texts[anchor] = " ".join(said.split())
+            for found in QUESTION.finditer(part):
+                self.folds.append(f"question-{len(self.marks.answers) + 1}")
+                self.marks.answers[self.folds[-1]] = anchor
+                self._note(self.folds[-1], found["said"])
+            self._note(anchor, QUESTION.sub(r"\g<asked>", part))
+
+    def _note(self, anchor, text):
+        text = self._plain(MARK.sub(self._readable, text))
+        said = f"{self.marks.texts.get(anchor, '')} {text}"
+        self.marks.texts[anchor] = " ".join(said.split())
+
+    def _fold(self, found):
+        """A question with its answer, with the anchor that `_note_text` gave it."""
+        return found[0].replace(">", f' id="{self.folds.pop(0)}">', 1)
 
     def _readable(self, mark):
         if mark[1] == "e":
