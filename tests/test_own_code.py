@@ -211,6 +211,8 @@ def lenet(d2l, seed=0):
 def quiet(d2l, Class, seed=0):
     d2l.set_seed(seed)
     model = Class(lr=0.1)
+    if hasattr(model, "initialize"):  # in MXNet, a model's author makes the weights
+        model.initialize()
     model.board.display = False
     return model
 
