@@ -32,7 +32,8 @@ BOOK_VENV := $(if $(wildcard $(DONE)),$(VENV),.venv-book)
 BOOK_PY   := $(BOOK_VENV)/bin/python
 BOOK_DONE := $(BOOK_VENV)/.done
 
-# The tests grade with nbgrader, which has menus in JupyterLab: apart from it.
+# The tests grade with nbgrader, which has menus in JupyterLab: apart from it. It is made
+# before the parts are, or make would begin with those that do not need it.
 NBGRADER := build/nbgrader/.done
 
 # reveal.js, which draws slides, from a package that carries it.
@@ -93,13 +94,13 @@ exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/html/exe
 	$(BOOK_PY) -m book.notebooks.exercises --out $(HTML)/exercises
 	$(BOOK_PY) -m book.pages.pages --out $(HTML) --answers $(ANSWERS)
 
-test: $(DONE)  ## run the tests, the notebooks and parity
+test: $(DONE) $(NBGRADER)  ## run the tests, the notebooks and parity
 	+$(IN_PARTS) $(PARTS)
 
-test-quick: $(DONE)  ## run the tests that need no notebook: some minutes
+test-quick: $(DONE) $(NBGRADER)  ## run the tests that need no notebook: some minutes
 	+$(IN_PARTS) $(QUICK_PARTS)
 
-test-all: $(DONE)  ## run also what is slow and rarely finds anything
+test-all: $(DONE) $(NBGRADER)  ## run also what is slow and rarely finds anything
 	+$(IN_PARTS) $(PARTS) SLOW=--slow
 
 test-matrix: $(DONE)  ## run tests and notebooks on other versions; takes hours
