@@ -425,8 +425,10 @@ def test_a_check_has_what_it_uses_and_not_what_is_the_students(course):
 def graded(course, source, submitted):
     """{student: points} that nbgrader gives by itself; the manner of the page for
     instructors. source: {file: notebook}; submitted: {student: notebooks alike}."""
-    scripts = str(Path(sys.executable).parent)  # of what nbgrader calls
-    environ = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    # What nbgrader calls, alembic and jupyter, is in these.
+    scripts = [str(NBGRADER / "bin"), str(Path(sys.executable).parent)]
+    path = os.pathsep.join([*scripts, os.environ["PATH"]])
+    environ = {**os.environ, "PATH": path}
     environ["PYTHONPATH"] = f"{NBGRADER}{os.pathsep}{ROOT}"
     asked = [sys.executable, "-c", "import nbgrader"]
     if subprocess.run(asked, env=environ, capture_output=True).returncode:
