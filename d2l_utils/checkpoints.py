@@ -194,7 +194,7 @@ def save(trainer, keep=True):
         name = "all of it"
         content = to_bytes(tensors, {"checkpoint": FORMAT, "about": json.dumps(about)})
     except (SafetensorError, AttributeError, TypeError, ValueError, KeyError,
-            NotImplementedError, RuntimeError) as error:  # fmt: skip
+            RuntimeError) as error:  # fmt: skip
         raise CheckpointError(
             f"A training of this {type(trainer.model).__name__} cannot be kept in a "
             f"checkpoint: {name}: {in_one_line(error)}. Train it without one."

@@ -215,3 +215,14 @@ def few(monkeypatch):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def reveal(tmp_path):
+    """A folder like that of reveal.js, which does nothing."""
+    folder = tmp_path / "reveal"
+    folder.mkdir()
+    for name in ("reset.css", "reveal.css"):
+        (folder / name).write_text(f"/* {name} */")
+    (folder / "reveal.js").write_text("var Reveal = {initialize(o) {}};")
+    return folder

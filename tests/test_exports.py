@@ -186,16 +186,6 @@ def test_a_changed_set_up_cell_is_refused(packed, monkeypatch, tmp_path):
 # Decks ---------------------------------------------------------------------------
 
 
-@pytest.fixture
-def reveal(tmp_path):
-    folder = tmp_path / "reveal"
-    folder.mkdir()
-    for name in ("reset.css", "reveal.css"):
-        (folder / name).write_text(f"/* {name} */")
-    (folder / "reveal.js").write_text("var Reveal = {initialize(o) {}};")
-    return folder
-
-
 def read(path):
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 

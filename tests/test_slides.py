@@ -28,13 +28,9 @@ const Reveal = {
 
 
 @pytest.fixture
-def reveal(tmp_path):
-    folder = tmp_path / "reveal"
-    folder.mkdir()
-    for name in ("reset.css", "reveal.css"):
-        (folder / name).write_text(f"/* {name} */")
-    (folder / "reveal.js").write_text(REVEAL)
-    return folder
+def reveal(reveal):
+    (reveal / "reveal.js").write_text(REVEAL)
+    return reveal
 
 
 def made(folder, reveal, *cells, framework="jax"):

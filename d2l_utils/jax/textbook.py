@@ -12,7 +12,7 @@ from jax import numpy as jnp
 from d2l_utils.jax import (
     Classifier,
     DataModule,
-    FashionMNIST,  # noqa: F401 (for loops)
+    FashionMNIST,  # noqa: F401 (loops.py takes it from this module)
     HyperParameters,
     Module,
     get_key,

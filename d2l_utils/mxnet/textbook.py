@@ -9,7 +9,7 @@ from d2l_utils.loops import Loops
 from d2l_utils.mxnet import (
     Classifier,
     DataModule,
-    FashionMNIST,  # noqa: F401 (for loops)
+    FashionMNIST,  # noqa: F401 (loops.py takes it from this module)
     HyperParameters,
     Module,
 )
