@@ -4,8 +4,6 @@ Framework-free. Losses are looked at now and then, not after every step, since
 looking waits for the device.
 """
 
-import gc
-import itertools
 import math
 import random
 import re
@@ -60,11 +58,8 @@ class Traced:
     """
 
     def __enter__(self):
-        # All that there are. A process has a million objects, so no line of Python
-        # is run for each.
-        there = [*(x for _, x in attributes.GLOBAL), *gc.get_objects()]
-        chosen = map(GENERATORS.__contains__, map(type, there))
-        self.generators = list(itertools.compress(there, chosen))
+        own = [x for _, x in attributes.GLOBAL]
+        self.generators = own + attributes.living(GENERATORS)
         self.before, self.out = self._states(), sys.stdout
         sys.stdout = self.noting = _Noting(self.out)
         return self

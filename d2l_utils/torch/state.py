@@ -4,7 +4,6 @@ Also what else training changes there, see `attributes.py`.
 """
 
 import copy
-import gc
 from collections import Counter
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import LRScheduler
 
+from d2l_utils import attributes
 from d2l_utils.attributes import Leaf
 
 GENERATORS, LATE = (torch.Generator,), True
@@ -98,8 +98,8 @@ def options(optim):
     # Whoever holds them: a model, a Trainer, a variable of a notebook.
     schedulers = [
         x
-        for x in gc.get_objects()
-        if issubclass(type(x), LRScheduler) and getattr(x, "optimizer", None) is optim
+        for x in attributes.living(_and_subclasses(LRScheduler))
+        if getattr(x, "optimizer", None) is optim
     ]
     named = [(f"scheduler.{type(x).__name__}", x) for x in schedulers]
     counts = Counter()
@@ -107,6 +107,10 @@ def options(optim):
         found.append((f"{name}.{counts[name]}", x))
         counts[name] += 1
     return found
+
+
+def _and_subclasses(Class):
+    return {Class}.union(*map(_and_subclasses, Class.__subclasses__()))
 
 
 def extras(model):
