@@ -47,10 +47,14 @@ SELECTED   := $(if $(FRAMEWORK),--framework $(FRAMEWORK)) $(if $(SECTION),--sect
 # where one fails; what a part prints comes in one piece, where this make can do that.
 JOBS  ?= 2
 QUICK_PARTS := test-jax test-core test-mxnet test-tensorflow test-pytorch check
-PARTS := $(QUICK_PARTS) $(patsubst %,nbval-%,jax mxnet tensorflow pytorch) parity
+PARTS := $(QUICK_PARTS) parity $(patsubst %,nbval-%,jax tensorflow mxnet pytorch)
 IN_PARTS = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 PJRT_NPROC=1 \
   $(MAKE) --no-print-directory -k -j $(JOBS) $(SYNC)
 SYNC := $(if $(filter output-sync,$(.FEATURES)),-Otarget)
+
+# Python keeps what it compiles, also where a shell says it should not: the tests start
+# hundreds of processes, each of which would compile PyTorch or TensorFlow anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab html colab slides pdf exercises test test-quick test-all test-matrix test-core \

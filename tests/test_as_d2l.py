@@ -216,6 +216,7 @@ def test_a_notebook_that_runs(framework, d2l, tmp_path):
     assert "3 cells ran, 0 failed" in done.stdout
 
 
+@pytest.mark.only("pytorch")
 def test_a_notebook_with_an_error(framework, d2l, tmp_path):
     """The cells behind it run all the same."""
     cells = first_cell(d2l), "x = d2l.Timer()", "1 / 0", "d2l.mine = 1\nd2l.mine"

@@ -142,6 +142,7 @@ def test_memory_and_processor(elsewhere, system):
     )
 
 
+@pytest.mark.only("pytorch", "tensorflow", "jax")  # MXNet has wheels for Linux alone
 @pytest.mark.parametrize("system", [
     "win32", pytest.param("darwin", marks=pytest.mark.slow("Windows lacks that, too")),
 ])  # fmt: skip

@@ -279,6 +279,10 @@ def is_check(cell):
     return bool(exercises.CHECKS & set(cell.metadata.get("tags", ())))
 
 
+@pytest.mark.slow(
+    "networks take long to build; the checks are the same for PyTorch and MXNet",
+    only=("tensorflow", "jax"),
+)
 @pytest.mark.parametrize("section", WRONG)
 def test_a_wrong_answer_fails_its_check(section, framework, capsys):
     """And those before it pass. With our answers all do: nbval runs them."""

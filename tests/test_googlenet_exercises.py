@@ -191,6 +191,10 @@ def wrong_parts(framework, path, replace=None):
     }
 
 
+@pytest.mark.slow(
+    "parity compares with PyTorch's, which is compared with these numbers",
+    only=LONG_TO_BUILD,
+)
 def test_batch_normalization_is_what_it_should_be(framework, path):
     assert wrong_parts(framework, path) == set()
 
@@ -219,6 +223,10 @@ def test_pytorch_keeps_another_variance(framework, path, monkeypatch):
     assert wrong_parts(framework, path) == {"update/bn0.var"}
 
 
+@pytest.mark.slow(
+    "test_every_weight does so with batch normalization in small networks",
+    only=LONG_TO_BUILD,
+)
 def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path):
     side = parity_worker.adapter(framework)
     make = parity_worker.find_model(SECTION, framework, "batch norm")
@@ -247,6 +255,10 @@ def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path)
 # Label smoothing -----------------------------------------------------------------
 
 
+@pytest.mark.slow(
+    "parity compares with PyTorch's, which is compared with these numbers",
+    only=LONG_TO_BUILD,
+)
 def test_the_smoothed_loss(framework, write):
     case = (SECTION, "label smoothing", 28)
     found = parity_worker.measure(
