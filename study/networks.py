@@ -253,14 +253,15 @@ def single(kind, c_in, c1, c2, c3, c4):
     return nn.Sequential(*pool, conv(reduced, 1), conv(out, k, padding=k // 2))
 
 
-BLOCKS = {  # about half the channels of GoogLeNet, at 14 and at 7 pixels a side
-    14: ((32, (48, 64), (8, 16), 16), (64, (64, 96), (16, 48), 32)),
+BLOCKS = {  # about a quarter of GoogLeNet's channels, at 14 and at 7 pixels a side
+    14: ((16, (24, 32), (4, 8), 8), (32, (32, 48), (8, 24), 12)),
     7: (
-        (96, (48, 104), (8, 24), 32),
-        (72, (72, 144), (16, 32), 32),
-        (128, (80, 160), (16, 64), 64),
+        (48, (24, 52), (4, 12), 16),
+        (36, (36, 68), (8, 16), 16),
+        (64, (40, 80), (8, 32), 32),
     ),
 }
+STEM = 32  # channels
 
 
 def googlenet28(
@@ -271,7 +272,7 @@ def googlenet28(
 
     kind: '' or the only branch, see `single`. block: what stands in place of Inception;
     'expanded' on the smaller maps alone, as there.
-    stem: '3x3' with 64 channels, or '7x7' with stride 2 as in GoogLeNet. blocks: how
+    stem: a '3x3' convolution, or '7x7' with stride 2 as in GoogLeNet. blocks: how
     many of the five. head: 'average' and a dense layer, or 'dense' on the last maps.
     """
     makers = {
@@ -280,10 +281,10 @@ def googlenet28(
     }  # fmt: skip
     options = {"batch_norm": True} if batch_norm else {}
     if stem == "3x3":
-        layers = [conv(64, 3, padding=1, **options), nn.MaxPool2d(3, 2, 1)]
+        layers = [conv(STEM, 3, padding=1, **options), nn.MaxPool2d(3, 2, 1)]
     else:
-        layers = [conv(64, 7, 2, 3, **options)]
-    c_in, made = 64, 0
+        layers = [conv(STEM, 7, 2, 3, **options)]
+    c_in, made = STEM, 0
     for size, those in BLOCKS.items():
         for widths in those:
             if made == blocks:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.util import find_spec
 from statistics import median
@@ -205,7 +205,19 @@ def command_of(run):
     return [*command, "--checkpoint", str(run.checkpoint), "--out", str(run.path)]
 
 
+def environ(jobs):
+    """Of a run: so many at a time share the processors, as far as they compute there.
+
+    On two threads, a small network spends much of the time waiting for the other one.
+    """
+    if jobs == 1:
+        return None
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    return {**os.environ, "OMP_NUM_THREADS": str(threads)}
+
+
 at_work = set()  # ids of the processes that train
+beginning = threading.Lock()  # of one after the other
 
 
 def carry_out(run, jobs=1):
@@ -213,9 +225,12 @@ def carry_out(run, jobs=1):
     log = BUILD / f"{run.name}.log"
     with open(log, "a", encoding="utf-8") as out:
         command = command_of(run) + ["--together"] * (jobs > 1)
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
-        at_work.add(process.pid)
-        files.write(RUNNING, json.dumps([os.getpid(), *at_work]))
+        with beginning:
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdout=out, stderr=out, env=environ(jobs)
+            )
+            at_work.add(process.pid)
+            files.write(RUNNING, json.dumps([os.getpid(), *at_work]))
         try:
             status = process.wait()
         except BaseException:
@@ -333,7 +348,8 @@ def main(argv=None):
 
 def work_through(only, minutes, jobs=1):
     """Carry out what is missing; returns 1 where a run failed."""
-    began, done, one_at_a_time = time.monotonic(), set(), threading.Lock()
+    began, done = time.monotonic(), set()
+    one_at_a_time, stopped = threading.Lock(), threading.Event()
 
     def fits(run):
         left = math.inf if minutes is None else 60 * minutes - time.monotonic() + began
@@ -341,7 +357,7 @@ def work_through(only, minutes, jobs=1):
 
     def take():
         with one_at_a_time:
-            while run := next_run(only, done):
+            while not stopped.is_set() and (run := next_run(only, done)):
                 done.add(run.name)  # one that fails is not tried twice
                 if fits(run):
                     print(f"{time.strftime('%H:%M')} {run.name}", flush=True)
@@ -356,8 +372,19 @@ def work_through(only, minutes, jobs=1):
     if jobs == 1:  # in this thread, which signals reach
         return int(work())
     with ThreadPoolExecutor(jobs) as pool:
-        at_once = [pool.submit(work) for _ in range(jobs)]
-        return int(any(f.result() for f in at_once))
+        at_once = []
+        try:
+            for _ in range(jobs):
+                at_once.append(pool.submit(work))
+            failed = [f.result() for f in at_once]
+        except BaseException:
+            stopped.set()
+            while wait(at_once, timeout=0.1).not_done:  # one may just have begun
+                for pid in [*at_work]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+            raise
+    return int(any(failed))
 
 
 if __name__ == "__main__":

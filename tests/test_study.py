@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 
@@ -274,6 +275,29 @@ def test_only_what_fits_is_begun(place, monkeypatch):
     )
     run.main(["--minutes", "1"])
     assert begun and not any(x.startswith("a") for x in begun)
+
+
+def test_runs_at_the_same_time_share_the_processors(monkeypatch):
+    monkeypatch.setattr(run.os, "cpu_count", lambda: 4)
+    assert run.environ(1) is None  # as the reader has set it
+    threads = [run.environ(jobs)["OMP_NUM_THREADS"] for jobs in (2, 3, 8)]
+    assert threads == ["2", "1", "1"]
+
+
+def test_a_runner_that_is_stopped_stops_all_its_runs(place, monkeypatch):
+    asleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    begun = []
+    monkeypatch.setattr(run, "command_of", lambda r: begun.append(r) or [*asleep])
+
+    def stop():
+        while len(run.at_work) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(SystemExit):
+        run.main(["--jobs", "2"])
+    assert not run.at_work and len(begun) == 2
 
 
 def test_times_follow_records_of_this_processor(place, monkeypatch):
