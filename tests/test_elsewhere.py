@@ -142,6 +142,10 @@ def test_memory_and_processor(elsewhere, system):
     )
 
 
+@pytest.mark.slow(
+    "what a system lacks is asked for in host.py, by all frameworks alike",
+    only=("tensorflow", "jax"),
+)
 @pytest.mark.only("pytorch", "tensorflow", "jax")  # MXNet has wheels for Linux alone
 @pytest.mark.parametrize("system", [
     "win32", pytest.param("darwin", marks=pytest.mark.slow("Windows lacks that, too")),

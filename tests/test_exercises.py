@@ -60,6 +60,10 @@ def counted_by_hand(name):
     return params, macs
 
 
+@pytest.mark.slow(
+    "parity puts PyTorch's weights, tensor by tensor, into each of these networks",
+    only=("tensorflow", "jax"),
+)
 def test_every_variant_has_its_counts(framework, d2l, layout):
     variants = cells.load("nin_exercises", framework)["variants"]
     assert set(variants) == set(BY_HAND)
