@@ -206,10 +206,7 @@ def command_of(run):
 
 
 def environ(jobs):
-    """Of a run: so many at a time share the processors, as far as they compute there.
-
-    On two threads, a small network spends much of the time waiting for the other one.
-    """
+    """Of one of so many runs at a time: each would start a thread a processor."""
     if jobs == 1:
         return None
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -217,7 +214,7 @@ def environ(jobs):
 
 
 at_work = set()  # ids of the processes that train
-beginning = threading.Lock()  # of one after the other
+beginning = threading.Lock()  # runs begin one after another: RUNNING names all
 
 
 def carry_out(run, jobs=1):

@@ -106,8 +106,9 @@ def other(framework):
 def d2l(framework):
     """The framework module under test."""
     module = import_module(FRAMEWORKS[framework].here)
-    # A step and a checkpoint look through all objects there are for generators and
-    # schedulers. Of those that importing made, half a million, none is one.
+    # A step that is compiled and a checkpoint look through all objects there are, for
+    # generators and schedulers. What importing made holds none but NumPy's global one,
+    # which is not found in this way.
     gc.freeze()
     return module
 

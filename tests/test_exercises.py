@@ -284,7 +284,7 @@ def is_check(cell):
 
 
 @pytest.mark.slow(
-    "networks take long to build; the checks are the same for PyTorch and MXNet",
+    "networks take long to build; PyTorch and MXNet run the same checks",
     only=("tensorflow", "jax"),
 )
 @pytest.mark.parametrize("section", WRONG)

@@ -256,7 +256,7 @@ def test_running_statistics_are_saved_and_loaded(framework, d2l, path, tmp_path)
 
 
 @pytest.mark.slow(
-    "parity compares with PyTorch's, which is compared with these numbers",
+    "parity compares a step by it with PyTorch's, whose loss is compared here",
     only=LONG_TO_BUILD,
 )
 def test_the_smoothed_loss(framework, write):

@@ -121,6 +121,20 @@ def test_which_python_make_takes(tmp_path, version, taken):
     assert said != taken and ("make PYTHON=" in done.stdout) != taken
 
 
+def test_python_keeps_what_it_compiles(tmp_path):
+    """Also where the shell that calls make says it should not."""
+    if not shutil.which("make"):
+        pytest.skip("there is no make")
+    shown = tmp_path / "shown.mk"
+    shown.write_text('shown:\n\t@echo "($$PYTHONDONTWRITEBYTECODE)"\n')
+    done = subprocess.run(
+        ["make", "-f", "Makefile", "-f", str(shown), "shown"],
+        cwd=ROOT, capture_output=True, encoding="utf-8",
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "()", done.stderr
+
+
 def pip(*args, **kwargs):
     return subprocess.run(
         [sys.executable, "-m", "pip", "--disable-pip-version-check", *args],

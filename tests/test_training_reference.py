@@ -401,16 +401,7 @@ NETWORKS = {
 }
 
 
-LONG_TO_BUILD = pytest.mark.slow(
-    "parity compares the first weights of each network, bit by bit, with PyTorch's",
-    only=("tensorflow", "jax"),
-)
-
-
-@pytest.mark.parametrize(
-    "section",
-    [*NETWORKS][:-1] + [pytest.param("googlenet_exercises", marks=LONG_TO_BUILD)],
-)
+@pytest.mark.parametrize("section", NETWORKS)
 def test_initial_values(framework, d2l, layout, few, tmp_path, section):
     """Uniform or normal with the right spread; biases are zero."""
     namespace = cells.load(section, framework)

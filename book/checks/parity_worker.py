@@ -300,7 +300,7 @@ def measure(framework, case, path, dtype="float32", replace=None, parts=PARTS):
             learned["loss"] = np.array(loss)
             after = inference.stored(model, model._input_shape, variables)
         if public and "update" in parts:
-            trained = loaded() if learned else model
+            trained = loaded() if learned else model  # which took no step yet
             trained.board.display = False
             trainer = d2l.Trainer(max_epochs=1, num_gpus=0, precision="float32")
             trainer.fit(trained, Batches([batch]))

@@ -11,7 +11,7 @@ from d2l_utils.ownership import library
 from d2l_utils.torch import (
     Classifier,
     DataModule,
-    FashionMNIST,  # noqa: F401 (for loops)
+    FashionMNIST,  # noqa: F401 (loops.py takes it from this module)
     HyperParameters,
     Module,
     init_cnn,
