@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from d2l_utils.board import to_numpy
+from d2l_utils.figures import to_numpy
 from d2l_utils.ownership import replaced
 
 IMAGES = "uint8, 0 to 255, which are scaled to 0 to 1, or float32"

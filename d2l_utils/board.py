@@ -1,4 +1,4 @@
-"""Drawing: curves that grow while training runs, plots, rows of images.
+"""Curves that grow while training runs, and a line that says how far it is.
 
 matplotlib and IPython are loaded only when something is drawn; without them
 training still runs and says how far it is.
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from d2l_utils.base import HyperParameters
+from d2l_utils.figures import set_axes, subplots
 
 REDRAW_SECONDS = 0.5  # at least so long between two redraws,
 REDRAW_SHARE = 0.01  # and longer where they would take more than this share of the time
@@ -33,182 +34,6 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and hasattr(shell, "kernel")
-
-
-def numpy_image(image: Any) -> np.ndarray:
-    """An image of any framework as matplotlib's `imshow` takes it.
-
-    Parameters:
-        image: (h, w), (c, h, w) or (h, w, c) with 1 or 3 channels.
-
-    Returns:
-        An array (h, w) or (h, w, 3).
-
-    Example:
-        >>> numpy_image(np.zeros((3, 28, 20))).shape
-        (28, 20, 3)
-    """
-    image = to_numpy(image)
-    if image.ndim == 3:
-        if image.shape[0] in (1, 3) and image.shape[-1] not in (1, 3):
-            image = image.transpose(1, 2, 0)
-        if image.shape[-1] == 1:
-            image = image[..., 0]
-        elif image.shape[0] == 1:
-            image = image[0]
-    return image
-
-
-def to_numpy(x: Any) -> np.ndarray:
-    """A tensor of any framework, or anything array-like, as a NumPy array.
-
-    Parameters:
-        x: on any device, with gradients or without.
-
-    Returns:
-        An array of the same shape and type.
-
-    Example:
-        >>> to_numpy([1, 2])
-        array([1, 2])
-    """
-    if hasattr(x, "asnumpy"):
-        return x.asnumpy()
-    return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
-
-
-def use_svg_display() -> None:
-    """Show figures of a notebook as SVG; elsewhere this does nothing.
-
-    Example:
-        >>> use_svg_display()
-    """
-    try:
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-    except ImportError:
-        return
-    set_matplotlib_formats("svg")
-
-
-def set_figsize(figsize: tuple[float, float] = (3.5, 2.5)) -> None:
-    """Set the size of all figures from now on; a notebook shows them as SVG.
-
-    Parameters:
-        figsize: width and height in inches.
-
-    Example:
-        >>> set_figsize((7, 4))
-    """
-    from matplotlib import pyplot as plt
-
-    use_svg_display()
-    plt.rcParams["figure.figsize"] = figsize
-
-
-def set_axes(
-    axes: Any, xlabel: str | None, ylabel: str | None,
-    xlim: Sequence[float] | None, ylim: Sequence[float] | None,
-    xscale: str, yscale: str, legend: Sequence[str] | None,
-) -> None:  # fmt: skip
-    """Set the labels, limits, scales and legend of matplotlib axes.
-
-    Parameters:
-        axes: of matplotlib.
-        xlabel, ylabel: what stands at the axes; None for nothing.
-        xlim, ylim: lowest and highest value; None for what fits the data.
-        xscale, yscale: "linear" or "log".
-        legend: a label for each curve; None or empty for no legend.
-
-    Example:
-        >>> from matplotlib import pyplot as plt
-        >>> axes = plt.figure().add_subplot()
-        >>> set_axes(axes, "epoch", "loss", [1, 10], None, "linear", "log", None)
-        >>> axes.get_xlabel(), axes.get_yscale()
-        ('epoch', 'log')
-    """
-    axes.set_xlabel(xlabel), axes.set_ylabel(ylabel)
-    axes.set_xscale(xscale), axes.set_yscale(yscale)
-    if xlim:
-        axes.set_xlim(xlim)
-    if ylim:
-        axes.set_ylim(ylim)
-    if legend:
-        axes.legend(legend)
-    axes.grid(True)
-
-
-def plot(
-    X: Any, Y: Any = None, xlabel: str | None = None, ylabel: str | None = None,
-    legend: Sequence[str] = (), xlim: Sequence[float] | None = None,
-    ylim: Sequence[float] | None = None, xscale: str = "linear",
-    yscale: str = "linear", fmts: Sequence[str] = ("-", "m--", "g-.", "r:"),
-    figsize: tuple[float, float] = (3.5, 2.5), axes: Any = None,
-) -> None:  # fmt: skip
-    """Plot one or several curves (textbook, section 2.4).
-
-    Parameters:
-        X: the x of the points, for all curves or for each. Without Y: the y.
-        Y: the y of the points, one sequence of numbers or a list of several.
-        xlabel, ylabel, legend, xlim, ylim, xscale, yscale: see `set_axes`.
-        fmts: matplotlib's format of each curve, used again when they run out.
-        figsize: width and height of a new figure in inches.
-        axes: axes of matplotlib to draw in, instead of a new figure.
-
-    Example:
-        >>> x = np.arange(0, 3, 0.1)
-        >>> plot(x, [x, x**2], "x", "y", legend=["line", "parabola"])
-    """
-    from matplotlib import pyplot as plt
-
-    def curves(Z):
-        several = len(Z) and hasattr(Z[0], "__len__")
-        return [to_numpy(z) for z in Z] if several else [to_numpy(Z)]
-
-    if Y is None:
-        Ys = curves(X)
-        Xs = [np.arange(len(y)) for y in Ys]
-    else:
-        Xs, Ys = curves(X), curves(Y)
-        Xs = Xs * len(Ys) if len(Xs) == 1 else Xs
-    if axes is None:
-        axes = plt.subplots(figsize=figsize)[1]
-    for x, y, fmt in zip(Xs, Ys, list(fmts) * len(Ys)):
-        axes.plot(x, y, fmt)
-    set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
-
-
-def show_images(
-    imgs: Sequence[Any], num_rows: int, num_cols: int,
-    titles: Sequence[str] | None = None, scale: float = 1.5,
-) -> np.ndarray:  # fmt: skip
-    """Show images in a grid (textbook, section 4.2).
-
-    Parameters:
-        imgs: images of any framework: (h, w), (c, h, w) or (h, w, c).
-        num_rows, num_cols: size of the grid.
-        titles: a title for each image, or for the first ones.
-        scale: width and height of an image in inches.
-
-    Returns:
-        The axes of matplotlib, num_rows * num_cols of them.
-
-    Example:
-        >>> axes = show_images(np.zeros((2, 28, 28)), 1, 2, titles=["a", "b"])
-        >>> axes.shape
-        (2,)
-    """
-    from matplotlib import pyplot as plt
-
-    figsize = (num_cols * scale, num_rows * scale)
-    axes = plt.subplots(num_rows, num_cols, figsize=figsize, squeeze=False)[1]
-    axes = axes.ravel()
-    for ax in axes:
-        ax.axis("off")
-    for i, (ax, img) in enumerate(zip(axes, imgs)):
-        ax.imshow(numpy_image(img), cmap="gray_r")
-        if titles is not None and i < len(titles):
-            ax.set_title(titles[i], fontsize=9)
-    return axes
 
 
 Point = namedtuple("Point", "x y")
@@ -289,10 +114,9 @@ class ProgressBoard(HyperParameters):
 
     def _update(self):
         """Put all points into the figure, which is made if there is none."""
-        from matplotlib import pyplot as plt
-
-        if self.axes is None:
-            self.fig = self.fig or plt.figure(figsize=self.figsize)
+        if self.axes is None and self.fig is None:
+            self.axes = subplots(1, 1, self.figsize)[1]
+        elif self.axes is None:
             self.axes = self.fig.gca()
         self.fig = self.axes.figure
         for label in self._lines.keys() - self.data.keys():
@@ -304,7 +128,8 @@ class ProgressBoard(HyperParameters):
                 (self._lines[label],) = self.axes.plot(
                     [], [], linestyle=ls, color=color, label=label
                 )
-                self.axes.legend()
+                # Above the axes, where it covers no curve.
+                self.axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
             self._lines[label].set_data(*zip(*points))
             self._lines[label].set_marker("o" if len(points) == 1 else "")
         self.axes.relim()

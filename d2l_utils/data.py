@@ -14,7 +14,7 @@ import numpy as np
 
 from d2l_utils import host
 from d2l_utils.base import HyperParameters, check_whole, current_seed, fast_mode
-from d2l_utils.board import show_images
+from d2l_utils.figures import show_images
 from d2l_utils.ownership import library
 from d2l_utils.sources import Split, load_fashion_mnist
 
@@ -68,6 +68,65 @@ def images_to_float(X):
     if X.dtype == np.uint8:
         return X.astype(np.float32) / np.float32(255)
     return X.astype(np.float32)
+
+
+def resize(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Images of bytes as a network gets them in training.
+
+    Parameters:
+        images: (n, height, width) uint8, as `data.val.images`.
+        size: (height, width) in pixels, or one number for both.
+
+    Returns:
+        (n, 1, height, width) float32 in [0, 1], which `predict` and `activations` take.
+
+    Raises:
+        ValueError: for images of another shape, or an impossible size.
+
+    Example:
+        >>> resize(np.full((2, 28, 28), 255, "uint8"), 56).shape
+        (2, 1, 56, 56)
+    """
+    images = np.asarray(images)
+    if images.ndim != 3:
+        raise ValueError(
+            f"Images of shape {images.shape}: (n, height, width) is expected."
+        )
+    X = images_to_float(images[:, None])
+    R = resize_matrices(images.shape[1:], height_and_width(size))
+    return X if R is None else R[0] @ X @ R[1].T
+
+
+def subset(
+    data: "FashionMNIST", num_train: int | None = None, num_val: int | None = None
+) -> "FashionMNIST":
+    """Keep only the first training and validation images, for short experiments.
+
+    Parameters:
+        data: a FashionMNIST; it is changed.
+        num_train, num_val: how many images of each part; None keeps all of them.
+
+    Returns:
+        The same data.
+
+    Raises:
+        ValueError: for less than one image, or more than there are.
+
+    Example:
+        >>> data = d2l.subset(d2l.FashionMNIST(128), num_train=6400, num_val=1000)
+        >>> len(data.train.images)
+        6400
+    """
+    for name, num in (("train", num_train), ("val", num_val)):
+        if num is not None:
+            images, labels = data.part(name == "train")
+            check_whole(f"num_{name}", num, 1)
+            if num > len(images):
+                raise ValueError(
+                    f"num_{name}={num}, but there are {len(images)} images."
+                )
+            setattr(data, name, (images[:num], labels[:num]))
+    return data
 
 
 @library

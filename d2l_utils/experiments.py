@@ -9,6 +9,7 @@ from statistics import mean, median
 from typing import Any
 
 from d2l_utils.base import fast_mode
+from d2l_utils.figures import subplots
 
 
 class Experiments:
@@ -129,11 +130,8 @@ class Experiments:
         Raises:
             ValueError: there are no results of one of these names.
         """
-        from matplotlib import pyplot as plt
-
         names = names or tuple(self.results)
-        size = (5.5, 0.9 + 0.33 * len(names))
-        axes = plt.figure(figsize=size, dpi=70, layout="constrained").add_subplot()
+        axes = subplots(1, 1, (5.5, 0.9 + 0.33 * len(names)), layout="constrained")[1]
         for row, name in enumerate(names):
             accuracies = self.accuracies(name)
             axes.plot(accuracies, [row] * len(accuracies), "o", color="C0", alpha=0.7)
@@ -141,8 +139,7 @@ class Experiments:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel("validation accuracy (dots: seeds, bar: their mean)")
-        axes.grid(True, axis="x")
-        plt.show()
+        axes.grid(False, axis="y")
 
     def _named(self, name):
         if name not in self.results:

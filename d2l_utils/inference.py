@@ -39,8 +39,8 @@ import numpy as np
 from d2l_utils import failures, initial, summary, weights
 from d2l_utils.base import fast_mode
 from d2l_utils.batches import IMAGES, check_data, num_examples
-from d2l_utils.board import to_numpy
 from d2l_utils.data import FAST_IMAGES, images_to_float
+from d2l_utils.figures import to_numpy
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.progress import Records
 

@@ -13,8 +13,9 @@ from contextlib import nullcontext
 from operator import length_hint
 from typing import Any
 
-from d2l_utils.board import ProgressBoard, show_images, to_numpy
+from d2l_utils.board import ProgressBoard
 from d2l_utils.data import LABELS
+from d2l_utils.figures import show_images, to_numpy
 
 OF_A_FRAMEWORK = "A framework's textbook.py defines it."
 LEGEND = ("train loss", "train acc", "test acc")

@@ -4,7 +4,7 @@ What each framework does in its own way is here a name and a docstring.
 """
 
 from d2l_utils import inference, initial
-from d2l_utils.board import to_numpy
+from d2l_utils.figures import to_numpy
 from d2l_utils.ownership import library, replaced
 
 OF_A_FRAMEWORK = (

@@ -12,7 +12,7 @@ from importlib import import_module, util
 from typing import Any
 
 IN_CORE = {
-    **dict.fromkeys(("set_axes", "set_figsize", "use_svg_display"), "board"),
+    **dict.fromkeys(("set_axes", "set_figsize", "use_svg_display"), "figures"),
     **dict.fromkeys(
         ("DATA_HUB", "DATA_URL", "download", "download_all", "download_extract")
         + ("extract",),

@@ -15,6 +15,8 @@ from statistics import mean, stdev
 
 import numpy as np
 
+from d2l_utils.figures import label_ends, subplots
+
 RESULTS = Path(__file__).parent / "results"
 GROUPS = RESULTS / "groups.json"  # {group: [variants in order]}, written by make study
 FORMAT = 1
@@ -236,6 +238,32 @@ class Study:
             )
         return self.records[name]
 
+    def values(self, name: str, *keys: str) -> list:
+        """One result of a network.
+
+        Parameters:
+            name: of the network.
+            keys: where it stands in a record, as 'train', 'loss'.
+
+        Returns:
+            What is there, for each seed.
+
+        Raises:
+            RecordError: there are no records of that name, or they lack this result.
+
+        Example:
+            >>> d2l.study("heads").values("nin28_dense_1000", "train", "accuracy")
+        """
+        found = self.of(name)
+        for key in keys:
+            if any(key not in part for part in found):
+                raise RecordError(
+                    f"The records of {name!r} have no {key!r} there; there are "
+                    f"{', '.join(found[0])}."
+                )
+            found = [part[key] for part in found]
+        return found
+
     def accuracies(self, name: str) -> list[float]:
         """The accuracy of one network on the test images.
 
@@ -248,7 +276,7 @@ class Study:
         Raises:
             RecordError: there are no records of that name.
         """
-        return [record["test"]["accuracy"] for record in self.of(name)]
+        return self.values(name, "test", "accuracy")
 
     def classes(self, name: str, labels: np.ndarray) -> np.ndarray:
         """What one network took the test images for.
@@ -321,11 +349,8 @@ class Study:
 
     def plot(self) -> None:
         """Draw the accuracy of every training, and the means with their intervals."""
-        from matplotlib import pyplot as plt
-
         there = [name for name, found in self.records.items() if found]
-        size = (6, 0.9 + 0.33 * len(there))
-        axes = plt.figure(figsize=size, dpi=110, layout="constrained").add_subplot()
+        axes = subplots(1, 1, (6, 0.9 + 0.33 * len(there)), layout="constrained")[1]
         for row, name in enumerate(there):
             accuracies = self.accuracies(name)
             middle, half = interval(accuracies)
@@ -336,32 +361,36 @@ class Study:
         axes.set_yticks(range(len(there)), there)
         axes.set_ylim(len(there) - 0.5, -0.5)
         axes.set_xlabel("test accuracy (dots: seeds; bars: mean, 95 % interval)")
-        axes.grid(True, axis="x", alpha=0.4)
-        plt.show()
+        axes.grid(False, axis="y")
 
-    def curves(self, key: str = "train_loss") -> None:
+    def curves(self, key: str = "train_loss", window: int = 1) -> None:
         """Draw a result over the epochs, or over the steps, a line for each training.
 
         Parameters:
             key: of the history, as 'train_loss' or 'val_acc', or of what was watched
                 step by step: 'loss', 'live' (classes whose logit is not the same for
                 all images of the batch) and 'predicted' (classes that are guessed).
-        """
-        from matplotlib import pyplot as plt
+            window: each point is the mean of so many, for curves that are noisy.
 
-        axes = plt.figure(figsize=(6, 3.4), dpi=110, layout="constrained").add_subplot()
+        Raises:
+            RecordError: no record has this result.
+        """
+        axes, drawn = subplots(1, 1, (6, 3.2), layout="constrained")[1], {}
         stepwise = False
         for color, (name, records) in enumerate(self.records.items()):
-            for i, record in enumerate(records):
+            for record in records:
                 values = record.get("steps", {}).get(key)
                 stepwise |= values is not None
                 values = values or record["history"].get(key, [])
-                first = 0 if stepwise else 1
-                axes.plot(range(first, first + len(values)), values,
-                          color=f"C{color}", alpha=0.8, lw=1,
-                          label=None if i else name)  # fmt: skip
+                if len(values) < window:
+                    continue
+                means = np.convolve(values, np.full(window, 1 / window), "valid")
+                x = np.arange(len(means)) + (window - 1) / 2 + (not stepwise)
+                (drawn[name],) = axes.plot(
+                    x, means, f"C{color}", alpha=0.7, lw=1.2, label=name
+                )
+        if not drawn:
+            raise RecordError(f"No record of the study {self.name!r} has {key!r}.")
         axes.set_xlabel("step" if stepwise else "epoch")
         axes.set_ylabel(key.replace("_", " "))
-        axes.legend()
-        axes.grid(True, alpha=0.4)
-        plt.show()
+        label_ends(axes, list(drawn.values()))

@@ -42,8 +42,9 @@ from d2l_utils.base import (
     fast_mode,
     file_path,
 )  # fmt: skip
-from d2l_utils.board import StatusLine, in_notebook, to_numpy
+from d2l_utils.board import StatusLine, in_notebook
 from d2l_utils.data import DataModule
+from d2l_utils.figures import to_numpy
 from d2l_utils.ownership import library, replaced
 from d2l_utils.plan import make_plan, uncompiled_steps
 from d2l_utils.progress import Pace, Progress

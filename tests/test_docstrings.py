@@ -11,8 +11,8 @@ from book.pages import api
 from book.source.book import ROOT
 
 FILES = (  # of d2l_utils, whose public functions and classes are held to this
-    "__init__", "base", "board", "experiments", "fetching", "frameworks", "host",
-    "names", "sources", "tab",
+    "__init__", "base", "board", "experiments", "fetching", "figures", "frameworks",
+    "host", "names", "sources", "tab",
 )  # fmt: skip
 
 

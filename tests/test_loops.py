@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from d2l_utils.board import to_numpy
+from d2l_utils.figures import to_numpy
 from d2l_utils.loops import Accumulator, Animator
 
 

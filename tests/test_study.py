@@ -101,7 +101,7 @@ def test_differences_are_paired(tmp_path, a, b, words):
     assert ("no difference seen" in text) == ("no difference seen" in words)
 
 
-def test_a_table_and_plots(tmp_path, monkeypatch):
+def test_a_table_and_plots(tmp_path):
     from matplotlib import pyplot as plt
 
     watched = {"steps": {"loss": [2.3, 2.2], "live": [10, 9], "predicted": [3, 4]}}
@@ -110,16 +110,20 @@ def test_a_table_and_plots(tmp_path, monkeypatch):
     assert line.split() == [
         "a", "1,000", "2,000", "0.01", "15", "0.9100", "±", "0.1271", "(2", "seeds)",
     ]  # fmt: skip
-    shown = []
-    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
-    made.plot()
-    made.curves()
-    made.curves("loss")
-    lines = [f.axes[0].get_lines() for f in shown]
+    lines = []
+    for draw in (made.plot, made.curves, lambda: made.curves("loss", window=2)):
+        draw()
+        lines.append(plt.gcf().axes[0].get_lines())
     assert list(lines[0][0].get_xdata()) == [0.9, 0.92]
     assert list(lines[1][0].get_ydata()) == [1.0, 0.5]
-    assert [list(x.get_ydata()) for x in lines[2]] == [[], [2.3, 2.2]]
+    assert list(lines[1][0].get_xdata()) == [1, 2]  # epochs
+    assert [(*x.get_xdata(), *x.get_ydata()) for x in lines[2]] == [(0.5, 2.25)]
     plt.close("all")
+    with pytest.raises(study.RecordError, match="has 'gradients'"):
+        made.curves("gradients")
+    assert made.values("a", "test", "accuracy") == [0.91 - 0.01, 0.92]
+    with pytest.raises(study.RecordError, match=r"no 'train' there; there are .*test"):
+        made.values("a", "train")
     labels = np.arange(10_000) % 10
     assert [(c == labels).mean() for c in made.classes("a", labels)] == [0.9, 0.92]
 

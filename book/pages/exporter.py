@@ -158,7 +158,9 @@ def figure(output, mime, alt):
     own = output.metadata.get(mime)
     given = [d.get("alt") for d in (own, output.metadata) if isinstance(d, dict)]
     said = next((a for a in given if a and isinstance(a, str)), alt)
-    return picture(output.data[mime], mime, said)
+    size = [own.get(k) for k in ("width", "height")] if isinstance(own, dict) else []
+    shown = size if size and all(isinstance(n, int) and n > 0 for n in size) else None
+    return picture(output.data[mime], mime, said, shown)
 
 
 def shown(output, alt):

@@ -216,15 +216,19 @@ def webp(png):
     return made.getvalue()
 
 
-def picture(data, mime, alt):
-    """An <img> with the picture inside; data: base64, or the text of an SVG."""
+def picture(data, mime, alt, shown=None):
+    """An <img> with the picture inside; data: base64, or the text of an SVG.
+
+    shown: (width, height) in the units of the page, where a picture has more pixels.
+    """
     try:
         raw = data.encode() if "svg" in mime else base64.b64decode(data)
     except ValueError:  # a browser shows the description instead
         raw = b""
     size = ""
     if raw.startswith(b"\x89PNG") and len(raw) >= 24:
-        size = ' width="{}" height="{}"'.format(*struct.unpack(">II", raw[16:24]))
+        size = shown or struct.unpack(">II", raw[16:24])
+        size = ' width="{}" height="{}"'.format(*size)
         mime, raw = min((mime, raw), ("image/webp", webp(raw)), key=lambda p: len(p[1]))
     uri = f"data:{mime};base64,{base64.b64encode(raw).decode()}"
     return f'<img src="{uri}" alt="{html.escape(alt)}"{size}>'

@@ -39,9 +39,16 @@ if "." not in __name__:
 
 from d2l_utils import base, require
 from d2l_utils.base import HyperParameters, Timer, add_to_class
-from d2l_utils.board import ProgressBoard, plot, show_images
-from d2l_utils.data import DataModule
+from d2l_utils.board import ProgressBoard
+from d2l_utils.data import DataModule, resize, subset
 from d2l_utils.experiments import Experiments
+from d2l_utils.figures import (
+    confusion_matrix,
+    plot,
+    show_confusion_matrix,
+    show_images,
+    show_maps,
+)  # fmt: skip
 from d2l_utils.inference import (
     activations,
     evaluate,
@@ -79,9 +86,10 @@ except ImportError as error:
 __all__ = [
     "Classifier", "DataModule", "Experiments", "FashionMNIST", "HyperParameters",
     "Module", "ProgressBoard", "Timer", "Trainer", "activations", "add_to_class",
-    "cpu", "evaluate", "get_key", "gpu", "init_cnn", "init_he", "load_weights",
-    "memory_stats", "num_gpus", "plot", "predict", "require", "reset_peak_memory",
-    "resources", "run_facts", "save_weights", "set_seed", "show_images", "stored_path",
-    "study", "try_all_gpus", "try_gpu",
+    "confusion_matrix", "cpu", "evaluate", "get_key", "gpu", "init_cnn", "init_he",
+    "load_weights", "memory_stats", "num_gpus", "plot", "predict", "require",
+    "reset_peak_memory", "resize", "resources", "run_facts", "save_weights", "set_seed",
+    "show_confusion_matrix", "show_images", "show_maps", "stored_path", "study",
+    "subset", "try_all_gpus", "try_gpu",
 ]  # fmt: skip
 __getattr__, __dir__ = unknown_names(__name__, __all__)

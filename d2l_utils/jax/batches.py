@@ -4,7 +4,7 @@ import jax
 from jax import numpy as jnp
 
 from d2l_utils.batches import as_tensors
-from d2l_utils.board import to_numpy
+from d2l_utils.figures import to_numpy
 
 
 @jax.jit

@@ -12,9 +12,9 @@ import mxnet as mx
 from mxnet import autograd, gluon, nd
 
 from d2l_utils import names
-from d2l_utils.board import plot, set_figsize, show_images, use_svg_display
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.data import Loader, images_to_float
+from d2l_utils.figures import plot, set_figsize, show_images, use_svg_display
 from d2l_utils.loops import get_fashion_mnist_labels
 from d2l_utils.mxnet import textbook
 from d2l_utils.mxnet.textbook import sgd
