@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from d2l_utils.base import HyperParameters
-from d2l_utils.figures import set_axes, subplots
+from d2l_utils.figures import COLORS, set_axes, subplots
 
 REDRAW_SECONDS = 0.5  # at least so long between two redraws,
 REDRAW_SHARE = 0.01  # and longer where they would take more than this share of the time
@@ -67,7 +67,7 @@ class ProgressBoard(HyperParameters):
         xlim: Sequence[float] | None = None, ylim: Sequence[float] | None = None,
         xscale: str = "linear", yscale: str = "linear",
         ls: Sequence[str] = ("-", "--", "-.", ":"),
-        colors: Sequence[str] = ("C0", "C1", "C2", "C3"),
+        colors: Sequence[str] = COLORS[:4],
         fig: Any = None, axes: Any = None,
         figsize: tuple[float, float] = (3.5, 2.5), display: bool = True,
     ) -> None:  # fmt: skip
@@ -129,9 +129,12 @@ class ProgressBoard(HyperParameters):
                     [], [], linestyle=ls, color=color, label=label
                 )
                 # Above the axes, where it covers no curve.
-                self.axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+                self.axes.legend(
+                    loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False
+                )
             self._lines[label].set_data(*zip(*points))
             self._lines[label].set_marker("o" if len(points) == 1 else "")
+            self._lines[label].set_clip_on(len(points) > 1)  # a whole point at the edge
         self.axes.relim()
         self.axes.autoscale_view()
         settings = (self.xlabel, self.ylabel, self.xlim, self.ylim,

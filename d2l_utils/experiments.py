@@ -9,7 +9,7 @@ from statistics import mean, median
 from typing import Any
 
 from d2l_utils.base import fast_mode
-from d2l_utils.figures import subplots
+from d2l_utils.figures import COLORS, subplots
 
 
 class Experiments:
@@ -134,7 +134,9 @@ class Experiments:
         axes = subplots(1, 1, (5.5, 0.9 + 0.33 * len(names)), layout="constrained")[1]
         for row, name in enumerate(names):
             accuracies = self.accuracies(name)
-            axes.plot(accuracies, [row] * len(accuracies), "o", color="C0", alpha=0.7)
+            axes.plot(
+                accuracies, [row] * len(accuracies), "o", color=COLORS[0], alpha=0.7
+            )
             axes.plot(mean(accuracies), row, "|", color="black", markersize=16)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)

@@ -365,8 +365,8 @@ def show_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> None:
 def label_ends(axes: Any, lines: Sequence[Any]) -> None:
     """Write the label of each curve at its right end, in its colour.
 
-    Labels that would cover each other are moved apart. The axes must have their final
-    limits.
+    Labels that would cover each other are moved apart. All curves must be drawn
+    already, since the labels stand where the ends are in the present limits.
 
     Parameters:
         axes: of matplotlib.
@@ -377,6 +377,7 @@ def label_ends(axes: Any, lines: Sequence[Any]) -> None:
         >>> lines = axes.plot([0, 1], [[0, 3], [1, 2]], label=["up", "up, too"])
         >>> label_ends(axes, lines)
     """
+    axes.get_xlim(), axes.get_ylim()  # which matplotlib works out when it is asked
     to_axes = axes.transData + axes.transAxes.inverted()
     gap = 13 / (axes.get_window_extent().height * 72 / axes.figure.dpi)  # points
     heights = [to_axes.transform(line.get_xydata()[-1])[1] for line in lines]

@@ -6,6 +6,7 @@ network said of each test image. `study(name)` reads the records of one question
 """
 
 import base64
+import itertools
 import json
 import math
 import zlib
@@ -15,7 +16,7 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from d2l_utils.figures import label_ends, subplots
+from d2l_utils.figures import COLORS, label_ends, subplots
 
 RESULTS = Path(__file__).parent / "results"
 GROUPS = RESULTS / "groups.json"  # {group: [variants in order]}, written by make study
@@ -354,7 +355,9 @@ class Study:
         for row, name in enumerate(there):
             accuracies = self.accuracies(name)
             middle, half = interval(accuracies)
-            axes.plot(accuracies, [row] * len(accuracies), "o", color="C0", alpha=0.6)
+            axes.plot(
+                accuracies, [row] * len(accuracies), "o", color=COLORS[0], alpha=0.6
+            )
             if math.isfinite(half):
                 axes.errorbar(middle, row, xerr=half, color="black", capsize=4)
             axes.plot(middle, row, "|", color="black", markersize=14)
@@ -363,7 +366,10 @@ class Study:
         axes.set_xlabel("test accuracy (dots: seeds; bars: mean, 95 % interval)")
         axes.grid(False, axis="y")
 
-    def curves(self, key: str = "train_loss", window: int = 1) -> None:
+    def curves(
+        self, key: str = "train_loss", window: int = 1,
+        names: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Draw a result over the epochs, or over the steps, a line for each training.
 
         Parameters:
@@ -371,14 +377,20 @@ class Study:
                 step by step: 'loss', 'live' (classes whose logit is not the same for
                 all images of the batch) and 'predicted' (classes that are guessed).
             window: each point is the mean of so many, for curves that are noisy.
+            names: {name of a network: what is written at its curves}, of those to draw;
+                by default all.
 
         Raises:
-            RecordError: no record has this result.
+            RecordError: no record has this result, or there is none of such a name.
+
+        Example:
+            >>> d2l.study("plateau").curves("loss", window=20)
         """
         axes, drawn = subplots(1, 1, (6, 3.2), layout="constrained")[1], {}
         stepwise = False
-        for color, (name, records) in enumerate(self.records.items()):
-            for record in records:
+        names = names or {name: name for name, found in self.records.items() if found}
+        for color, (name, label) in zip(itertools.cycle(COLORS), names.items()):
+            for record in self.of(name):
                 values = record.get("steps", {}).get(key)
                 stepwise |= values is not None
                 values = values or record["history"].get(key, [])
@@ -387,7 +399,7 @@ class Study:
                 means = np.convolve(values, np.full(window, 1 / window), "valid")
                 x = np.arange(len(means)) + (window - 1) / 2 + (not stepwise)
                 (drawn[name],) = axes.plot(
-                    x, means, f"C{color}", alpha=0.7, lw=1.2, label=name
+                    x, means, color=color, alpha=0.7, lw=1.2, label=label
                 )
         if not drawn:
             raise RecordError(f"No record of the study {self.name!r} has {key!r}.")
