@@ -153,6 +153,7 @@ check: $(DONE)  ## lint, and fail if anything generated is stale
 	$(PY) -m ruff format --check .
 	$(PY) -m book.notebooks.editions --check
 	$(PY) -m book.translate.agreement
+	$(PY) -m book.checks.numbers
 	$(PY) -m bench.report --check
 	$(PY) -m book.checks.matrix --check
 
