@@ -28,8 +28,8 @@ RUBRIC = {
         "does not help on maps of 2x2.",
         4: "What depends on the number of input channels; two reasons why more memory "
         "is measured than counted; which part grows with the batch.",
-        5: "Whether two steps help, judged by the spread over the seeds; that 96 to 10 "
-        "is a smaller step than 384 to 10; what a dead class is, and how many there are.",
+        5: "Whether two steps help, judged by the spread over the seeds; that 96 to "
+        "10 is a smaller step than 384 to 10; which classes are dead, and why.",
         6: "What the family costs at both sizes; that its members cannot be ranked by "
         "so few seeds; what depth without normalization risks.",
     },
