@@ -2,11 +2,13 @@
 
 import re
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from made_book import code, make_book, text
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from book.notebooks import exercises
+from book.notebooks import editions, execute, exercises
 from book.pages import instructors, pages, slides
 from book.source.book import BOOK, SECTIONS
 from book.source.reading import read_source
@@ -86,6 +88,37 @@ def test_a_time_is_read_from_the_last_output(tmp_path, monkeypatch):
     path.write_text(stored.replace(line, new))
     found = instructors.facts(book, "mini", "jax")
     assert found == ("A chip, cpu (2 threads)", "cpu (2 threads)", 18)
+
+
+def test_how_long_its_parts_took_stays_with_an_edition(tmp_path):
+    cells = [text("# T"), code("1"), text("## A\n\n### B"), code("2"), text("x")]
+    book = make_book(tmp_path, cells)
+    assert instructors.parts(book, "mini", {"jax": "JAX"}) is None
+    path = book.edition_path("mini", "jax")
+    nb = nbformat.read(path, 4)
+    nb.metadata["d2l"] = {"seconds": {"T": 2.9, "A": 90}}
+    nbformat.write(nb, path)
+    found = instructors.parts(book, "mini", {"jax": "JAX", "mxnet": "MXNet"})
+    assert found.splitlines()[2:] == ["| A | 1.5 | not measured |"]
+    editions.write(book, "mini")  # they stay with the outputs
+    assert nbformat.read(path, 4).metadata["d2l"] == nb.metadata["d2l"]
+    nb.cells[1].source = "print(3)"
+    nbformat.write(nb, path)
+    assert "d2l" not in editions.edition(book, "mini", "jax").metadata
+
+
+def test_a_cell_belongs_to_the_heading_above(monkeypatch):
+    def at(begun, ended):
+        return {"iopub.execute_input": f"2026-11-29T10:00:{begun}Z",
+                "shell.execute_reply": f"2026-11-29T10:00:{ended}Z"}  # fmt: skip
+
+    def ran(begun, ended):
+        return new_code_cell(metadata={"execution": at(begun, ended)})
+
+    cells = [new_markdown_cell("# T"), ran("00.0", "01.5"), new_markdown_cell("### C"),
+             ran("02.0", "02.5"), new_markdown_cell("Text.\n\n## A"), new_code_cell(),
+             ran("03.0", "33.0")]  # fmt: skip
+    assert execute.seconds_of_parts(cells) == {"T": 2.0, "A": 30.0}
 
 
 def test_lectures_are_the_decks(soup):

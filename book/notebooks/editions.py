@@ -198,6 +198,10 @@ def edition(book, section, framework, language="en", checks=False):
     metadata = {"kernelspec": KERNEL, "language_info": PYTHON}
     nb = new_notebook(cells=[cell for _, cell in pairs], metadata=metadata)
     nb.nbformat_minor = 5
+    path = book.edition_path(section, framework)
+    if not checks and is_executed(nb.cells) and path.exists():
+        ran = open_notebook(path).metadata.get("d2l")  # how long its parts took
+        nb.metadata.update({"d2l": ran} if ran else {})
     return nb
 
 

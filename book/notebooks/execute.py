@@ -11,6 +11,7 @@ import platform
 import re
 import sys
 import time
+from datetime import datetime
 
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -23,6 +24,7 @@ from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.sources import load_fashion_mnist
 
 CELL_TIMEOUT = 3 * 3600  # seconds
+PART = re.compile(r"^#{1,2} (.+?) *$", re.M)  # headings of the first two levels
 
 
 def private_names(book):
@@ -71,12 +73,28 @@ def execute(book, section, framework):
         nb,
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
-        record_timing=False,
+        record_timing=True,
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()
+    nb.metadata["d2l"] = {"seconds": seconds_of_parts(nb.cells)}
     files.write(path, editions.dumps(clean(book, nb)))
+
+
+def seconds_of_parts(cells):
+    """{heading: seconds} of the parts of a notebook that was just run."""
+    found, part = {}, ""
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            part = (PART.findall(cell.source) or [part])[-1]
+        elif (timing := cell.metadata.get("execution", {})).get("shell.execute_reply"):
+            begun, ended = (
+                datetime.fromisoformat(timing[name].replace("Z", "+00:00"))
+                for name in ("iopub.execute_input", "shell.execute_reply")
+            )
+            found[part] = found.get(part, 0) + (ended - begun).total_seconds()
+    return {part: round(seconds, 1) for part, seconds in found.items()}
 
 
 def main(argv=None, book=BOOK):

@@ -92,6 +92,24 @@ def facts(book, section, framework):
     return found and (found[1], found[2], round(int(found[3]) + int(found[4]) / 60))
 
 
+def parts(book, section, titles):
+    """A table of the minutes of each part of a section, or None where none is stored.
+
+    Parts that took less than three seconds everywhere are left out.
+    """
+    ran = [
+        editions.edition(book, section, f).metadata.get("d2l", {}).get("seconds", {})
+        for f in titles
+    ]
+    names = dict.fromkeys(name for seconds in ran for name in seconds)
+    rows = [
+        [name, *(f"{s[name] / 60:.1f}" if name in s else "not measured" for s in ran)]
+        for name in names
+        if max(seconds.get(name, 0) for seconds in ran) >= 3
+    ]
+    return table(["part", *titles.values()], rows) if rows else None
+
+
 def times(book, titles):
     """What the page says of times: a table, and where they were measured."""
     rows, processors, devices = [], set(), set()
@@ -103,6 +121,11 @@ def times(book, titles):
             devices |= {found[1]} if found else set()
         rows.append(row)
     made = [table(["notebook", *titles.values()], rows)]
+    for section, row in zip(book.sections, rows):
+        found = parts(book, section, titles)
+        made += (
+            [f"Of these, the parts of {row[0]}, in minutes:", found] if found else []
+        )
     if processors:
         made.append(
             "Minutes of the run whose outputs are stored, as its last line says, on: "
