@@ -4,6 +4,7 @@
 framework, in d2l_utils/<framework>/trainer.py, says how. It defines
 
     gpus_there()             the number of GPUs, without an instance
+    most_gpus                that it can use for one training
     find_device()            the device, by `gpus` if a reader has set them
     device_text()            the device in words
     compiles_steps           whether whole steps are compiled; if not, `why_eager` says
@@ -58,22 +59,26 @@ IN_BFLOAT16 = (
 )
 
 
-def check_num_gpus(asked, there):
+def check_num_gpus(asked, there, most=1):
     """Say in one line where a Trainer uses fewer GPUs than the number `asked` for.
 
     Nothing is said of one GPU that is not there: notebooks that run everywhere
     ask for one. Raises ValueError for what is no number of GPUs.
+
+    asked: -1 stands for all. most: that a Trainer of this framework can use.
     """
-    if not isinstance(asked, Integral) or asked < 0:
+    if not isinstance(asked, Integral) or asked < -1:
         raise ValueError(
-            f"num_gpus={asked!r}: choose 0, the CPU, or 1, a GPU where there is one."
+            f"num_gpus={asked!r}: choose 0, the CPU, or 1, a GPU where there is one, "
+            "or a larger number, or -1 for all of them."
         )
-    if asked > 1:
+    wanted = there if asked == -1 else asked
+    used = min(wanted, there, most)
+    if wanted > max(used, 1):
+        limit = "a Trainer uses one GPU at most, and " if most == 1 else ""
         found = "1 is" if there == 1 else f"{there or 'none'} are"
-        print(
-            f"num_gpus={asked}, but a Trainer uses one GPU at most, and {found} here: "
-            f"training on {'the first GPU' if there else 'the CPU'}."
-        )
+        where = ("the CPU", "the first GPU", f"{used} GPUs")[min(used, 2)]
+        print(f"num_gpus={asked}, but {limit}{found} here: training on {where}.")
 
 
 def check_model(model):
@@ -149,7 +154,10 @@ class Trainer(HyperParameters):
 
     Parameters:
         max_epochs: passes over the training data.
-        num_gpus: 0, or 1 for a GPU where there is one.
+        num_gpus: 0, or 1 for a GPU where there is one. In JAX also more, or -1 for all:
+            then each batch is cut into equal parts, one for each GPU, and the update is
+            that of the whole batch; a batch that cannot be cut so is computed whole on
+            every GPU.
         gradient_clip_val: largest norm of the gradient; 0 for no bound.
         precision: 'auto' computes training steps in bfloat16 where the hardware has it
             and this framework is faster with it; weights, validation and prediction
@@ -188,6 +196,7 @@ class Trainer(HyperParameters):
         >>> trainer.history["val_acc"][-1]
     """
 
+    most_gpus = 1
     compiles_steps, why_eager, how_to_compile = True, "", ""
     STEP_GIVES = "the loss as a tensor, from which gradients can be computed"
     plan = progress = data = model = optim = watch = beside = None
@@ -224,7 +233,9 @@ class Trainer(HyperParameters):
                 f"gradient_clip_val={gradient_clip_val!r}: give the largest norm of "
                 "the gradient, or 0 for no bound."
             )
-        check_num_gpus(num_gpus, self.gpus_there())
+        check_num_gpus(num_gpus, self.gpus_there(), self.most_gpus)
+        if num_gpus == -1:
+            self.num_gpus = self.gpus_there()
         self.device = self.find_device()
         if checkpoint:
             self.checkpoint = file_path(checkpoint)  # now, whatever os.chdir does

@@ -3,6 +3,7 @@
 The GPUs here are not there: the lists that the frameworks give are replaced.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -33,6 +34,9 @@ def name(device):
         (2, 0, "one GPU at most, and none are here: training on the CPU"),
         (2, 1, "one GPU at most, and 1 is here: training on the first GPU"),
         (2, 4, "one GPU at most, and 4 are here: training on the first GPU"),
+        (-1, 4, "one GPU at most, and 4 are here: training on the first GPU"),
+        (-1, 1, None),
+        (-1, 0, None),
     ],
 )
 def test_asking_for_more_gpus_than_are_used(asked, there, words, capsys):
@@ -41,7 +45,24 @@ def test_asking_for_more_gpus_than_are_used(asked, there, words, capsys):
     assert out == (f"num_gpus={asked}, but a Trainer uses {words}.\n" if words else "")
 
 
-@pytest.mark.parametrize("asked", [-1, 0.5, "1", None, [0]])
+@pytest.mark.parametrize(
+    "asked, there, words",
+    [
+        (2, 2, None),
+        (2, 4, None),
+        (-1, 4, None),
+        (4, 2, "2 are here: training on 2 GPUs"),
+        (2, 1, "1 is here: training on the first GPU"),
+        (2, 0, "none are here: training on the CPU"),
+    ],
+)
+def test_asking_for_more_gpus_than_there_are(asked, there, words, capsys):
+    check_num_gpus(asked, there, most=math.inf)
+    out = capsys.readouterr().out
+    assert out == (f"num_gpus={asked}, but {words}.\n" if words else "")
+
+
+@pytest.mark.parametrize("asked", [-2, 0.5, "1", None, [0]])
 def test_what_is_no_number_of_gpus(asked):
     with pytest.raises(ValueError, match="choose 0, the CPU, or 1"):
         check_num_gpus(asked, 1)
@@ -123,7 +144,8 @@ def test_with_two_gpus(d2l, find_gpus, capsys):
     assert name(d2l.Trainer(max_epochs=1).device) not in both
     assert capsys.readouterr().out == ""
     assert name(d2l.Trainer(max_epochs=1, num_gpus=3).device) == both[0]
-    assert "2 are here: training on the first GPU" in capsys.readouterr().out
+    used = "2 GPUs" if d2l.Trainer.most_gpus > 1 else "the first GPU"
+    assert f"2 are here: training on {used}" in capsys.readouterr().out
 
 
 @pytest.mark.only("pytorch")  # no other computes on Apple's GPU

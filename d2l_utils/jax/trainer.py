@@ -1,10 +1,13 @@
 """JAX: training steps. Layout NHWC."""
 
+import math
 from functools import partial
 from types import MethodType
 
 import jax
+import numpy as np
 from jax import numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from d2l_utils import base, failures, host
 from d2l_utils.batches import arrays_in, inputs_of, map_arrays
@@ -42,7 +45,7 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     STEP_GIVES = "(loss, gradients), as jax.value_and_grad gives them"
     how_to_compile = "@functools.partial(jax.jit, static_argnums=0)"
-    gpus_there = staticmethod(num_gpus)
+    gpus_there, most_gpus = staticmethod(num_gpus), math.inf
     state_hooks = state
     key = None  # that fresh weights come from
     _given = False  # whether a reader has set `state`
@@ -54,11 +57,23 @@ class Trainer(_Trainer):
         return _jitted(function) is not None
 
     def find_device(self):
+        """The device, or the first of several.
+
+        What lies in `whole` has a copy on each of them, what lies in `parts` is cut
+        along its first axis; XLA does the rest.
+        """
         self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
-        return self.gpus[0] if self.gpus else cpu()
+        devices = self.gpus or [cpu()]
+        self.whole = self.parts = devices[0]
+        if len(devices) > 1:
+            mesh = Mesh(np.array(devices), ("batch",))
+            self.whole = NamedSharding(mesh, PartitionSpec())
+            self.parts = NamedSharding(mesh, PartitionSpec("batch"))
+        return devices[0]
 
     def device_text(self):
-        return self.device.device_kind if self.keeps_data() else host.cpu_text()
+        text = self.device.device_kind if self.keeps_data() else host.cpu_text()
+        return f"{len(self.gpus)} devices, {text}" if len(self.gpus) > 1 else text
 
     def fit(self, model, data, key=None):
         """Train the model on the data.
@@ -106,7 +121,7 @@ class Trainer(_Trainer):
         # A loop of the reader's own says itself when the model is in training.
         net = model if not self.plan.our_loop else clone(model, False)
         state = make_state(net, variables, self.optim, dropout_key)
-        model._fitted = jax.device_put(state, self.device)
+        model._fitted = jax.device_put(state, self.whole)
 
     def fresh_variables(self, model, key):
         """Variables for inputs like those of the first batch.
@@ -188,20 +203,22 @@ class Trainer(_Trainer):
         return self.device.platform != "cpu"
 
     def put(self, arrays):
-        return jax.device_put(tuple(arrays), self.device)
+        return jax.device_put(tuple(arrays), self.whole)
 
     def state_tensors(self):
         return state.tensors_of(self.state)
 
     def restore(self, tensors):
-        self.model._fitted = state.restored(self.state, tensors, self.device)
+        self.model._fitted = state.restored(self.state, tensors, self.whole)
 
     def seed_step(self, seed):
         restart_keys(seed)  # dropout draws from the keys in the state
 
     def prepare_batch(self, batch):
         def put(x):
-            return jax.device_put(as_array(x), self.device)
+            x = as_array(x)
+            equal = np.ndim(x) and len(x) % max(len(self.gpus), 1) == 0
+            return jax.device_put(x, self.parts if equal else self.whole)
 
         batch = map_arrays(put, batch)
         return batch if self.plan.stored_bytes else to_arrays(batch)
