@@ -5,9 +5,15 @@ device and on 2 and 4, and stores weights, records and plans as a .npz for each 
 """
 
 import sys
+import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+from made_networks import made_class
+from safetensors.numpy import load_file
+
+from d2l_utils.frameworks import FRAMEWORKS
 
 DEVICES = (1, 2, 4)
 # Batches of 12 are cut into 2 and 4 equal parts; 30 images leave one of 6, which 4 does
@@ -30,49 +36,51 @@ def virtual_jax(n):
 
 
 def main(framework, folder):
-    from importlib import import_module
-
-    from d2l_utils.frameworks import FRAMEWORKS
-    from made_networks import made_class
-
     for n in DEVICES:
         devices = globals()[f"virtual_{framework}"](n)
         d2l = import_module(FRAMEWORKS[framework].here)
 
         class Trainer(d2l.Trainer):
-            def __init__(self, *args, devices=devices, **kwargs):
-                self.gpus = devices if len(devices) > 1 else []
+            gpus_here = devices if n > 1 else []
+
+            def __init__(self, *args, **kwargs):
+                self.gpus = self.gpus_here
                 super().__init__(*args, **kwargs)
 
+        Made = made_class(framework, d2l)
         for name, layers in NETWORKS.items():
-            Class = made_class(framework, d2l, layers)
-            np.savez(Path(folder) / f"{name}.{n}.npz", **train(d2l, Trainer, Class))
+            d2l.set_seed(5)
+            model = Made(described=layers, lr=0.1)
+            found = train(framework, d2l, Trainer, model)
+            np.savez(Path(folder) / f"{name}.{n}.npz", **found)
 
 
-def train(d2l, Trainer, Class):
-    d2l.set_seed(5)
+def cut_jax(trainer):
+    """Images of a first and of a last batch that lie on one device."""
+    batches = trainer.data.batches(train=True)
+    found = [trainer.prepare_batch(batch)[0] for batch in batches]
+    return [x.addressable_shards[0].data.shape[0] for x in (found[0], found[-1])]
+
+
+def train(framework, d2l, Trainer, model):
     data = d2l.FashionMNIST(BATCH)
     data.train = tuple(x[:IMAGES] for x in data.train)
     data.val = tuple(x[:IMAGES] for x in data.val)
-    model = Class(lr=0.1)
     model.board.display = False
     trainer = Trainer(2, precision="float32", gradient_clip_val=1)
     trainer.fit(model, data)
-    path = Path("weights.safetensors")
-    d2l.save_weights(model, path)
-    from safetensors.numpy import load_file
-
-    found = {f"weights/{k}": v for k, v in load_file(path).items()}
-    path.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "made.safetensors"
+        d2l.save_weights(model, path)
+        found = {f"weights/{k}": v for k, v in load_file(path).items()}
     for key, values in trainer.history.items():
         if key != "seconds":
             found[f"history/{key}"] = np.array(values)
-    found["losses"] = np.array([v["loss"] for _, v in trainer.progress.train.rows])
+    found["cut"] = np.array(globals()[f"cut_{framework}"](trainer))
     found["plan"] = np.array(str(trainer.plan))
     found["predicted"] = d2l.predict(model, data.val.images[:8, None])
     return found
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main(*sys.argv[1:])

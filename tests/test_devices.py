@@ -89,6 +89,12 @@ def test_jax_is_asked_not_to_take_all_memory(given, left):
     assert done.stdout.split() == [left, "True"], done.stderr
 
 
+class Found(SimpleNamespace):
+    """A device that was found; it can be a key, as JAX's are."""
+
+    __hash__ = object.__hash__
+
+
 # With each framework ------------------------------------------------------------
 
 
@@ -113,7 +119,7 @@ def find_gpus(framework, d2l, monkeypatch):
 
     def jax(n):
         real = d2l.device.jax.devices
-        found = [SimpleNamespace(platform="gpu", id=i) for i in range(n)]
+        found = [Found(platform="gpu", id=i) for i in range(n)]
         found = found or real("cpu")
         monkeypatch.setattr(
             d2l.device.jax, "devices", lambda kind=None: real(kind) if kind else found
