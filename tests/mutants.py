@@ -525,9 +525,16 @@ FAULTS = (
     Fault(
         "any number of GPUs below zero will do",
         "d2l_utils/training.py",
-        "if not isinstance(asked, Integral) or asked < 0:",
+        "if not isinstance(asked, Integral) or asked < -1:",
         "if not isinstance(asked, Integral):",
         "test_devices.py",
+    ),
+    Fault(
+        "several devices compute the same whole batch each",
+        "d2l_utils/jax/trainer.py",
+        'PartitionSpec("batch")',
+        "PartitionSpec()",
+        "test_several_devices.py", "cut", "jax",
     ),
     Fault(
         "a weights file may ask for images of any size",
