@@ -63,8 +63,13 @@ def run(variant, seed, lr, choosing, checkpoint, out):
     counted = d2l.resources(model, images_of(data.train.images[:1], variant.size).shape)
     check_checkpoint(checkpoint, {**settings, **versions(variant.framework)})
     trainer = d2l.Trainer(settings["epochs"], num_gpus=1, checkpoint=checkpoint)
+    diverged = None
     try:
         trainer.fit(model, data)
+    except FloatingPointError:
+        if not choosing:
+            raise
+        diverged = trainer.train_batch_idx  # a rate that is too high is an answer
     except Exception as error:
         if type(error).__name__ != "Enough":  # of recipe.py, which needs PyTorch
             raise
@@ -82,6 +87,8 @@ def run(variant, seed, lr, choosing, checkpoint, out):
     if variant.steps:
         record["steps"] = {"loss": model.losses, "live": model.live,
                            "predicted": model.predicted}  # fmt: skip
+    elif diverged:
+        record["held_out"] = {"accuracy": 0.0, "diverged": diverged}
     else:
         record |= scores(d2l, variant, model, data, test, choosing, out)
     record["made"] = {

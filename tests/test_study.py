@@ -463,8 +463,26 @@ TINY = """
             return training_step(self, batch)
 
         Recipe.training_step = cut
-    train.run(variant, 1, 0.05, False, *sys.argv[2:])
+    lr, choosing = (1e4, True) if sys.argv[1] == "diverge" else (0.05, False)
+    train.run(variant, 1, lr, choosing, *sys.argv[2:])
 """
+
+
+def carry_out(what, folder, name):
+    """The status of one tiny run in a process of its own; it writes name.json."""
+    files = [str(folder / f"{name}.checkpoint"), str(folder / f"{name}.json")]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ.pop("D2L_UTILS_FAST", None)
+    command = [sys.executable, "-c", textwrap.dedent(TINY), what, *files]
+    return subprocess.run(command, env=environ, cwd=folder).returncode
+
+
+@pytest.mark.only("pytorch")
+def test_a_learning_rate_that_diverges_is_an_answer(tmp_path, framework):
+    assert carry_out("diverge", tmp_path, "high") == 0
+    record = json.loads((tmp_path / "high.json").read_text())
+    assert record["held_out"]["accuracy"] == 0 and record["held_out"]["diverged"] > 0
+    assert not list(tmp_path.glob("*.checkpoint*"))
 
 
 @pytest.mark.only("pytorch")
@@ -472,18 +490,10 @@ TINY = """
 def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path, framework):
     """Schedule, order, dropout, records: all go on from the checkpoint."""
 
-    def carry_out(what, name):
-        files = [str(tmp_path / f"{name}.checkpoint"), str(tmp_path / f"{name}.json")]
-        code = textwrap.dedent(TINY)
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        environ.pop("D2L_UTILS_FAST", None)
-        command = [sys.executable, "-c", code, what, *files]
-        return subprocess.run(command, env=environ, cwd=tmp_path).returncode
-
-    assert carry_out("whole", "once") == 0
-    assert carry_out("cut", "twice") == -signal.SIGKILL
+    assert carry_out("whole", tmp_path, "once") == 0
+    assert carry_out("cut", tmp_path, "twice") == -signal.SIGKILL
     assert not (tmp_path / "twice.json").exists()
-    assert carry_out("whole", "twice") == 0
+    assert carry_out("whole", tmp_path, "twice") == 0
     once, twice = (
         json.loads((tmp_path / f"{name}.json").read_text())
         for name in ("once", "twice")
