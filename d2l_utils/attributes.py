@@ -39,7 +39,7 @@ OF_TRAINERS = {  # what a Trainer of ours notes about itself and its run
     "model", "data", "optim", "train_dataloader", "val_dataloader", "resident", "plan",
     "progress", "in_step", "watch", "holds_checkpoint", "beside", "hparams",
     "running", "max_epochs", "every", "checkpoint", "num_train_batches",
-    "num_val_batches",
+    "num_val_batches", "writes", "processes", "all_steps", "whole", "parts",
 }  # fmt: skip
 OF_DATA = {"train", "val", "seed", "training_seed", "training_epoch", "hparams"}
 DEPTH, MANY = 4, 100  # how far generators are looked for, among how many

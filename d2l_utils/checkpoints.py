@@ -52,7 +52,7 @@ def alone(method):
 
 @contextlib.contextmanager
 def _lock(trainer):
-    if not trainer.checkpoint or trainer.holds_checkpoint:
+    if not trainer.checkpoint or trainer.holds_checkpoint or not trainer.writes:
         yield
         return
     from filelock import FileLock, Timeout
@@ -205,6 +205,8 @@ def save(trainer, keep=True):
             f"{', '.join(lost)}, made in training, cannot be restored and will start "
             "anew; make it in the model's constructor or configure_optimizers",
         )
+    if not trainer.writes:
+        return  # another process does
     path = base.file_path(trainer.checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     base.replace_file(path, content, keep=keep)

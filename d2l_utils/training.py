@@ -4,7 +4,7 @@
 framework, in d2l_utils/<framework>/trainer.py, says how. It defines
 
     gpus_there()             the number of GPUs, without an instance
-    most_gpus                that it can use for one training
+    most_gpus, for_several   that it can use for one training; what can use more
     find_device()            the device, by `gpus` if a reader has set them
     device_text()            the device in words
     compiles_steps           whether whole steps are compiled; if not, `why_eager` says
@@ -59,13 +59,14 @@ IN_BFLOAT16 = (
 )
 
 
-def check_num_gpus(asked, there, most=1):
+def check_num_gpus(asked, there, most=1, for_several=""):
     """Say in one line where a Trainer uses fewer GPUs than the number `asked` for.
 
     Nothing is said of one GPU that is not there: notebooks that run everywhere
     ask for one. Raises ValueError for what is no number of GPUs.
 
     asked: -1 stands for all. most: that a Trainer of this framework can use.
+    for_several: what uses more, if anything does.
     """
     if not isinstance(asked, Integral) or asked < -1:
         raise ValueError(
@@ -78,7 +79,8 @@ def check_num_gpus(asked, there, most=1):
         limit = "a Trainer uses one GPU at most, and " if most == 1 else ""
         found = "1 is" if there == 1 else f"{there or 'none'} are"
         where = ("the CPU", "the first GPU", f"{used} GPUs")[min(used, 2)]
-        print(f"num_gpus={asked}, but {limit}{found} here: training on {where}.")
+        more = for_several and f" {for_several.format(wanted)}."
+        print(f"num_gpus={asked}, but {limit}{found} here: training on {where}.{more}")
 
 
 def check_model(model):
@@ -196,7 +198,7 @@ class Trainer(HyperParameters):
         >>> trainer.history["val_acc"][-1]
     """
 
-    most_gpus = 1
+    most_gpus, for_several = 1, ""
     compiles_steps, why_eager, how_to_compile = True, "", ""
     STEP_GIVES = "the loss as a tensor, from which gradients can be computed"
     plan = progress = data = model = optim = watch = beside = None
@@ -204,6 +206,7 @@ class Trainer(HyperParameters):
     # For a Trainer with an `__init__` of the reader's own.
     num_gpus, gradient_clip_val, precision, checkpoint, every = 0, 0, "auto", None, 100
     holds_checkpoint = running = False
+    writes = True  # whether this process writes the checkpoint
     _begun = None  # the model whose training has begun
     _ready = None  # (the optimizer that the steps of this training were made for,)
     _in_epoch = False
@@ -233,9 +236,10 @@ class Trainer(HyperParameters):
                 f"gradient_clip_val={gradient_clip_val!r}: give the largest norm of "
                 "the gradient, or 0 for no bound."
             )
-        check_num_gpus(num_gpus, self.gpus_there(), self.most_gpus)
+        there = self.gpus_there()
+        check_num_gpus(num_gpus, there, self.most_gpus, self.for_several)
         if num_gpus == -1:
-            self.num_gpus = self.gpus_there()
+            self.num_gpus = there
         self.device = self.find_device()
         if checkpoint:
             self.checkpoint = file_path(checkpoint)  # now, whatever os.chdir does

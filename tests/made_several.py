@@ -1,9 +1,11 @@
-"""Trainings on several virtual devices, in a process of its own: what they end in.
+"""Trainings on several virtual devices, or processes: what they end in.
 
-`python tests/made_several.py FRAMEWORK OUT` trains the same small networks on one
-device and on 2 and 4, and stores weights, records and plans as a .npz for each number.
+`python tests/made_several.py FRAMEWORK OUT N...` trains the same small networks on so
+many devices, and stores weights, records and plans as a .npz for each number and
+process. PyTorch's devices are the processes in which torchrun has started this.
 """
 
+import os
 import sys
 import tempfile
 from importlib import import_module
@@ -27,7 +29,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
-def virtual_jax(n):
+def jax_devices(n):
     import jax
 
     if n == DEVICES[0]:
@@ -35,9 +37,13 @@ def virtual_jax(n):
     return jax.devices("cpu")[:n]
 
 
-def main(framework, folder):
-    for n in DEVICES:
-        devices = globals()[f"virtual_{framework}"](n)
+def pytorch_devices(n):
+    return []
+
+
+def main(framework, folder, *numbers):
+    for n in map(int, numbers):
+        devices = globals()[f"{framework}_devices"](n)
         d2l = import_module(FRAMEWORKS[framework].here)
 
         class Trainer(d2l.Trainer):
@@ -52,14 +58,16 @@ def main(framework, folder):
             d2l.set_seed(5)
             model = Made(described=layers, lr=0.1)
             found = train(framework, d2l, Trainer, model)
-            np.savez(Path(folder) / f"{name}.{n}.npz", **found)
+            rank = os.environ.get("RANK", "0")
+            np.savez(Path(folder) / f"{name}.{n}.rank{rank}.npz", **found)
 
 
-def cut_jax(trainer):
-    """Images of a first and of a last batch that lie on one device."""
-    batches = trainer.data.batches(train=True)
-    found = [trainer.prepare_batch(batch)[0] for batch in batches]
-    return [x.addressable_shards[0].data.shape[0] for x in (found[0], found[-1])]
+def jax_cut(trainer, batch):
+    return trainer.prepare_batch(batch)[0].addressable_shards[0].data.shape[0]
+
+
+def pytorch_cut(trainer, batch):
+    return len((trainer.processes.part(batch)[0] if trainer.processes else batch)[0])
 
 
 def train(framework, d2l, Trainer, model):
@@ -76,7 +84,9 @@ def train(framework, d2l, Trainer, model):
     for key, values in trainer.history.items():
         if key != "seconds":
             found[f"history/{key}"] = np.array(values)
-    found["cut"] = np.array(globals()[f"cut_{framework}"](trainer))
+    # Images of each batch that are on the first device.
+    cut = globals()[f"{framework}_cut"]
+    found["cut"] = np.array([cut(trainer, b) for b in trainer.data.batches(train=True)])
     found["plan"] = np.array(str(trainer.plan))
     found["predicted"] = d2l.predict(model, data.val.images[:8, None])
     return found

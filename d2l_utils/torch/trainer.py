@@ -1,19 +1,22 @@
 """PyTorch: training steps. Layout NCHW."""
 
+import os
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from d2l_utils import base, host
+from d2l_utils import attributes, base, host
 from d2l_utils.batches import inputs_of
 from d2l_utils.ownership import library
 from d2l_utils.torch import state
 from d2l_utils.torch.batches import to_tensors
 from d2l_utils.torch.device import cpu, num_gpus, try_all_gpus
 from d2l_utils.torch.layers import dtype_of, evaluating, init_when_built, unbuilt
+from d2l_utils.torch.processes import WRAPPERS, Processes, drawing_from, launched
 from d2l_utils.training import Trainer as _Trainer
+from d2l_utils.training import step_seed
 
 LOW = torch.bfloat16
 
@@ -29,6 +32,8 @@ def in_bfloat16(device):
     inside = []
 
     def enter(module, args):
+        if isinstance(module, WRAPPERS):
+            return  # a step, which calls the network
         if not inside and next(module.parameters(), None) is None:
             return  # a loss, say
         if not inside:
@@ -66,17 +71,28 @@ class Trainer(_Trainer):
     gpus_there = staticmethod(num_gpus)
     state_hooks = state
     compiles_steps, why_eager = False, "as PyTorch does by default"
+    for_several = "torchrun --nproc-per-node {} SCRIPT trains on several"
+    processes = None  # those of a training that a launcher has started
 
     def find_device(self):
         self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
-        return self.gpus[0] if self.gpus else cpu()
+        if not launched():
+            return self.gpus[0] if self.gpus else cpu()
+        local, gpus = int(os.environ.get("LOCAL_RANK", 0)), try_all_gpus()
+        device = gpus[local] if self.gpus and local < len(gpus) else cpu()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        self.processes = Processes(device.type == "cuda")
+        self.writes = self.processes.rank == 0
+        return device
 
     def device_text(self):
+        text = str(self.device)
         if self.device.type == "cuda":
-            return torch.cuda.get_device_name(self.device)
-        if self.device.type == "cpu":
-            return host.cpu_text(torch.get_num_threads())
-        return str(self.device)
+            text = torch.cuda.get_device_name(self.device)
+        elif self.device.type == "cpu":
+            text = host.cpu_text(torch.get_num_threads())
+        return f"{self.processes.size} processes, {text}" if self.processes else text
 
     def why_not_bfloat16(self):
         if self.device.type == "cuda":
@@ -117,8 +133,37 @@ class Trainer(_Trainer):
             if p.dim() == 4:
                 p.data = p.data.to(memory_format=torch.channels_last)
 
+    def prepare(self, model, data):
+        if self.processes and not self.writes:
+            model.board.display = False  # one process speaks for all
+        super().prepare(model, data)
+
     def prepare_steps(self):
         self.model.train()  # also what a `train` of the reader's own does besides
+        if not self.processes:
+            return
+        if not self.plan.our_loop or unbuilt(self.model):
+            raise TypeError(
+                "Several processes share the steps of the library's fit_epoch, and a "
+                "network that has its weights. With a fit_epoch of your own, or "
+                "weights that the first step makes, train in one process."
+            )
+        self.processes.agree(self.fingerprint())
+        self.all_steps = self.processes.step_of(self.model)
+
+    def fingerprint(self):
+        """What has to be the same in all processes of a training."""
+        batch, name = self.first_batch(), type(self.model).__name__
+        return {
+            "model": name,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "number of batches": self.num_train_batches,
+            "seed": self.progress.seed,
+            "first batch": attributes.fingerprint(batch, state.array_of),
+            "epochs": self.max_epochs,
+            "precision": "bfloat16" if self.plan.bfloat16 else "float32",
+            "PyTorch": torch.__version__,
+        }
 
     def prepare_batch(self, batch):
         matrices = self.data.resize_matrices() if self.plan.stored_bytes else None
@@ -135,13 +180,21 @@ class Trainer(_Trainer):
     def train_step(self, batch):
         if not self.model.training:
             self.model.train()
+        step, share, draws = self.model.training_step, 1, nullcontext()
+        if self.processes:
+            step, (batch, share) = self.all_steps, self.processes.part(batch)
+            seed = self.progress.seed, self.train_batch_idx, self.processes.rank
+            draws = drawing_from(step_seed(*seed), self.device)
         batch = self.prepare_batch(batch)
         low = in_bfloat16(self.device) if self.plan.bfloat16 else nullcontext()
-        with low:
-            step = self.model.training_step
+        with draws, low:
             l, recorded = self.run_training_step(step, batch)
         self.optim.zero_grad()
-        l.backward()
+        if self.processes:  # gradients are averaged over processes, not over examples
+            (l * share * self.processes.size).backward()
+            recorded = self.processes.mean(recorded, share)
+        else:
+            l.backward()
         if self.gradient_clip_val > 0:
             self.clip_gradients(self.gradient_clip_val, self.model)
         self.optim.step()
@@ -150,9 +203,13 @@ class Trainer(_Trainer):
     def val_step(self, batch):
         if self.model.training:
             self.model.eval()
+        share = 1
+        if self.processes:
+            batch, share = self.processes.part(batch)
         with torch.no_grad():
             batch = self.prepare_batch(batch)
-            return self.run_step(self.model.validation_step, batch)[1]
+            recorded = self.run_step(self.model.validation_step, batch)[1]
+        return self.processes.mean(recorded, share) if self.processes else recorded
 
     def clip_gradients(self, grad_clip_val, model):
         nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)

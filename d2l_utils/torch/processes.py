@@ -1,0 +1,122 @@
+"""PyTorch: one training in several processes, a device each.
+
+A launcher such as torchrun starts the same script several times:
+
+    torchrun --nproc-per-node 4 train.py
+
+DistributedDataParallel averages their gradients. Here stands what it leaves open: which
+part of a batch a process computes, how much it counts, and that the processes agree on
+what they train. In a process that was started alone nothing of this is used.
+"""
+
+import atexit
+import contextlib
+import os
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from d2l_utils.batches import map_arrays, num_examples
+
+
+def launched() -> bool:
+    """Whether a launcher has started this process as one of several."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+@contextlib.contextmanager
+def drawing_from(seed: int, device: torch.device):
+    """PyTorch's generator begins with this seed, and is afterwards as it was.
+
+    So each process drops units of its own, and all their loaders draw the same order.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+class _Step(nn.Module):
+    """A training step as a module's forward pass, as DistributedDataParallel wants."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch):
+        return self.model.training_step(batch)
+
+
+WRAPPERS = (_Step, DistributedDataParallel)
+
+
+class Processes:
+    """This process among those of one training.
+
+    rank: its number, from 0. size: how many there are.
+    """
+
+    def __init__(self, on_gpus: bool) -> None:
+        if not distributed.is_initialized():
+            distributed.init_process_group("nccl" if on_gpus else "gloo")
+            atexit.register(self._leave)
+        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+
+    @staticmethod
+    def _leave():
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+    def agree(self, about: dict) -> None:
+        """Raise RuntimeError where the processes are to train different things."""
+        all_of_them = [None] * self.size
+        distributed.all_gather_object(all_of_them, about)
+        for rank, theirs in enumerate(all_of_them):
+            other = [k for k in about if theirs.get(k) != all_of_them[0].get(k)]
+            if other:
+                raise RuntimeError(
+                    f"The process with rank {rank} trains something else than that "
+                    "with rank 0: "
+                    + ", ".join(
+                        f"{k} {theirs.get(k)!r}, not {all_of_them[0].get(k)!r}"
+                        for k in other
+                    )
+                    + ". All must run the same script on the same data."
+                )
+
+    def step_of(self, model):
+        """A training step of all processes: from a part of a batch to its loss.
+
+        Its gradients are those of the mean of the processes' losses.
+        """
+        device = next(model.parameters()).device
+        # What a step leaves out keeps its value, as it does in one process.
+        return DistributedDataParallel(
+            _Step(model),
+            device_ids=[device] if device.type == "cuda" else None,
+            find_unused_parameters=True,
+        )
+
+    def part(self, batch):
+        """(this process's part of a batch, its share of the examples).
+
+        Parts differ by one example at most. Where there are fewer examples than
+        processes, some get the first one, with a share of 0.
+        """
+        n = num_examples(batch)
+        first, last = (n * r // self.size for r in (self.rank, self.rank + 1))
+        rows = slice(first, last) if last > first else slice(0, 1)
+
+        def cut(x):
+            return x[rows] if len(x.shape) and len(x) == n else x
+
+        return map_arrays(cut, batch), (last - first) / n
+
+    def mean(self, recorded: dict, share: float) -> dict:
+        """The mean over the whole batch of what each process recorded of its part."""
+        if not recorded:
+            return recorded
+        values = [torch.as_tensor(v).detach().float() for v in recorded.values()]
+        values = torch.stack(values) * share
+        distributed.all_reduce(values)
+        return dict(zip(recorded, values, strict=True))
