@@ -145,8 +145,11 @@ def assert_same(a, b):
         np.testing.assert_allclose(b[key], a[key], rtol=1e-4, atol=1e-6, err_msg=key)
 
 
+WAITS = pytest.mark.slow("two processes that start three times; 2 to 1 is tried")
+
+
 @pytest.mark.only("pytorch")
-@pytest.mark.parametrize("before, after", [(2, 1), (1, 2)])
+@pytest.mark.parametrize("before, after", [(2, 1), pytest.param(1, 2, marks=WAITS)])
 def test_a_training_goes_on_in_another_number_of_processes(
     little, tmp_path, before, after
 ):
@@ -158,6 +161,7 @@ def test_a_training_goes_on_in_another_number_of_processes(
 
 
 @pytest.mark.only("pytorch")
+@pytest.mark.slow("torchrun itself ends the others; resuming is tested above")
 def test_a_process_that_dies_ends_the_others_and_the_training_can_go_on(
     little, tmp_path
 ):
