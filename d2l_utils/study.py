@@ -321,14 +321,20 @@ class Study:
         text += f" ({len(seeds)} seeds)"
         return text + (": no difference seen" if abs(middle) <= half else "")
 
-    def table(self) -> str:
-        """A table of the networks that have records.
+    def table(self, *names: str) -> str:
+        """A table of networks.
+
+        Parameters:
+            names: of the networks; without any, all that have records.
 
         Returns:
             Text: a line for each, with parameters, MACs, the chosen learning rate, and
             the accuracy on the test images with its 95 % interval.
+
+        Raises:
+            RecordError: there are no records of one of these names.
         """
-        there = [name for name, found in self.records.items() if found]
+        there = names or [name for name, found in self.records.items() if found]
         width = max(map(len, [*there, "network"]))
         lines = [
             f"{'network':{width}}{'parameters':>12}{'MACs':>15}{'lr':>8}{'epochs':>8}"

@@ -110,6 +110,9 @@ def test_a_table_and_plots(tmp_path):
     assert line.split() == [
         "a", "1,000", "2,000", "0.01", "15", "0.9100", "±", "0.1271", "(2", "seeds)",
     ]  # fmt: skip
+    assert made.table("a") == made.table()
+    with pytest.raises(study.RecordError, match="no records of 'c'"):
+        made.table("a", "c")
     lines = []
     for draw in (made.plot, made.curves, lambda: made.curves("loss", window=2)):
         draw()
