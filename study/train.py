@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from book.source.book import ROOT
 from d2l_utils import base, host, study
-from d2l_utils.data import resize_matrices
+from d2l_utils.data import resize
 from d2l_utils.frameworks import FRAMEWORKS
 from study.table import HELD_OUT, VARIANTS
 
@@ -60,7 +60,7 @@ def run(variant, seed, lr, choosing, checkpoint, out):
     model = make_model(variant, lr, per_epoch * settings["epochs"])
     model.board.display = False
     begin(d2l, variant, model, data)
-    counted = d2l.resources(model, images_of(data.train.images[:1], variant.size).shape)
+    counted = d2l.resources(model, resize(data.train.images[:1], variant.size).shape)
     check_checkpoint(checkpoint, {**settings, **versions(variant.framework)})
     trainer = d2l.Trainer(settings["epochs"], num_gpus=1, checkpoint=checkpoint)
     diverged = None
@@ -195,20 +195,12 @@ def begin(d2l, variant, model, data):
     )
 
 
-def images_of(images, size):
-    """Bytes (n, h, w) as float32 (n, 1, size, size) in [0, 1]."""
-    X = (images[:, None] / np.float32(255)).astype(np.float32)
-    R = resize_matrices(images.shape[1:], (size, size))
-    return X if R is None else R[0] @ X @ R[1].T
-
-
 def probabilities_of(d2l, model, images, size):
     """(n, classes), by the softmax of the logits."""
     parts = []
     for i in range(0, len(images), CHUNK):
-        logits = d2l.predict(model, images_of(images[i : i + CHUNK], size)).astype(
-            float
-        )
+        X = resize(images[i : i + CHUNK], size)
+        logits = d2l.predict(model, X).astype(float)
         e = np.exp(logits - logits.max(axis=1, keepdims=True))
         parts.append(e / e.sum(axis=1, keepdims=True))
     return np.concatenate(parts)

@@ -123,6 +123,29 @@ def test_the_data_set_is_that_of_its_root(fake):
         np.testing.assert_array_equal(labels, getattr(expected, part).labels)
 
 
+def test_a_subset_keeps_the_first_images(fake):
+    whole = data.FashionMNIST(batch_size=4, root=str(fake))
+    part = data.subset(data.FashionMNIST(batch_size=4, root=str(fake)), 6, num_val=3)
+    for train, n in ((True, 6), (False, 3)):
+        for ours, all_of_them in zip(part.part(train), whole.part(train), strict=True):
+            np.testing.assert_array_equal(ours, all_of_them[:n])
+    assert part.num_batches(train=True) == 2
+    assert len(data.subset(part, num_val=2).train.images) == 6  # as it was
+
+
+@pytest.mark.parametrize(
+    "num, words",
+    [
+        ({"num_train": 0}, "num_train=0"),
+        ({"num_val": 11}, "num_val=11, but there are 10"),
+        ({"num_train": 2.5}, "num_train=2.5"),
+    ],
+)
+def test_a_subset_that_there_is_not(fake, num, words):
+    with pytest.raises(ValueError, match=words):
+        data.subset(data.FashionMNIST(root=str(fake)), **num)
+
+
 def test_environment_variable_names_the_folder(fake, monkeypatch):
     monkeypatch.setenv("D2L_UTILS_DATA", str(fake))
     assert sources.load_fashion_mnist().source == "folder"
