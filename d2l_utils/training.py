@@ -156,10 +156,10 @@ class Trainer(HyperParameters):
 
     Parameters:
         max_epochs: passes over the training data.
-        num_gpus: 0, or 1 for a GPU where there is one. In JAX also more, or -1 for all:
-            then each batch is cut into equal parts, one for each GPU, and the update is
-            that of the whole batch; a batch that cannot be cut so is computed whole on
-            every GPU.
+        num_gpus: 0, or 1 for a GPU where there is one. In JAX and TensorFlow also more,
+            or -1 for all: then each computes a part of every batch, and the update is
+            that of the whole batch. In PyTorch several processes do so, as `torchrun`
+            starts them.
         gradient_clip_val: largest norm of the gradient; 0 for no bound.
         precision: 'auto' computes training steps in bfloat16 where the hardware has it
             and this framework is faster with it; weights, validation and prediction

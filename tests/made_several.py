@@ -37,6 +37,16 @@ def jax_devices(n):
     return jax.devices("cpu")[:n]
 
 
+def tensorflow_devices(n):
+    import tensorflow as tf
+
+    if n == DEVICES[0]:
+        cpu, *_ = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(max(DEVICES))]
+        tf.config.set_logical_device_configuration(cpu, parts)
+    return [f"CPU:{i}" for i in range(n)]
+
+
 def pytorch_devices(n):
     return []
 
@@ -64,6 +74,14 @@ def main(framework, folder, *numbers):
 
 def jax_cut(trainer, batch):
     return trainer.prepare_batch(batch)[0].addressable_shards[0].data.shape[0]
+
+
+def tensorflow_cut(trainer, batch):
+    if trainer.mirrored is None:
+        return len(batch[0])
+    strategy = trainer.mirrored.strategy
+    parts = strategy.run(lambda batch: trainer.part(batch)[0][0], args=(batch,))
+    return len(strategy.experimental_local_results(parts)[0])
 
 
 def pytorch_cut(trainer, batch):

@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 # The frameworks whose Trainer can, and the networks that train as on one device. In
-# PyTorch each process drops units of its own, and normalizes by its part of a batch.
-SAME = {"jax": tuple(made_several.NETWORKS), "pytorch": ("conv",)}
+# PyTorch and TensorFlow each device drops units of its own, and normalizes by its part
+# of a batch.
+SAME = {
+    "jax": tuple(made_several.NETWORKS),
+    "pytorch": ("conv",),
+    "tensorflow": ("conv",),
+}
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 SCRIPT = Path(made_several.__file__)
 pytestmark = pytest.mark.only(*SAME)
@@ -65,13 +70,14 @@ def test_it_ends_in_the_same(trained, framework, name, n):
 
 @on_several
 def test_a_batch_is_shared(trained, framework, n):
-    """In equal parts; else whole in JAX, in unequal parts in PyTorch."""
+    """In equal parts; else whole in JAX, in unequal parts elsewhere."""
     batch, last = made_several.BATCH, made_several.IMAGES % made_several.BATCH
     sizes = [batch, batch, last]
     if framework == "jax":
         cut = [b // n if b % n == 0 else b for b in sizes]
     else:
         cut = [b // n for b in sizes]
+    if framework == "pytorch":
         ranks = [trained("conv", n, rank)["cut"] for rank in range(n)]
         assert np.sum(ranks, axis=0).tolist() == sizes
     several = trained("conv", n)
@@ -172,6 +178,24 @@ def test_a_process_that_dies_ends_the_others_and_the_training_can_go_on(
     status, said, resumed = little(2, 2, file)
     assert status == 0, said
     assert_same(little(1, 2)[2], resumed)
+
+
+@pytest.mark.only("pytorch")
+def test_each_process_draws_of_its_own_and_loaders_draw_the_same(framework):
+    import torch
+
+    from d2l_utils.torch.processes import drawing_from
+    from d2l_utils.training import step_seed
+
+    torch.manual_seed(3)
+    drawn = []
+    for rank in range(2):
+        with drawing_from(step_seed(1, 0, rank), torch.device("cpu")):
+            drawn.append(torch.rand(5))
+    assert not torch.equal(*drawn)
+    after = torch.rand(5)
+    torch.manual_seed(3)
+    assert torch.equal(after, torch.rand(5))
 
 
 @pytest.mark.only("pytorch")

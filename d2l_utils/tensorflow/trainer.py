@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import inspect
+import math
+from functools import partial
 from types import MethodType
 
 import tensorflow as tf
@@ -20,6 +22,7 @@ from d2l_utils.tensorflow.device import (
     try_gpu,
 )
 from d2l_utils.tensorflow.layers import mode
+from d2l_utils.tensorflow.mirrored import Mirrored
 from d2l_utils.training import Trainer as _Trainer
 
 # Operations that draw from a generator which can be neither read nor set.
@@ -106,18 +109,31 @@ def _is_graph(function):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
-    gpus_there = staticmethod(num_gpus)
+    gpus_there, most_gpus = staticmethod(num_gpus), math.inf
     state_hooks = state
+    mirrored = None  # where one training is on several devices
     may_compile, how_to_compile = staticmethod(_is_graph), "@tf.function"
 
     def find_device(self):
-        # Without a GPU asked for, the device is that of the caller's `with`.
+        """The device; without a GPU asked for that of the caller's `with`."""
+        used = min(self.num_gpus, num_gpus())
+        self.gpus = vars(self).get("gpus", [f"GPU:{i}" for i in range(used)])
+        if len(self.gpus) > 1:
+            self.mirrored = Mirrored(self.gpus)
+            return contextlib.nullcontext()
         return try_gpu() if self.num_gpus else contextlib.nullcontext()
 
     def fit(self, model, data):
         """Train the model on the data."""
-        with self.device:
-            super().fit(model, data)
+        if self.mirrored is None:
+            with self.device:
+                super().fit(model, data)
+            return
+        with self.mirrored.strategy.scope():
+            try:
+                super().fit(model, data)
+            finally:
+                self.mirrored.gather()
 
     def prepare(self, model, data):
         for name in ("train_step", "test_step"):
@@ -131,10 +147,11 @@ class Trainer(_Trainer):
         super().prepare(model, data)
 
     def device_text(self):
-        if "GPU" in tf.zeros(()).device:  # where TensorFlow computes now
-            return gpu_name()
         threads = tf.config.threading.get_intra_op_parallelism_threads()
-        return host.cpu_text(threads or None)  # 0 stands for all
+        text = host.cpu_text(threads or None)  # 0 stands for all
+        if "GPU" in tf.zeros(()).device:  # where TensorFlow computes now
+            text = gpu_name()
+        return f"{len(self.gpus)} devices, {text}" if self.mirrored else text
 
     def why_not_bfloat16(self):
         on_gpu = "GPU" in tf.zeros(()).device
@@ -149,6 +166,8 @@ class Trainer(_Trainer):
 
     def restore(self, tensors):
         state.restore(self.model, self.optim, tensors)
+        if self.mirrored:
+            self.mirrored.spread_seeds(self.model)
 
     def seed_step(self, seed):
         if not self.plan.compiled:  # it clears TensorFlow's caches
@@ -157,9 +176,16 @@ class Trainer(_Trainer):
     def make_weights(self, model):
         inputs = inputs_of(self.prepare_batch(self.first_batch()))
         self.build(model.apply_init, inputs)
+        if self.mirrored:
+            self.mirrored.copy_weights(model)
+            self.mirrored.spread_seeds(model)
 
     def prepare_steps(self):
         self.train_step, self.val_step = self.update, self.validate
+        if self.mirrored:
+            self.train_step = partial(self.mirrored.on_each, self.update)
+            self.val_step = partial(self.mirrored.on_each, self.validate)
+        steps = self.train_step, self.val_step
         variables = self.model.trainable_variables
         self.trained = [id(v) for v in variables]
         if variables and hasattr(self.optim, "build"):  # none are made inside a graph
@@ -168,10 +194,7 @@ class Trainer(_Trainer):
             try:
                 with failures.Traced() as traced:
                     steps = self.in_float32_if_need_be(
-                        lambda: (
-                            self.compiled(self.update),
-                            self.compiled(self.validate),
-                        )
+                        lambda: tuple(map(self.compiled, steps))
                     )
                 traced.check(self.model)
             except Exception as error:  # what looks at values cannot be traced
@@ -218,6 +241,7 @@ class Trainer(_Trainer):
 
     def update(self, batch):
         """One update, compiled as `train_step`; returns the recorded values."""
+        batch, share = self.part(batch)
         batch = self.prepare_batch(batch)
         low = (
             _in_bfloat16(self.model) if self.plan.bfloat16 else contextlib.nullcontext()
@@ -227,18 +251,30 @@ class Trainer(_Trainer):
                 tape.watch(v.value)
             step = _written(self.model, "training_step")
             l, recorded = self.run_training_step(step, batch)
+            l = l * share
         variables = self.model.trainable_variables
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:
+            if self.mirrored:  # the norm is that of the whole batch's gradients
+                grads = self.mirrored.sum_of(grads)
             grads = self.clip_gradients(self.gradient_clip_val, grads)
+            if self.mirrored:  # Keras sums once more
+                grads = [g / self.mirrored.size for g in grads]
         self.optim.apply_gradients(zip(grads, variables))
-        return recorded
+        return {k: v * share for k, v in recorded.items()}
 
     def validate(self, batch):
         """One validation batch, compiled as `val_step`."""
+        batch, share = self.part(batch)
         batch = self.prepare_batch(batch)
         with mode(self.model, training=False):
-            return self.run_step(_written(self.model, "validation_step"), batch)[1]
+            step = _written(self.model, "validation_step")
+            recorded = self.run_step(step, batch)[1]
+        return {k: v * share for k, v in recorded.items()}
+
+    def part(self, batch):
+        """(what of a batch this device computes, its share of the batch)"""
+        return self.mirrored.part(batch) if self.mirrored else (batch, 1)
 
     def clip_gradients(self, grad_clip_val, grads):
         return tf.clip_by_global_norm(grads, grad_clip_val)[0]
