@@ -68,7 +68,8 @@ def figure(browser, real_book):
 
     def opened(page, name):
         browser.get((real_book / f"{page}.html").as_uri())
-        found = browser.find_element("css selector", f"[data-live={name}]")
+        there = f"[data-live={name}]"
+        found = wait(browser).until(lambda b: b.find_element("css selector", there))
         into = "arguments[0].scrollIntoView({block: 'start'}); scrollBy(0, -80)"
         browser.execute_script(into, found)
         return found
@@ -88,7 +89,13 @@ def still(found):
 
 @pytest.mark.parametrize(
     ("page", "name"),
-    [("nin", "conv1x1"), ("ja/nin", "conv1x1"), ("googlenet", "budget")],
+    [
+        ("nin", "conv1x1"),
+        ("ja/nin", "conv1x1"),
+        ("googlenet", "budget"),
+        ("parity", "curves"),
+        ("ja/parity", "curves"),
+    ],
 )
 def test_the_picture_stands_where_no_figure_can(browser, figure, page, name):
     found = figure(page, name)
@@ -126,7 +133,9 @@ def test_figures_fit_a_narrow_phone_and_the_dark(browser, figure, axe):
     media(browser, prefers_color_scheme="dark")
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        for page, name in (("nin", "conv1x1"), ("googlenet", "budget")):
+        for page, name in (
+            ("nin", "conv1x1"), ("googlenet", "budget"), ("parity", "curves"),
+        ):  # fmt: skip
             found = figure(page, name)
             width = "return document.documentElement.scrollWidth"
             wait(browser).until(lambda b, w=width: b.execute_script(w) == 360)

@@ -10,15 +10,17 @@ import json
 import re
 from typing import NamedTuple
 
-from book.pages import TEMPLATES
+from book.pages import TEMPLATES, live_curves
 from book.pages.markup import PageError
 
 FOLDER = TEMPLATES / "live"
-# The scripts of each figure, in order, and its data, if it has any.
+# The scripts of each figure, in order, and its data, if it has any: a file, or what
+# makes them of files stored elsewhere.
 FIGURES = {
     "conv1x1": (["conv1x1.js"], None),
     "budget": (["budget.js"], None),
     "nin": (["network.js", "nin.js"], "nin.json"),  # by live_data.py
+    "curves": (["curves.js"], live_curves.data),
 }
 NAMED = re.compile(r'<div class="live" data-live="(\w+)">')
 
@@ -37,7 +39,12 @@ def known(name, where):
         there = ", ".join(FIGURES)
         raise PageError(f"{where}: there is no live figure {name!r}, only {there}.")
     data = FIGURES[name][1]
-    if data and not (FOLDER / data).is_file():
+    if callable(data):
+        try:
+            data()
+        except PageError as error:
+            raise PageError(f"{where}: the live figure {name!r}: {error}") from None
+    elif data and not (FOLDER / data).is_file():
         raise PageError(
             f"{where}: {data} of the live figure is not there; "
             "`python -m book.pages.live_data WEIGHTS` makes it."
@@ -54,7 +61,10 @@ def of(body, strings):
     prefixes = tuple(f"live_{name}_" for name in [*names, "all"])
     said = {k[5:]: v for k, v in strings.items() if k.startswith(prefixes)}
     stored = {name: FIGURES[name][1] for name in names if FIGURES[name][1]}
-    made = {name: json.loads(read(file)) for name, file in stored.items()}
+    made = {
+        name: data() if callable(data) else json.loads(read(data))
+        for name, data in stored.items()
+    }
     return Live(
         [read("live.js"), *map(read, scripts)],
         read("live.css"),
