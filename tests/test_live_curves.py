@@ -225,6 +225,8 @@ def test_steps_chosen_by_keys(browser, curves):
     chart = all_of(curves, "[role=slider]")[0]
     assert_shows_the_stored(browser, curves)
     step = chosen(curves)
+    browser.execute_script("arguments[0].focus()", chart)
+    scrolled = browser.execute_script("return scrollY")
     for key, by in (
         (K.ARROW_RIGHT, 1), (K.ARROW_UP, 1), (K.ARROW_LEFT, -1), (K.ARROW_DOWN, -1),
         (K.PAGE_UP, 10), (K.PAGE_DOWN, -10), (K.HOME, -999), (K.ARROW_LEFT, -1),
@@ -235,7 +237,7 @@ def test_steps_chosen_by_keys(browser, curves):
         assert_shows_the_stored(browser, curves)
         assert chosen(curves) == step
     assert browser.switch_to.active_element == chart
-    assert browser.execute_script("return scrollY") > 0  # no key scrolls to an end
+    assert browser.execute_script("return scrollY") == scrolled > 0
 
 
 def test_a_step_chosen_by_the_pointer_is_the_one_under_it(browser, curves):
@@ -346,6 +348,7 @@ def test_curves_are_where_their_values_are(browser, curves):
         between = next(y for t, _, y in drawn["texts"] if t.startswith("Difference to"))
         assert len(drawn["lines"]) == 7
         loss = axis(drawn, 1, lambda x, y, below=between: x < 60 and y < below)
+        assert loss(0) > loss(100)  # pixels from above
         power = {t: y for t, x, y in drawn["texts"] if x < 60 and y > between}
         one, zero = power["0.1"] - 4, power["0"] - 4  # the texts are lower than lines
         for line, (name, values) in zip(drawn["lines"], STORED.items()):
@@ -447,8 +450,6 @@ def test_a_training_that_broke_down_is_shown(browser, results, monkeypatch):
 
 
 def test_what_is_said_waits_for_a_still_hand(browser, curves):
-    from selenium.webdriver.common.keys import Keys
-
     region = all_of(curves, "[role=status]")[0]
     assert region.get_attribute("textContent") == ""
     browser.execute_script(
@@ -456,10 +457,22 @@ def test_what_is_said_waits_for_a_still_hand(browser, curves):
         ".textContent)).observe(arguments[0], {childList: true})",
         region,
     )
-    all_of(curves, "[role=slider]")[0].send_keys(*20 * [Keys.ARROW_RIGHT])
+    browser.execute_async_script(  # a key held down
+        """
+        const [chart, done] = arguments;
+        let left = 20;
+        const press = () => {
+          chart.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+          if (--left) requestAnimationFrame(press);
+          else done();
+        };
+        press();
+        """,
+        all_of(curves, "[role=slider]")[0],
+    )
     wait(browser).until(lambda b: "Step 255" in region.get_attribute("textContent"))
     said = browser.execute_script("return said")
-    assert len(said) <= 2  # of twenty, on a busy machine
+    assert len(said) <= 3  # of twenty, on a busy machine
     values = [loss[254] for loss in STORED.values()]
     for title, value in zip(TITLES, values, strict=True):
         assert f"{title}: {value:.5f}" in said[-1]
