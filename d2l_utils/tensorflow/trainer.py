@@ -251,7 +251,8 @@ class Trainer(_Trainer):
                 tape.watch(v.value)
             step = _written(self.model, "training_step")
             l, recorded = self.run_training_step(step, batch)
-            l = l * share
+            if self.mirrored:
+                l = l * share
         variables = self.model.trainable_variables
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:
@@ -261,7 +262,7 @@ class Trainer(_Trainer):
             if self.mirrored:  # Keras sums once more
                 grads = [g / self.mirrored.size for g in grads]
         self.optim.apply_gradients(zip(grads, variables))
-        return {k: v * share for k, v in recorded.items()}
+        return self.counted(recorded, share)
 
     def validate(self, batch):
         """One validation batch, compiled as `val_step`."""
@@ -269,12 +270,17 @@ class Trainer(_Trainer):
         batch = self.prepare_batch(batch)
         with mode(self.model, training=False):
             step = _written(self.model, "validation_step")
-            recorded = self.run_step(step, batch)[1]
-        return {k: v * share for k, v in recorded.items()}
+            return self.counted(self.run_step(step, batch)[1], share)
 
     def part(self, batch):
         """(what of a batch this device computes, its share of the batch)"""
         return self.mirrored.part(batch) if self.mirrored else (batch, 1)
+
+    def counted(self, recorded, share):
+        """What a device adds to the mean of the whole batch."""
+        if not self.mirrored:
+            return recorded
+        return {k: tf.cast(v, tf.float32) * share for k, v in recorded.items()}
 
     def clip_gradients(self, grad_clip_val, grads):
         return tf.clip_by_global_norm(grads, grad_clip_val)[0]
