@@ -1,14 +1,18 @@
 """What commands do after a failure inside, and what may not be stored as an output."""
 
 import ast
+import base64
+import io
 import platform
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from made_sources import SMALL
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 from book.notebooks import editions, execute, nbval
 from book.source.book import BOOK, ROOT
@@ -155,3 +159,22 @@ def test_what_is_cleaned_out_of_outputs():
     cleaned = execute.clean(BOOK, new_notebook(cells=[cell])).cells[0]
     assert cleaned.metadata == {} and len(cleaned.outputs) == 1
     assert cleaned.outputs[0].data["text/plain"] == "<Net>"
+
+
+def test_figures_are_stored_in_few_bytes_and_look_the_same(rng):
+    shades = np.linspace(0, 255, 200)[None, :, None] * [1, 0.5, 0.2]
+    noisy = np.clip(shades + rng.normal(0, 3, (80, 200, 3)), 0, 255).astype("uint8")
+    made = io.BytesIO()
+    Image.fromarray(noisy).convert("RGBA").save(made, "PNG")
+    png = base64.b64encode(made.getvalue()).decode()
+    cell = new_code_cell(
+        "1", outputs=[new_output("display_data", data={"image/png": png})]
+    )
+    cleaned = execute.clean(BOOK, new_notebook(cells=[cell]))
+    stored = cleaned.cells[0].outputs[0].data["image/png"]
+    assert len(stored) < 0.6 * len(png)
+    again = np.asarray(Image.open(io.BytesIO(base64.b64decode(stored))).convert("RGB"))
+    assert again.shape == noisy.shape
+    assert abs(again.astype(int) - noisy).mean() < 4
+    execute.clean(BOOK, cleaned)
+    assert cleaned.cells[0].outputs[0].data["image/png"] == stored

@@ -120,7 +120,6 @@ class Trainer(_Trainer):
         self.gpus = vars(self).get("gpus", [f"GPU:{i}" for i in range(used)])
         if len(self.gpus) > 1:
             self.mirrored = Mirrored(self.gpus)
-            return contextlib.nullcontext()
         return try_gpu() if self.num_gpus else contextlib.nullcontext()
 
     def fit(self, model, data):
