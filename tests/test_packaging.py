@@ -106,7 +106,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     folder = ROOT / "d2l_utils"
     ours = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.py", "py.typed", "sample/*", "results/*.json")
+        for pattern in (
+            "*.py",
+            "py.typed",
+            "sample/*",
+            "results/*.seed*.json",
+            "groups.json",
+        )
         for path in folder.rglob(pattern)
     }
     there = {n for n in wheel.namelist() if ".dist-info/" not in n}
