@@ -123,7 +123,7 @@ def use_svg_display() -> None:
         >>> use_svg_display()
     """
     try:
-        from matplotlib import pyplot  # noqa: F401 - which begins with PNG, so first
+        from matplotlib import pyplot  # noqa: F401 - importing it sets PNG
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:
         return
