@@ -44,7 +44,7 @@ class Mirrored:
     def spread_seeds(self, model):
         """Let the dropout of each device draw masks of its own."""
         for v in model.variables:
-            if not v.trainable and not v.dtype.startswith(("float", "bfloat")):
+            if v.name == "seed_generator_state":  # of Keras: (seed, draws so far)
                 for rank, own in enumerate(v.value.values):
                     own.assign_add(tf.cast([rank, 0], own.dtype))
 
