@@ -60,6 +60,22 @@ def num_examples(batch):
     return next((len(x) for x in reversed(arrays_in(batch)) if len(x.shape)), 1)
 
 
+def part_of(batch, rank, size):
+    """(the part of a batch of one of `size` devices, its share of the examples)
+
+    Parts differ by one example at most. Where there are fewer examples than devices,
+    some get the first one, with a share of 0.
+    """
+    n = num_examples(batch)
+    first, last = (n * r // size for r in (rank, rank + 1))
+    rows = slice(first, last) if last > first else slice(0, 1)
+
+    def cut(x):
+        return x[rows] if len(x.shape) and len(x) == n else x
+
+    return map_arrays(cut, batch), (last - first) / n
+
+
 def as_tensors(batch, tensor, images, labels=lambda y: y):
     """A batch in a framework's tensors.
 

@@ -4,6 +4,7 @@ Written once: a framework's device.py says how it finds them, in a subclass.
 """
 
 from d2l_utils import host
+from d2l_utils.base import check_whole
 
 OF_A_FRAMEWORK = "A framework's device.py defines it."
 
@@ -11,9 +12,11 @@ OF_A_FRAMEWORK = "A framework's device.py defines it."
 class Devices:
     """The devices of a framework.
 
-    A subclass defines cpu, num_gpus and gpu, and for memory gpu_memory and
+    A subclass defines cpu, num_gpus and gpu, split_cpu, and for memory gpu_memory and
     reset_gpu_peak.
     """
+
+    virtual = ()  # parts of the processor that stand for GPUs
 
     def cpu(self):
         """The processor as a device of this framework.
@@ -64,6 +67,40 @@ class Devices:
             >>> len(d2l.try_all_gpus())
         """
         return [self.gpu(i) for i in range(self.num_gpus())] or [self.cpu()]
+
+    def virtual_devices(self, n: int) -> None:
+        """Let the processor stand for n GPUs from now on, where there are none.
+
+        A Trainer with `num_gpus=n` then trains as on n GPUs, on any computer: no
+        faster, but what several GPUs do can be tried and looked at. Call it right after
+        the imports.
+
+        Parameters:
+            n: how many.
+
+        Raises:
+            RuntimeError: in JAX and TensorFlow, after they have computed something.
+
+        Example:
+            >>> d2l.virtual_devices(2)
+            >>> trainer = d2l.Trainer(max_epochs=1, num_gpus=2)
+        """
+        check_whole("n", n, 1)
+        try:
+            self.virtual = self.split_cpu(n)
+        except RuntimeError as error:
+            raise RuntimeError(
+                "The processor can be split before its first use alone: restart, and "
+                "call virtual_devices right after the imports."
+            ) from error
+
+    def for_training(self) -> list:
+        """Devices of which a training takes several: GPUs, or else virtual ones."""
+        return [self.gpu(i) for i in range(self.num_gpus())] or [*self.virtual]
+
+    def split_cpu(self, n):
+        """n parts of the processor as devices; RuntimeError if it is in use."""
+        raise NotImplementedError(OF_A_FRAMEWORK)
 
     def memory_stats(self) -> dict:
         """Memory in use: that of the first GPU, or without one, of this process.

@@ -3,8 +3,8 @@
 `Trainer` here says when a step, an evaluation or a plot happens; the Trainer of each
 framework, in d2l_utils/<framework>/trainer.py, says how. It defines
 
-    gpus_there()             the number of GPUs, without an instance
-    most_gpus, for_several   that it can use for one training; what can use more
+    gpus_there()             the number of devices that can train together, without an
+                             instance
     find_device()            the device, by `gpus` if a reader has set them
     device_text()            the device in words
     compiles_steps           whether whole steps are compiled; if not, `why_eager` says
@@ -59,28 +59,23 @@ IN_BFLOAT16 = (
 )
 
 
-def check_num_gpus(asked, there, most=1, for_several=""):
-    """Say in one line where a Trainer uses fewer GPUs than the number `asked` for.
+def check_num_gpus(asked, there):
+    """Say in one line where there are fewer GPUs than the number `asked` for.
 
     Nothing is said of one GPU that is not there: notebooks that run everywhere
     ask for one. Raises ValueError for what is no number of GPUs.
 
-    asked: -1 stands for all. most: that a Trainer of this framework can use.
-    for_several: what uses more, if anything does.
+    asked: -1 stands for all.
     """
     if not isinstance(asked, Integral) or asked < -1:
         raise ValueError(
             f"num_gpus={asked!r}: choose 0, the CPU, or 1, a GPU where there is one, "
             "or a larger number, or -1 for all of them."
         )
-    wanted = there if asked == -1 else asked
-    used = min(wanted, there, most)
-    if wanted > max(used, 1):
-        limit = "a Trainer uses one GPU at most, and " if most == 1 else ""
+    if asked > max(there, 1):
         found = "1 is" if there == 1 else f"{there or 'none'} are"
-        where = ("the CPU", "the first GPU", f"{used} GPUs")[min(used, 2)]
-        more = for_several and f" {for_several.format(wanted)}."
-        print(f"num_gpus={asked}, but {limit}{found} here: training on {where}.{more}")
+        where = ("the CPU", "the first GPU", f"{there} GPUs")[min(there, 2)]
+        print(f"num_gpus={asked}, but {found} here: training on {where}.")
 
 
 def check_model(model):
@@ -156,10 +151,10 @@ class Trainer(HyperParameters):
 
     Parameters:
         max_epochs: passes over the training data.
-        num_gpus: 0, or 1 for a GPU where there is one. In JAX and TensorFlow also more,
-            or -1 for all: then each computes a part of every batch, and the update is
-            that of the whole batch. In PyTorch several processes do so, as `torchrun`
-            starts them.
+        num_gpus: 0, or 1 for a GPU where there is one; more, or -1 for all: each then
+            computes a part of every batch, and the update is that of the whole batch.
+            In PyTorch a process a GPU does so: those that `torchrun` has started, or
+            else those that `fit` starts and sends model and data to.
         gradient_clip_val: largest norm of the gradient; 0 for no bound.
         precision: 'auto' computes training steps in bfloat16 where the hardware has it
             and this framework is faster with it; weights, validation and prediction
@@ -198,7 +193,6 @@ class Trainer(HyperParameters):
         >>> trainer.history["val_acc"][-1]
     """
 
-    most_gpus, for_several = 1, ""
     compiles_steps, why_eager, how_to_compile = True, "", ""
     STEP_GIVES = "the loss as a tensor, from which gradients can be computed"
     plan = progress = data = model = optim = watch = beside = None
@@ -206,6 +200,7 @@ class Trainer(HyperParameters):
     # For a Trainer with an `__init__` of the reader's own.
     num_gpus, gradient_clip_val, precision, checkpoint, every = 0, 0, "auto", None, 100
     holds_checkpoint = running = False
+    status_line = StatusLine
     writes = True  # whether this process writes the checkpoint
     _begun = None  # the model whose training has begun
     _ready = None  # (the optimizer that the steps of this training were made for,)
@@ -237,7 +232,7 @@ class Trainer(HyperParameters):
                 "the gradient, or 0 for no bound."
             )
         there = self.gpus_there()
-        check_num_gpus(num_gpus, there, self.most_gpus, self.for_several)
+        check_num_gpus(num_gpus, there)
         if num_gpus == -1:
             self.num_gpus = there
         self.device = self.find_device()
@@ -380,6 +375,15 @@ class Trainer(HyperParameters):
                 shape = tuple(output.shape)
                 batches.check_labels(batch, shape, self.data, train)
 
+    def only_our_loop(self, who):
+        """Raise TypeError where several `who` cannot share a loop of the reader's."""
+        if not self.plan.our_loop:
+            raise TypeError(
+                f"Several {who} share the steps of the library's fit_epoch, and that "
+                f"of {type(self).__name__} is its own: each would train by itself. "
+                "Train with num_gpus=1."
+            )
+
     def get_ready(self):
         """What has to be done once, when the optimizer is there, before its steps."""
         if self._begun is not self.model:
@@ -435,7 +439,7 @@ class Trainer(HyperParameters):
         """All of `fit` that comes before the first step."""
         batches.check_data(data)
         check_model(model)
-        self._line = StatusLine(active=model.board.display or in_notebook())
+        self._line = self.status_line(model.board.display or in_notebook())
         self._pace = Pace()
         self._line.show("getting ready: data, weights")
         host.keep_memory()

@@ -1,8 +1,9 @@
 """Trainings on several virtual devices, or processes: what they end in.
 
-`python tests/made_several.py FRAMEWORK OUT N...` trains the same small networks on so
+`python tests/made_several.py FRAMEWORK OUT KIND N...` trains the same networks on so
 many devices, and stores weights, records and plans as a .npz for each number and
-process. PyTorch's devices are the processes in which torchrun has started this.
+process: small ones, or those of the notebooks. PyTorch's devices are the processes in
+which torchrun has started this.
 """
 
 import os
@@ -15,6 +16,8 @@ import numpy as np
 from made_networks import made_class
 from safetensors.numpy import load_file
 
+from book.checks.parity_worker import find_model, new_model
+from d2l_utils.data import resize
 from d2l_utils.frameworks import FRAMEWORKS
 
 DEVICES = (1, 2, 4)
@@ -27,49 +30,77 @@ NETWORKS = {
     "dropout": (("flatten",), ("dense", 16), ("relu",), ("dropout", 0.5),
                 ("dense", 10)),
 }  # fmt: skip
+# Section, network, size of the images, steps whose losses are compared.
+OF_NOTEBOOKS = (("nin", "NiN28", 28, 50), ("googlenet", "GoogleNet", 32, 1))
 
 
-def jax_devices(n):
-    import jax
+def trainer_class(framework, d2l, n):
+    """A Trainer on so many virtual devices; PyTorch's are started by torchrun."""
+    d2l.virtual_devices(max(DEVICES))
 
-    if n == DEVICES[0]:
-        jax.config.update("jax_num_cpu_devices", max(DEVICES))
-    return jax.devices("cpu")[:n]
+    class Trainer(d2l.Trainer):
+        def __init__(self, *args, **kwargs):
+            several = n > 1 and framework != "pytorch"
+            super().__init__(*args, num_gpus=n if several else 0, **kwargs)
 
-
-def tensorflow_devices(n):
-    import tensorflow as tf
-
-    if n == DEVICES[0]:
-        cpu, *_ = tf.config.list_physical_devices("CPU")
-        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(max(DEVICES))]
-        tf.config.set_logical_device_configuration(cpu, parts)
-    return [f"CPU:{i}" for i in range(n)]
+    return Trainer
 
 
-def pytorch_devices(n):
-    return []
-
-
-def main(framework, folder, *numbers):
+def main(framework, folder, kind, *numbers):
     for n in map(int, numbers):
-        devices = globals()[f"{framework}_devices"](n)
         d2l = import_module(FRAMEWORKS[framework].here)
-
-        class Trainer(d2l.Trainer):
-            gpus_here = devices if n > 1 else []
-
-            def __init__(self, *args, **kwargs):
-                self.gpus = self.gpus_here
-                super().__init__(*args, **kwargs)
-
-        Made = made_class(framework, d2l)
-        for name, layers in NETWORKS.items():
-            d2l.set_seed(5)
-            model = Made(described=layers, lr=0.1)
-            found = train(framework, d2l, Trainer, model)
-            rank = os.environ.get("RANK", "0")
+        Trainer = trainer_class(framework, d2l, n)
+        rank = os.environ.get("RANK", "0")
+        for name, found in globals()[kind](framework, d2l, Trainer):
             np.savez(Path(folder) / f"{name}.{n}.rank{rank}.npz", **found)
+
+
+def small(framework, d2l, Trainer):
+    Made = made_class(framework, d2l)
+    for name, layers in NETWORKS.items():
+        d2l.set_seed(5)
+        model = Made(described=layers, lr=0.1)
+        yield name, train(framework, d2l, Trainer, model)
+
+
+def notebooks(framework, d2l, Trainer):
+    """The update of one step, logits, and the losses of the first steps."""
+
+    class Watched(Trainer):
+        def _step(self, step, batch, n, train):
+            super()._step(step, batch, n, train)
+            if train:
+                self.losses.append(float(self.progress.train.rows[-1][1]["loss"]))
+
+    for section, name, size, steps in OF_NOTEBOOKS:
+        data = d2l.FashionMNIST(BATCH, resize=(size, size))
+        images = data.train
+
+        def trained(steps, data=data, images=images, section=section, name=name):
+            d2l.set_seed(5)
+            Model = find_model(section, framework, name)
+            model = new_model(Model, lr=2e-3, momentum=0.9)
+            model.board.display = False
+            data.train = tuple(x[: BATCH * max(steps, 1)] for x in images)
+            data.val = tuple(x[:BATCH] for x in images)
+            trainer = Watched(int(steps > 0), precision="float32")
+            trainer.losses = []
+            trainer.fit(model, data)
+            return model, trainer.losses
+
+        start, once = weights(d2l, trained(0)[0]), trained(1)[0]
+        update = {f"update/{k}": x - start[k] for k, x in weights(d2l, once).items()}
+        predicted = d2l.predict(once, resize(images.images[:8], size))
+        losses = np.array(trained(steps)[1])
+        yield name, {**update, "predicted": predicted, "losses": losses}
+
+
+def weights(d2l, model):
+    """{stored name: array}"""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "made.safetensors"
+        d2l.save_weights(model, path)
+        return load_file(path)
 
 
 def jax_cut(trainer, batch):
@@ -84,6 +115,10 @@ def tensorflow_cut(trainer, batch):
     return len(strategy.experimental_local_results(parts)[0])
 
 
+def mxnet_cut(trainer, batch):
+    return len(trainer.on_each(lambda part: part, batch)[0][0][0])
+
+
 def pytorch_cut(trainer, batch):
     return len((trainer.processes.part(batch)[0] if trainer.processes else batch)[0])
 
@@ -95,10 +130,7 @@ def train(framework, d2l, Trainer, model):
     model.board.display = False
     trainer = Trainer(2, precision="float32", gradient_clip_val=1)
     trainer.fit(model, data)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "made.safetensors"
-        d2l.save_weights(model, path)
-        found = {f"weights/{k}": v for k, v in load_file(path).items()}
+    found = {f"weights/{k}": v for k, v in weights(d2l, model).items()}
     for key, values in trainer.history.items():
         if key != "seconds":
             found[f"history/{key}"] = np.array(values)

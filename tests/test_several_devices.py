@@ -1,5 +1,6 @@
 """One training on several devices is that on one: virtual devices, no GPU is needed."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -9,17 +10,16 @@ import made_several
 import numpy as np
 import pytest
 
-# The frameworks whose Trainer can, and the networks that train as on one device. In
-# PyTorch and TensorFlow each device drops units of its own, and normalizes by its part
-# of a batch.
+# The networks that train as on one device. But for JAX, each device drops units of its
+# own, and normalizes by its part of a batch.
 SAME = {
     "jax": tuple(made_several.NETWORKS),
+    "mxnet": ("conv",),
     "pytorch": ("conv",),
     "tensorflow": ("conv",),
 }
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 SCRIPT = Path(made_several.__file__)
-pytestmark = pytest.mark.only(*SAME)
 on_several = pytest.mark.parametrize("n", made_several.DEVICES[1:])
 each_network = pytest.mark.parametrize("name", made_several.NETWORKS)
 
@@ -35,18 +35,31 @@ def run(*arguments):
 
 
 @pytest.fixture(scope="module")
-def trained(framework, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("several")
-    numbers = made_several.DEVICES
-    if framework == "pytorch":
-        commands = [[SCRIPT, framework, folder, 1]]
-        commands += [[*LAUNCHER, n, SCRIPT, framework, folder, n] for n in numbers[1:]]
-    else:
-        commands = [[SCRIPT, framework, folder, *numbers]]
-    for command in commands:
-        status, said = run(*command)
-        assert status == 0, said[-3000:]
-    return lambda name, n, rank=0: np.load(folder / f"{name}.{n}.rank{rank}.npz")
+def trained_as(framework, tmp_path_factory):
+    """trained_as(kind)(name, n, rank) gives what a training of that kind ended in."""
+
+    @functools.cache
+    def trained(kind):
+        folder = tmp_path_factory.mktemp(kind)
+        numbers = made_several.DEVICES
+        if framework == "pytorch":
+            commands = [[SCRIPT, framework, folder, kind, 1]]
+            commands += [
+                [*LAUNCHER, n, SCRIPT, framework, folder, kind, n] for n in numbers[1:]
+            ]
+        else:
+            commands = [[SCRIPT, framework, folder, kind, *numbers]]
+        for command in commands:
+            status, said = run(*command)
+            assert status == 0, said[-3000:]
+        return lambda name, n, rank=0: np.load(folder / f"{name}.{n}.rank{rank}.npz")
+
+    return trained
+
+
+@pytest.fixture
+def trained(trained_as):
+    return trained_as("small")
 
 
 @on_several
@@ -66,6 +79,28 @@ def test_it_ends_in_the_same(trained, framework, name, n):
         least = 1e-5 if key == "weights/conv0.bias" else 1e-12
         error = np.linalg.norm(several[key] - one[key])
         assert error <= 1e-5 * np.linalg.norm(one[key]) + least, key
+
+
+@pytest.mark.slow("networks of real size; the small ones show the same")
+@pytest.mark.parametrize("_, name, size, steps", made_several.OF_NOTEBOOKS)
+@on_several
+def test_networks_of_the_notebooks(trained_as, name, n, _, size, steps):
+    """The update of a step, logits after it, and losses on the one-device curve."""
+    one, several = trained_as("notebooks")(name, 1), trained_as("notebooks")(name, n)
+    scale = np.abs(one["predicted"]).max()
+    apart = {
+        "update": max(
+            np.linalg.norm(several[key] - one[key]) / np.linalg.norm(one[key])
+            for key in one
+            if key.startswith("update/")
+        ),
+        "logits": np.abs(several["predicted"] - one["predicted"]).max() / scale,
+        "losses": np.abs(several["losses"] / one["losses"] - 1).max(),
+    }
+    print(name, n, {k: f"{x:.1e}" for k, x in apart.items()})
+    assert len(one["losses"]) == steps
+    assert apart["update"] <= 1e-2 and apart["logits"] <= 1e-5
+    assert apart["losses"] <= 1e-2  # as between frameworks after so many steps
 
 
 @on_several
@@ -174,6 +209,7 @@ def test_a_process_that_dies_ends_the_others_and_the_training_can_go_on(
     file = tmp_path / "training"
     status, said, found = little(2, 2, file, "killed")
     assert status != 0 and found is None and "SIGKILL" in said
+    assert "one of the others has ended" in said and f"goes on from {file}" in said
     assert file.exists()
     status, said, resumed = little(2, 2, file)
     assert status == 0, said
@@ -204,3 +240,173 @@ def test_processes_that_train_different_things_say_so(little):
     assert status != 0
     assert "The process with rank 1 trains something else than that with rank 0" in said
     assert "seed 6, not 5" in said
+
+
+# What several devices cannot train ----------------------------------------------------
+
+REFUSED = """
+import sys
+from importlib import import_module
+import numpy as np
+from made_networks import made_class
+from made_several import NETWORKS
+from d2l_utils.frameworks import FRAMEWORKS
+
+framework, fault = sys.argv[1:]
+d2l = import_module(FRAMEWORKS[framework].here)
+d2l.virtual_devices(2)
+Made = made_class(framework, d2l)
+
+
+class Own(Made):
+    def configure_optimizers(self):
+        from mxnet import gluon
+        if fault == "optimizer":
+            kind = "nadam"
+        elif fault == "kept":
+            return self.kept
+        else:
+            return super().configure_optimizers()
+        return gluon.Trainer(self.collect_params(), kind, {"learning_rate": 0.1})
+
+
+class Trainer(d2l.Trainer):
+    if fault == "loop":
+        def fit_epoch(self):
+            for batch in self.train_dataloader:
+                self.model.training_step(self.prepare_batch(batch))
+
+
+model = (Made if framework != "mxnet" else Own)(described=NETWORKS["conv"], lr=0.1)
+if fault == "kept":
+    from mxnet import gluon, np as mx_np
+    model.apply_init([mx_np.zeros((1, 1, 28, 28))])
+    model.kept = gluon.Trainer(model.collect_params(), "sgd", {"learning_rate": 0.1})
+if fault == "add":
+    from mxnet import np as mx_np
+    model.apply_init([mx_np.zeros((1, 1, 28, 28))])
+    model.collect_params().setattr("grad_req", "add")
+model.board.display = False
+data = d2l.FashionMNIST(8)
+data.train = tuple(x[:16] for x in data.train)
+try:
+    Trainer(1, num_gpus=2).fit(model, data)
+except TypeError as error:
+    print("REFUSED:", error)
+"""
+mxnet, not_jax = (
+    pytest.mark.only(*names)
+    for names in [["mxnet"], ["mxnet", "pytorch", "tensorflow"]]
+)
+
+
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        pytest.param("optimizer", "Nadam keeps one schedule", marks=mxnet),
+        pytest.param("kept", "make a gluon.Trainer", marks=mxnet),
+        pytest.param("add", "grad_req 'add'", marks=mxnet),
+        pytest.param("loop", "fit_epoch", marks=not_jax),
+    ],
+)
+def test_what_devices_cannot_share_is_refused(framework, tmp_path, fault, words):
+    script = tmp_path / "refused.py"
+    script.write_text(REFUSED)
+    status, said = run(script, framework, fault)
+    assert status == 0 and "REFUSED:" in said and words in said, said
+
+
+# Processes that the Trainer starts itself ---------------------------------------------
+
+SENT = """
+import os, signal, sys, threading
+import numpy as np
+from torch import nn
+from d2l_utils import torch as d2l
+
+fault, n, out = sys.argv[1:]
+
+
+class Unlucky(Exception):
+    pass
+
+
+class Net(d2l.Classifier):
+    def __init__(self, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(),
+                                 nn.LazyLinear(10))
+        self.seen = 0
+        if fault == "lock":
+            self.lock = threading.Lock()
+
+    def training_step(self, batch):
+        self.seen += 1
+        second = os.environ.get("RANK") == "1" and self.seen == 3
+        if second and fault == "raises":
+            raise Unlucky("a label of 17")
+        if second and fault == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().training_step(batch)
+
+
+if fault == "without":
+    sys.modules["cloudpickle"] = None
+d2l.virtual_devices(2)
+d2l.set_seed(5)
+net, data = Net(), d2l.FashionMNIST(12)
+data.train = tuple(x[:66] for x in data.train)
+data.val = tuple(x[:30] for x in data.val)
+trainer = d2l.Trainer(2, num_gpus=int(n), precision="float32")
+try:
+    trainer.fit(net, data)
+except Exception as error:
+    sys.exit(f"FAILED {type(error).__name__}: {error}")
+curve = [point.y for point in net.board.data["train_loss"]]
+np.savez(out, seen=net.seen, curve=curve, loss=trainer.history["train_loss"],
+         predicted=d2l.predict(net, data.val.images[:8, None]))
+"""
+
+
+@pytest.fixture
+def sent(tmp_path, framework):
+    """sent(fault, n) gives (status, words, results)."""
+    script, out = tmp_path / "sent.py", tmp_path / "out.npz"
+    script.write_text(SENT)
+
+    def go(fault, n):
+        status, said = run(script, fault, n, out)
+        return status, said, dict(np.load(out)) if out.exists() else None
+
+    return go
+
+
+@pytest.mark.only("pytorch")
+def test_a_trainer_starts_processes_and_takes_what_they_have_trained(sent):
+    status, said, one = sent("", 0)
+    assert status == 0, said
+    status, said, two = sent("", 2)
+    assert status == 0 and "images/s on 2 processes" in said, said
+    assert one["seen"] == two["seen"] == 12  # an attribute that training changes
+    assert len(one["curve"]) > 2
+    for key in one:
+        np.testing.assert_allclose(two[key], one[key], rtol=1e-4, err_msg=key)
+
+
+@pytest.mark.only("pytorch")
+@pytest.mark.parametrize(
+    "fault, words",
+    {
+        "raises": "FAILED Unlucky: a label of 17",
+        "dies": "FAILED RuntimeError: The process with rank 1 has died: Signal 9",
+        "lock": "FAILED TypeError: Net, or its data, cannot be sent to 2 processes",
+        "without": "FAILED ImportError: To send a training to 2 processes",
+    }.items(),
+)
+def test_what_goes_wrong_in_processes_is_said_in_one_line(sent, fault, words):
+    status, said, found = sent(fault, 2)
+    assert status == 1 and found is None
+    assert words in said and "Traceback" not in said
+    if fault in ("lock", "without"):
+        assert "torchrun --nproc-per-node 2" in said

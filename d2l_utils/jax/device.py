@@ -21,6 +21,11 @@ class _Devices(Devices):
     def _gpus(self):
         return [device for device in jax.devices() if device.platform == "gpu"]
 
+    def split_cpu(self, n):
+        if jax.config.jax_num_cpu_devices != n:
+            jax.config.update("jax_num_cpu_devices", n)
+        return jax.devices("cpu")[:n]
+
     def gpu_memory(self):
         stats, words = self.gpu().memory_stats(), "peak since the process began"
         peak, current = stats["peak_bytes_in_use"], stats["bytes_in_use"]
@@ -35,3 +40,5 @@ try_gpu = _devices.try_gpu
 try_all_gpus = _devices.try_all_gpus
 memory_stats = _devices.memory_stats
 reset_peak_memory = _devices.reset_peak_memory
+virtual_devices = _devices.virtual_devices
+for_training = _devices.for_training

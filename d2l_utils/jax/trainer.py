@@ -1,6 +1,5 @@
 """JAX: training steps. Layout NHWC."""
 
-import math
 from functools import partial
 from types import MethodType
 
@@ -13,7 +12,7 @@ from d2l_utils import base, failures, host
 from d2l_utils.batches import arrays_in, inputs_of, map_arrays
 from d2l_utils.jax import state
 from d2l_utils.jax.batches import as_array, to_arrays
-from d2l_utils.jax.device import cpu, num_gpus, try_all_gpus
+from d2l_utils.jax.device import cpu, for_training
 from d2l_utils.jax.fast import faster
 from d2l_utils.jax.layers import build, clone, mode, output_of
 from d2l_utils.jax.variables import get_key, make_state, restart_keys, variables_of
@@ -45,7 +44,7 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     STEP_GIVES = "(loss, gradients), as jax.value_and_grad gives them"
     how_to_compile = "@functools.partial(jax.jit, static_argnums=0)"
-    gpus_there, most_gpus = staticmethod(num_gpus), math.inf
+    gpus_there = staticmethod(lambda: len(for_training()))
     state_hooks = state
     key = None  # that fresh weights come from
     _given = False  # whether a reader has set `state`
@@ -62,7 +61,7 @@ class Trainer(_Trainer):
         What lies in `whole` has a copy on each of them, what lies in `parts` is cut
         along its first axis; XLA does the rest.
         """
-        self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
+        self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
         devices = self.gpus or [cpu()]
         self.whole = self.parts = devices[0]
         if len(devices) > 1:

@@ -16,6 +16,9 @@ class _Devices(Devices):
     def gpu(self, i=0):
         return mx.gpu(i)
 
+    def split_cpu(self, n):
+        return [mx.cpu(i) for i in range(n)]
+
     def gpu_memory(self):
         npx.waitall()
         free, total = mx.context.gpu_memory_info()
@@ -34,3 +37,5 @@ try_gpu = _devices.try_gpu
 try_all_gpus = _devices.try_all_gpus
 memory_stats = _devices.memory_stats
 reset_peak_memory = _devices.reset_peak_memory
+virtual_devices = _devices.virtual_devices
+for_training = _devices.for_training

@@ -138,6 +138,14 @@ def _dtype_of(model):
     return next((p.dtype for p in parameters(model)), "float32")
 
 
+def value_of(parameter):
+    """Its array; the mean where several devices keep statistics of their own."""
+    arrays = parameter.list_data()
+    if len(arrays) == 1 or parameter._differentiable:
+        return arrays[0]
+    return sum(x.as_in_ctx(arrays[0].ctx) for x in arrays) / len(arrays)
+
+
 def initialize(model):
     """Initialise the parameters that the model's constructor did not."""
     for p in parameters(model):
@@ -302,7 +310,7 @@ def shape_and_dtype(tensor):
 
 
 def to_numpy(tensor):
-    x = tensor.data() if isinstance(tensor, gluon.Parameter) else tensor
+    x = value_of(tensor) if isinstance(tensor, gluon.Parameter) else tensor
     return x.asnumpy()
 
 

@@ -1,17 +1,17 @@
 """MXNet: the arrays of a model and its optimizer, as NumPy arrays and back.
 
-Gluon's own file of optimizer states is a pickle; here its arrays are read from
-the one updater that a Trainer on one device has. Parameters are numbered in the
-model's order: Gluon's names, and the optimizer's order, which follows them, differ
-from one instance of a model to the next. Also what else training changes, see
-`attributes.py`.
+Gluon's own file of optimizer states is a pickle; here its arrays are read from the
+updaters of a Trainer, of which it has one for each device, with the same values.
+Parameters are numbered in the model's order: Gluon's names, and the optimizer's order,
+which follows them, differ from one instance of a model to the next. Also what else
+training changes, see `attributes.py`.
 """
 
 import numpy as onp
 from mxnet import gluon, np
 from mxnet import random as mx_random
 
-from d2l_utils.mxnet.layers import parameters
+from d2l_utils.mxnet.layers import parameters, value_of
 
 GENERATORS, LATE = (), False  # MXNet has one generator, which cannot be read
 
@@ -22,30 +22,33 @@ def _parameters(x):
 
 
 def _slots(model, optim):
-    """[(name, array)] of the optimizer, made where it has not stepped yet."""
+    """[(name, [array of each device])] of the optimizer, made before its first step."""
     if not isinstance(optim, gluon.Trainer):  # from scratch
         return []
-    updater, own = optim._updaters[0], {id(p): i for i, p in enumerate(optim._params)}
-    found = []
+    own, found = {id(p): i for i, p in enumerate(optim._params)}, []
     for number, param in enumerate(_parameters(model)):
         if id(param) not in own:  # not trained
             continue
-        i = own[id(param)]
-        if i not in updater.states:
-            state = updater.optimizer.create_state_multi_precision(i, param.data())
-            updater.states[i], updater.states_synced[i] = state, True
-        state = updater.states[i]
-        state = state if isinstance(state, tuple | list) else [state]
+        i, states = own[id(param)], []
+        for updater, value in zip(optim._updaters, param.list_data()):
+            if i not in updater.states:
+                state = updater.optimizer.create_state_multi_precision(i, value)
+                updater.states[i], updater.states_synced[i] = state, True
+            state = updater.states[i]
+            states.append(state if isinstance(state, tuple | list) else [state])
         found += [
-            (f"optim.{number}.{j}", x) for j, x in enumerate(state) if x is not None
+            (f"optim.{number}.{j}", arrays)
+            for j, arrays in enumerate(zip(*states))
+            if arrays[0] is not None
         ]
     return found
 
 
 def tensors_of(model, optim):
     """{name: NumPy array} of all that training changes."""
-    found = [(f"model.{i}", p.data()) for i, p in enumerate(_parameters(model))]
-    found = {name: x.asnumpy() for name, x in found + _slots(model, optim)}
+    found = {f"model.{i}": value_of(p) for i, p in enumerate(_parameters(model))}
+    found |= {name: arrays[0] for name, arrays in _slots(model, optim)}
+    found = {name: x.asnumpy() for name, x in found.items()}
     if not isinstance(optim, gluon.Trainer):
         return found
     optimizer, counts = optim._updaters[0].optimizer, _numbers(model, optim)
@@ -64,15 +67,18 @@ def restore(model, optim, tensors):
     """Put back what `tensors_of` gave, in place."""
     for i, param in enumerate(_parameters(model)):
         param.set_data(np.array(tensors[f"model.{i}"]))
-    for name, x in _slots(model, optim):
-        x[:] = tensors[name]
+    for name, arrays in _slots(model, optim):
+        for x in arrays:
+            x[:] = tensors[name]
     if not isinstance(optim, gluon.Trainer):
         return
-    optimizer = optim._updaters[0].optimizer
+    optimizer = optim._updaters[0].optimizer  # all updaters share it
     optimizer.num_update = int(tensors["optim.steps"])
-    for i, count in zip(_numbers(model, optim), tensors["optim.counts"].tolist()):
-        if count:  # else it has not taken part in a step
-            optimizer._index_update_count[i] = count
+    for device in optim._contexts:
+        optimizer._set_current_context(device.device_id)
+        for i, count in zip(_numbers(model, optim), tensors["optim.counts"].tolist()):
+            if count:  # else it has not taken part in a step
+                optimizer._index_update_count[i] = count
 
 
 def parts(model):
@@ -127,8 +133,8 @@ def put(x, array):
 def remember(model, seed, back):
     """A function that calls `back` and takes back changes of parameters and draws."""
     params = [p for p in parameters(model) if p._data is not None]
-    arrays = [p.data() for p in params]
-    arrays += [p.grad() for p in params if p.grad_req != "null"]
+    arrays = [x for p in params for x in p.list_data()]
+    arrays += [x for p in params if p.grad_req != "null" for x in p.list_grad()]
     before = [x.copy() for x in arrays]
 
     def all_back():

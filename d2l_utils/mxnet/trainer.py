@@ -7,11 +7,12 @@ from mxnet import autograd, gluon, np, npx
 from mxnet import random as mx_random
 
 from d2l_utils import base, failures, host
-from d2l_utils.batches import inputs_of, map_arrays
+from d2l_utils.batches import inputs_of, map_arrays, part_of
 from d2l_utils.mxnet import state
 from d2l_utils.mxnet.batches import to_tensors
 from d2l_utils.mxnet.bfloat16 import Graphs, why_not_faster
-from d2l_utils.mxnet.device import cpu, num_gpus, try_all_gpus
+from d2l_utils.mxnet.contexts import Contexts
+from d2l_utils.mxnet.device import cpu, for_training
 from d2l_utils.mxnet.layers import device_of, initialize, parameters
 from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
@@ -38,22 +39,26 @@ def _hybridized(model):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
-    gpus_there = staticmethod(num_gpus)
+    gpus_there = staticmethod(lambda: len(for_training()))
     state_hooks = state
+    contexts = None  # where one training is on several devices
     compiles_steps = False  # but the blocks of the network, see `compile`
     graphs = None  # of the model in training
     by_reader = ()  # what was hybridized before
 
     def find_device(self):
-        self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
+        self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
+        if len(self.gpus) > 1:
+            self.contexts = Contexts(self.gpus)
         return self.gpus[0] if self.gpus else cpu()
 
     def device_text(self):
-        return host.cpu_text() if self.device == cpu() else str(self.device)
+        text = host.cpu_text() if self.device == cpu() else str(self.device)
+        return f"{len(self.gpus)} devices, {text}" if self.contexts else text
 
     def why_not_bfloat16(self):
-        if self.device != cpu():
-            return "MXNet computes in bfloat16 on processors only"
+        if self.contexts or self.device != cpu():
+            return "MXNet computes in bfloat16 on one processor only"
         return why_not_faster()
 
     def state_tensors(self):
@@ -85,9 +90,16 @@ class Trainer(_Trainer):
 
         made = self.build(make, inputs)
         initialize(model)
-        if device_of(model) != self.device:
+        if self.contexts:
+            self.contexts.copy_weights(model)
+        elif device_of(model) != self.device:
             gluon.Block.collect_params(model).reset_ctx(self.device)
         self.compile(model, made)
+
+    def prepare_steps(self):
+        if self.contexts:
+            self.only_our_loop("devices")
+            self.contexts.check(self.model, self.optim)
 
     def compile(self, model, inputs):
         """Let Gluon compile the blocks of the model, as far as they can be.
@@ -132,6 +144,8 @@ class Trainer(_Trainer):
             for block, settings in self.by_reader:
                 block.hybridize(True, **settings)
             self.graphs = None
+            if self.contexts:
+                self.contexts.gather(self.model)
 
     def prepare_batch(self, batch):
         size = self.data.resize if self.plan.stored_bytes else None
@@ -141,33 +155,86 @@ class Trainer(_Trainer):
         with autograd.pause():
             return self.model(*inputs)
 
+    def on_each(self, step, batch):
+        """[(step(part), its share of the examples)] for each device's part of a batch.
+
+        While a step runs, `device` is that of its part.
+        """
+        if not self.contexts:
+            return [(step(self.prepare_batch(batch)), 1)]
+        results, first = [], self.device
+        try:
+            for rank, device in enumerate(self.gpus):
+                part, share = part_of(batch, rank, len(self.gpus))
+                self.device = device
+                with device:
+                    results.append((step(self.prepare_batch(part)), share))
+        finally:
+            self.device = first
+        return results
+
     def train_step(self, batch):
-        batch = self.prepare_batch(batch)
         if self.graphs is None:  # `fit_epoch` by itself, after `fit`
-            self.compile(self.model, map_arrays(lambda x: x[:1], inputs_of(batch)))
+            if self.contexts:
+                self.contexts.copy_weights(self.model)
+            inputs = inputs_of(self.prepare_batch(batch))
+            self.compile(self.model, map_arrays(lambda x: x[:1], inputs))
         self.graphs.use(low=self.plan.bfloat16)
-        with autograd.record():
-            l, recorded = self.run_training_step(self.model.training_step, batch)
-        l.backward()
+
+        def step(batch):
+            with autograd.record():
+                return self.run_training_step(self.model.training_step, batch)
+
+        results = self.on_each(step, batch)
+        if self.contexts:
+            with autograd.record():
+                losses = [l * share for (l, _), share in results]
+            self.contexts.sum_gradients(losses, self.optim)
+        else:
+            results[0][0][0].backward()
         if self._first:
             npx.waitall()  # for what may not be possible, before weights change
         if self.gradient_clip_val > 0:
-            self.clip_gradients(self.gradient_clip_val, self.model)
+            for device in self.gpus or [self.device]:
+                with device:
+                    self.clip_gradients(self.gradient_clip_val, self.model)
         # 1, since the loss is a mean. What the step does not use keeps its values, as
         # in the other frameworks; Gluon would refuse the step.
-        own = isinstance(self.optim, gluon.Trainer)
-        self.optim.step(1, **({"ignore_stale_grad": True} if own else {}))
+        if self.contexts:
+            self.optim.update(1, ignore_stale_grad=True)
+        else:
+            own = isinstance(self.optim, gluon.Trainer)
+            self.optim.step(1, **({"ignore_stale_grad": True} if own else {}))
         self.wait_at_times(self.train_batch_idx)
-        return {
-            k: v.detach() if hasattr(v, "detach") else v for k, v in recorded.items()
-        }
+        return self.mean([(recorded, share) for (_, recorded), share in results])
 
     def val_step(self, batch):
-        batch = self.prepare_batch(batch)
         if self.graphs is not None:
             self.graphs.use(low=False)
         self.wait_at_times(self.val_batch_idx)
-        return self.run_step(self.model.validation_step, batch)[1]
+
+        def step(batch):
+            return self.run_step(self.model.validation_step, batch)[1]
+
+        return self.mean(self.on_each(step, batch))
+
+    def mean(self, results):
+        """What was recorded, as the mean over the whole batch, on the first device."""
+        values = [
+            {k: v.detach() if hasattr(v, "detach") else v for k, v in recorded.items()}
+            for recorded, _ in results
+        ]
+        if not self.contexts:
+            return values[0]
+
+        def there(v):
+            return v.as_in_ctx(self.device) if isinstance(v, np.ndarray) else v
+
+        shares = [share for _, share in results]
+        return {
+            k: sum(there(own[k]) * share for own, share in zip(values, shares))
+            for k in values[0]
+        }
 
     def wait_at_times(self, step):
         """Bound the work that waits in the engine: every step of it holds a batch."""

@@ -66,6 +66,7 @@ try:
         reset_peak_memory,
         try_all_gpus,
         try_gpu,
+        virtual_devices,
     )  # fmt: skip
     from d2l_utils.tensorflow.layers import init_cnn, init_he
     from d2l_utils.tensorflow.module import (
@@ -86,6 +87,6 @@ __all__ = [
     "memory_stats", "num_gpus", "plot", "predict", "require", "reset_peak_memory",
     "resize", "resources", "run_facts", "save_weights", "set_seed",
     "show_confusion_matrix", "show_images", "show_maps", "stored_path", "study",
-    "subset", "try_all_gpus", "try_gpu",
+    "subset", "try_all_gpus", "try_gpu", "virtual_devices",
 ]  # fmt: skip
 __getattr__, __dir__ = unknown_names(__name__, __all__)

@@ -53,6 +53,16 @@ class _Devices(Devices):
         grow_memory()
         return tf.device(f"/GPU:{i}")
 
+    def split_cpu(self, n):
+        cpu, *_ = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(n)]
+        if len(tf.config.get_logical_device_configuration(cpu) or ()) != n:
+            tf.config.set_logical_device_configuration(cpu, parts)
+        return [f"CPU:{i}" for i in range(n)]
+
+    def for_training(self):
+        return [f"GPU:{i}" for i in range(self.num_gpus())] or [*self.virtual]
+
     def gpu_memory(self):
         info = tf.config.experimental.get_memory_info("GPU:0")
         return info["peak"], info["current"], gpu_name()
@@ -69,3 +79,5 @@ try_gpu = _devices.try_gpu
 try_all_gpus = _devices.try_all_gpus
 memory_stats = _devices.memory_stats
 reset_peak_memory = _devices.reset_peak_memory
+virtual_devices = _devices.virtual_devices
+for_training = _devices.for_training

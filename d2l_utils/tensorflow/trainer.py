@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import inspect
-import math
 from functools import partial
 from types import MethodType
 
@@ -16,9 +15,9 @@ from d2l_utils.ownership import library
 from d2l_utils.tensorflow import state
 from d2l_utils.tensorflow.batches import to_tensors
 from d2l_utils.tensorflow.device import (
+    for_training,
     gpu_has_bfloat16,
     gpu_name,
-    num_gpus,
     try_gpu,
 )
 from d2l_utils.tensorflow.layers import mode
@@ -109,15 +108,14 @@ def _is_graph(function):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
-    gpus_there, most_gpus = staticmethod(num_gpus), math.inf
+    gpus_there = staticmethod(lambda: len(for_training()))
     state_hooks = state
     mirrored = None  # where one training is on several devices
     may_compile, how_to_compile = staticmethod(_is_graph), "@tf.function"
 
     def find_device(self):
         """The device; without a GPU asked for that of the caller's `with`."""
-        used = min(self.num_gpus, num_gpus())
-        self.gpus = vars(self).get("gpus", [f"GPU:{i}" for i in range(used)])
+        self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
         if len(self.gpus) > 1:
             self.mirrored = Mirrored(self.gpus)
         return try_gpu() if self.num_gpus else contextlib.nullcontext()
@@ -182,6 +180,7 @@ class Trainer(_Trainer):
     def prepare_steps(self):
         self.train_step, self.val_step = self.update, self.validate
         if self.mirrored:
+            self.only_our_loop("devices")
             self.train_step = partial(self.mirrored.on_each, self.update)
             self.val_step = partial(self.mirrored.on_each, self.validate)
         steps = self.train_step, self.val_step

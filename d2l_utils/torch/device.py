@@ -18,6 +18,9 @@ class _Devices(Devices):
         kind = "mps" if torch.backends.mps.is_available() else "cuda"
         return torch.device(kind, i)
 
+    def split_cpu(self, n):
+        return [self.cpu()] * n  # a process each
+
     def gpu_memory(self):
         if not torch.cuda.is_available():  # PyTorch does not count Apple's
             return None
@@ -37,3 +40,5 @@ try_gpu = _devices.try_gpu
 try_all_gpus = _devices.try_all_gpus
 memory_stats = _devices.memory_stats
 reset_peak_memory = _devices.reset_peak_memory
+virtual_devices = _devices.virtual_devices
+for_training = _devices.for_training

@@ -17,7 +17,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from d2l_utils.batches import map_arrays, num_examples
+from d2l_utils.batches import part_of
 
 
 def launched() -> bool:
@@ -34,6 +34,17 @@ def drawing_from(seed: int, device: torch.device):
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+class LostContact(RuntimeError):
+    """Another process of the training has ended."""
+
+
+def is_lost(error) -> bool:
+    """Whether an error is one of the communication between processes."""
+    return isinstance(error, RuntimeError) and (
+        isinstance(error, distributed.DistError) or "gloo" in str(error)
+    )
 
 
 class _Step(nn.Module):
@@ -98,19 +109,8 @@ class Processes:
         )
 
     def part(self, batch):
-        """(this process's part of a batch, its share of the examples).
-
-        Parts differ by one example at most. Where there are fewer examples than
-        processes, some get the first one, with a share of 0.
-        """
-        n = num_examples(batch)
-        first, last = (n * r // self.size for r in (self.rank, self.rank + 1))
-        rows = slice(first, last) if last > first else slice(0, 1)
-
-        def cut(x):
-            return x[rows] if len(x.shape) and len(x) == n else x
-
-        return map_arrays(cut, batch), (last - first) / n
+        """(this process's part of a batch, its share of the examples)"""
+        return part_of(batch, self.rank, self.size)
 
     def mean(self, recorded: dict, share: float) -> dict:
         """The mean over the whole batch of what each process recorded of its part."""

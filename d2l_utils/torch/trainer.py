@@ -12,9 +12,17 @@ from d2l_utils.batches import inputs_of
 from d2l_utils.ownership import library
 from d2l_utils.torch import state
 from d2l_utils.torch.batches import to_tensors
-from d2l_utils.torch.device import cpu, num_gpus, try_all_gpus
+from d2l_utils.torch.device import cpu, for_training, try_all_gpus
+from d2l_utils.torch.launch import train_in_processes
 from d2l_utils.torch.layers import dtype_of, evaluating, init_when_built, unbuilt
-from d2l_utils.torch.processes import WRAPPERS, Processes, drawing_from, launched
+from d2l_utils.torch.processes import (
+    WRAPPERS,
+    LostContact,
+    Processes,
+    drawing_from,
+    is_lost,
+    launched,
+)
 from d2l_utils.training import Trainer as _Trainer
 from d2l_utils.training import step_seed
 
@@ -68,14 +76,13 @@ def _in_float32(x):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
-    gpus_there = staticmethod(num_gpus)
+    gpus_there = staticmethod(lambda: len(for_training()))
     state_hooks = state
     compiles_steps, why_eager = False, "as PyTorch does by default"
-    for_several = "torchrun --nproc-per-node {} SCRIPT trains on several"
     processes = None  # those of a training that a launcher has started
 
     def find_device(self):
-        self.gpus = vars(self).get("gpus", try_all_gpus()[: self.num_gpus])
+        self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
         if not launched():
             return self.gpus[0] if self.gpus else cpu()
         local, gpus = int(os.environ.get("LOCAL_RANK", 0)), try_all_gpus()
@@ -92,7 +99,8 @@ class Trainer(_Trainer):
             text = torch.cuda.get_device_name(self.device)
         elif self.device.type == "cpu":
             text = host.cpu_text(torch.get_num_threads())
-        return f"{self.processes.size} processes, {text}" if self.processes else text
+        n = self.processes.size if self.processes else len(self.gpus)
+        return f"{n} processes, {text}" if n > 1 else text
 
     def why_not_bfloat16(self):
         if self.device.type == "cuda":
@@ -133,6 +141,25 @@ class Trainer(_Trainer):
             if p.dim() == 4:
                 p.data = p.data.to(memory_format=torch.channels_last)
 
+    def fit(self, model, data):
+        """Train the model on the data."""
+        if len(self.gpus) > 1 and not self.processes:
+            train_in_processes(self, model, data, super().fit)
+        else:
+            super().fit(model, data)
+
+    def run_epochs(self):
+        try:
+            super().run_epochs()
+        except RuntimeError as error:
+            if not self.processes or not is_lost(error):
+                raise
+            on = f" fit goes on from {self.checkpoint}." if self.checkpoint else ""
+            raise LostContact(
+                f"The process with rank {self.processes.rank} stops, since one of the "
+                f"others has ended.{on}"
+            ) from error
+
     def prepare(self, model, data):
         if self.processes and not self.writes:
             model.board.display = False  # one process speaks for all
@@ -142,11 +169,11 @@ class Trainer(_Trainer):
         self.model.train()  # also what a `train` of the reader's own does besides
         if not self.processes:
             return
-        if not self.plan.our_loop or unbuilt(self.model):
+        self.only_our_loop("processes")
+        if unbuilt(self.model):
             raise TypeError(
-                "Several processes share the steps of the library's fit_epoch, and a "
-                "network that has its weights. With a fit_epoch of your own, or "
-                "weights that the first step makes, train in one process."
+                "Several processes share the training of a network that has its "
+                "weights. Where the first step makes them, train in one process."
             )
         self.processes.agree(self.fingerprint())
         self.all_steps = self.processes.step_of(self.model)
