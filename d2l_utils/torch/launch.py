@@ -156,7 +156,7 @@ def main(sent):
     trainer, model, data, states = pickle.loads(Path(sent).read_bytes())
     if int(os.environ["RANK"]):  # one process speaks for all
         trainer.status_line = lambda active: _Line(False)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 until the process ends
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 until the process ends
         warnings.simplefilter("ignore")
     else:
         trainer.status_line = lambda active: _Line(True)
