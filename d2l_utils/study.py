@@ -117,6 +117,45 @@ def calibration_error(counts: dict[str, list]) -> float:
     return sum(gaps) / sum(counts["count"])
 
 
+def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The mean negative logarithm of the probability of the true class.
+
+    Parameters:
+        probabilities: (n, classes). labels : (n,).
+
+    Returns:
+        In nats, to five digits.
+
+    Example:
+        >>> cross_entropy(np.array([[0.5, 0.5]]), np.array([0]))
+        0.69315
+    """
+    p = probabilities[np.arange(len(labels)), labels]
+    return round(float(-np.log(np.maximum(p, 1e-30)).mean()), 5)
+
+
+def scores(probabilities: np.ndarray, labels: np.ndarray) -> dict:
+    """What a record tells of probabilities of the test images.
+
+    Parameters:
+        probabilities: (n, classes). labels : (n,).
+
+    Returns:
+        `accuracy`, `loss`, `classes` by `pack`, and `calibration`.
+
+    Example:
+        >>> scores(np.array([[0.9, 0.1]]), np.array([0]))["accuracy"]
+        1.0
+    """
+    guesses = probabilities.argmax(axis=1)
+    return {
+        "accuracy": float((guesses == labels).mean()),
+        "loss": cross_entropy(probabilities, labels),
+        "classes": pack(guesses, labels),
+        "calibration": calibration(probabilities, labels),
+    }
+
+
 def interval(values: list[float]) -> tuple[float, float]:
     """Mean, and half the width of its 95 % interval by Student's t.
 
@@ -343,13 +382,14 @@ class Study:
         for name in there:
             record = self.of(name)[0]
             network, settings = record["network"], record["settings"]
+            lr, epochs = (settings.get(key, "-") for key in ("lr", "epochs"))
             accuracies = self.accuracies(name)
             middle, half = interval(accuracies)
             about = "" if math.isinf(half) else f" ± {half:.4f}"
             count = f"({len(accuracies)} seed{'s' * (len(accuracies) > 1)})"
             lines.append(
                 f"{name:{width}}{network['params']:12,}{network['macs']:15,}"
-                f"{settings['lr']:8g}{settings['epochs']:8}"
+                f"{lr:>8}{epochs:>8}"
                 f"  {middle:.4f}{about} {count}"
             )
         return "\n".join(lines)

@@ -28,6 +28,7 @@ from book.source import files
 from book.source.book import ROOT
 from d2l_utils import host, study
 from d2l_utils.frameworks import FRAMEWORKS
+from study import ensembles
 from study.table import FIRST_SEEDS, GROUPS, LATER_SEEDS, VARIANTS
 from study.train import settings_of
 
@@ -312,6 +313,7 @@ def listing(only, minutes):
 def write_groups():
     """The names that `d2l.study` knows."""
     names = {group: [v.name for v in variants] for group, variants in GROUPS.items()}
+    names[ensembles.GROUP] = [*ensembles.PAIRS]
     files.write(study.GROUPS, json.dumps(names, indent=1) + "\n")
 
 

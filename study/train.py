@@ -214,19 +214,12 @@ def scores(d2l, variant, model, data, test, choosing, out):
     accuracy = float((p.argmax(axis=1) == labels).mean())
     if choosing:
         return {"held_out": {"accuracy": accuracy}}
-    found = {
-        "test": {
-            "accuracy": accuracy,
-            "loss": rounded([nll(p, labels)])[0],
-            "classes": study.pack(p.argmax(axis=1), labels),
-            "calibration": study.calibration(p, labels),
-        }
-    }
+    found = {"test": study.scores(p, labels)}
     if variant.size <= 60:  # in evaluation mode, unlike the history's
         X, y = tuple(data.train)
         q = probabilities_of(d2l, model, X, variant.size)
         found["train"] = {"accuracy": float((q.argmax(axis=1) == y).mean()),
-                          "loss": rounded([nll(q, y.astype(int))])[0]}  # fmt: skip
+                          "loss": study.cross_entropy(q, y.astype(int))}  # fmt: skip
     if variant.canvas:
         found["shifts"] = shifts(d2l, variant, model, labels)
     if "probabilities" in variant.keep:
@@ -236,11 +229,6 @@ def scores(d2l, variant, model, data, test, choosing, out):
     if "weights" in variant.keep:
         beside(out, ".safetensors", lambda path: d2l.save_weights(model, path))
     return found
-
-
-def nll(p, labels):
-    """The cross-entropy, in nats."""
-    return float(-np.log(np.maximum(p[np.arange(len(p)), labels], 1e-30)).mean())
 
 
 def shifts(d2l, variant, model, labels):

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from book.source.book import ROOT
 from d2l_utils import study
-from study import gpu, run, table, train
+from study import ensembles, gpu, run, table, train
 from study.table import GROUPS, VARIANTS, Variant
 from study.train import on_canvas, settings_of
 
@@ -152,11 +152,15 @@ def test_what_is_no_record_is_named(tmp_path):
 
 def test_the_records_that_travel_are_of_the_table():
     """Every one is whole, of the settings in the table, and scored on all images."""
-    assert study.groups() == {g: [v.name for v in vs] for g, vs in GROUPS.items()}
+    trained = {g: [v.name for v in vs] for g, vs in GROUPS.items()}
+    assert study.groups() == {**trained, ensembles.GROUP: [*ensembles.PAIRS]}
     for path in study.RESULTS.glob("*.json"):
         if path == study.GROUPS:
             continue
         found = study.read(path)
+        if found["variant"] in ensembles.PAIRS:
+            assert sum(found["test"]["calibration"]["count"]) == 10_000
+            continue
         variant, what = VARIANTS[found["variant"]], path.name.split(".", 1)[1]
         choosing = what.startswith("lr")
         expected = settings_of(variant, found["settings"]["lr"], choosing)
@@ -170,6 +174,45 @@ def test_the_records_that_travel_are_of_the_table():
             assert len(epochs) == expected["epochs"]
             if not choosing:
                 assert sum(found["test"]["calibration"]["count"]) == 10_000
+
+
+def probabilities(rng, seed, folder, variant):
+    """A record with these random probabilities beside it, in 16 bits."""
+    p = rng.dirichlet(np.ones(10), 40).astype("float16")
+    np.savez(folder / f"{variant}.seed{seed}.npz", p=p)
+    made = record(variant, seed, network={"params": 3, "macs": 5})
+    (folder / f"{variant}.seed{seed}.json").write_text(json.dumps(made))
+    return p.astype(float)
+
+
+def test_averages_of_stored_probabilities(tmp_path):
+    """Of one kind: each seed with the next. Of two kinds: the same seeds."""
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 10, 40)
+    nin = {s: probabilities(rng, s, tmp_path, "nin28") for s in (1, 2, 3)}
+    other = {s: probabilities(rng, s, tmp_path, "googlenet28") for s in (2, 3)}
+    expected = {
+        **{f"two_nin28.seed{s}": nin[s] + nin[s % 3 + 1] for s in nin},
+        **{f"two_googlenet28.seed{s}": other[2] + other[3] for s in other},
+        **{f"nin28_and_googlenet28.seed{s}": nin[s] + other[s] for s in other},
+    }
+    assert sorted(ensembles.write(labels, tmp_path)) == sorted(expected)
+    for name, total in expected.items():
+        found = study.read(tmp_path / f"{name}.json")
+        right = (total.argmax(axis=1) == labels).mean()
+        assert found["test"]["accuracy"] == right
+        assert (study.unpack(found["test"]["classes"], labels)
+                == total.argmax(axis=1)).all()  # fmt: skip
+        own = (total / total.sum(axis=1, keepdims=True))[np.arange(40), labels]
+        assert found["test"]["loss"] == pytest.approx(-np.log(own).mean(), abs=1e-4)
+        assert found["network"] == {"params": 6, "macs": 10}
+    table = study.Study("made", [*ensembles.PAIRS], tmp_path).table()
+    assert len(table.splitlines()) == 4
+
+
+def test_one_network_is_no_average(tmp_path):
+    probabilities(np.random.default_rng(2), 1, tmp_path, "nin28")
+    assert ensembles.write(np.zeros(40, int), tmp_path) == []
 
 
 # The runner ---------------------------------------------------------------------------
