@@ -2,13 +2,17 @@
 
 import functools
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import made_several
 import numpy as np
 import pytest
+
+from d2l_utils import checkpoints
 
 # The networks that train as on one device. But for JAX, each device drops units of its
 # own, and normalizes by its part of a batch.
@@ -24,14 +28,26 @@ on_several = pytest.mark.parametrize("n", made_several.DEVICES[1:])
 each_network = pytest.mark.parametrize("name", made_several.NETWORKS)
 
 
-def run(*arguments):
-    """Run Python with these arguments; returns what it has said."""
+def start(*arguments):
+    """Python with these arguments, as a process."""
     paths = os.pathsep.join([str(SCRIPT.parents[1]), str(SCRIPT.parent)])
     environ = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     environ.pop("D2L_UTILS_FAST", None)
     command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
+    return subprocess.Popen(
+        command,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(*arguments):
+    """(status, what it has said) of Python with these arguments."""
+    process = start(*arguments)
+    said, _ = process.communicate()
+    return process.returncode, said
 
 
 @pytest.fixture(scope="module")
@@ -410,3 +426,26 @@ def test_what_goes_wrong_in_processes_is_said_in_one_line(sent, fault, words):
     assert words in said and "Traceback" not in said
     if fault in ("lock", "without"):
         assert "torchrun --nproc-per-node 2" in said
+
+
+@pytest.mark.only("pytorch")
+@pytest.mark.slow("each process is interrupted as one alone is, which is tested")
+def test_an_interrupt_ends_all_processes_and_keeps_the_checkpoint(tmp_path, framework):
+    file, script = tmp_path / "training", tmp_path / "sent.py"
+    longer = SENT.replace("Trainer(2,", f"Trainer(5000, checkpoint={str(file)!r},")
+    script.write_text(longer)
+    process = start(script, "", 2, tmp_path / "out.npz")
+
+    def steps():
+        return checkpoints.read(file)[1]["progress"].train_batch_idx
+
+    try:
+        while not file.exists() or steps() < 100:  # the first, then every hundredth
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert f"Interrupted: fit goes on from {file}" in said
+    assert 100 <= steps() < 5000 * 6

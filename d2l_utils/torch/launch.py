@@ -11,6 +11,7 @@ import os
 import pickle
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,10 @@ def train_in_processes(trainer, model, data, fit):
             sent.write_bytes(_packed(trainer, model, data))
             _run(sent, trainer, trainer.status_line(display))
             fit(model, data)  # its epochs are done
+        except KeyboardInterrupt:
+            where = f"fit goes on from {own}" if own else "what was trained is lost"
+            print(f"Interrupted: {where}.")
+            raise
         finally:
             trainer.checkpoint, model.board.display = own, display
     if display:
@@ -161,6 +166,8 @@ def main(sent):
     else:
         trainer.status_line = lambda active: _Line(True)
         warnings.showwarning = _warn
+    # Asked to end, it does so between two steps, and writes the checkpoint.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     base.remember_seed(states[0])
     initial.go_on_from(states[1])
     torch.set_rng_state(states[2])
