@@ -27,21 +27,24 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
 
 import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from functools import cached_property
+from importlib import metadata
 from numbers import Integral, Real
 from os import PathLike
 
 import numpy as np
 
 from d2l_utils import batches, checkpoints, failures, host
-from d2l_utils.attributes import Beside
+from d2l_utils.attributes import Beside, fingerprint
 from d2l_utils.base import (
     HyperParameters,
     check_whole,
     current_seed,
     fast_mode,
     file_path,
+    installed,
 )  # fmt: skip
 from d2l_utils.board import StatusLine, in_notebook
 from d2l_utils.data import DataModule
@@ -375,6 +378,21 @@ class Trainer(HyperParameters):
                 shape = tuple(output.shape)
                 batches.check_labels(batch, shape, self.data, train)
 
+    def fingerprint(self, *packages):
+        """What has to be the same in all processes of one training."""
+        batch, model = self.first_batch(), self.model
+        sizes = {k: x.shape for k, x in self.state_tensors().items()}
+        return {
+            "model": type(model).__name__,
+            "weights": zlib.crc32(repr(sizes).encode()),
+            "number of batches": self.num_train_batches,
+            "seed": self.progress.seed,
+            "first batch": fingerprint(batch, self.state_hooks.array_of),
+            "epochs": self.max_epochs,
+            "precision": "bfloat16" if self.plan.bfloat16 else "float32",
+            "versions": {k: metadata.version(k) for k in installed(*packages)},
+        }
+
     def only_our_loop(self, who):
         """Raise TypeError where several `who` cannot share a loop of the reader's."""
         if not self.plan.our_loop:
@@ -439,6 +457,8 @@ class Trainer(HyperParameters):
         """All of `fit` that comes before the first step."""
         batches.check_data(data)
         check_model(model)
+        if not self.writes:
+            model.board.display = False  # one process speaks for all
         self._line = self.status_line(model.board.display or in_notebook())
         self._pace = Pace()
         self._line.show("getting ready: data, weights")

@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -449,3 +450,72 @@ def test_an_interrupt_ends_all_processes_and_keeps_the_checkpoint(tmp_path, fram
         process.kill()
     assert f"Interrupted: fit goes on from {file}" in said
     assert 100 <= steps() < 5000 * 6
+
+
+# Several workers ----------------------------------------------------------------------
+
+WORKER = """
+import os, sys
+from importlib import import_module
+import numpy as np
+from made_networks import made_class
+from made_several import NETWORKS, train
+from d2l_utils.frameworks import FRAMEWORKS
+
+framework, rank, out, fault = os.environ["WORKER"].split(";")
+d2l = import_module(FRAMEWORKS[framework].here)
+d2l.set_seed(6 if (fault, rank) == ("seed", "1") else 5)
+model = made_class(framework, d2l)(described=NETWORKS["conv"], lr=0.1)
+np.savez(out + rank, **train(framework, d2l, d2l.Trainer, model))
+"""
+workers_of = pytest.mark.only("jax", "pytorch", "tensorflow")
+MEET = pytest.mark.slow("several devices of one process show all but how workers meet")
+
+
+@pytest.fixture
+def at_work(framework, tmp_path, monkeypatch):
+    """at_work(n, fault) gives [(status, words, results)] of n workers."""
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+
+    def free_port():
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            return s.getsockname()[1]
+
+    def go(n, fault=""):
+        workers = ",".join(f"127.0.0.1:{free_port()}" for _ in range(n))
+        processes = []
+        for rank in range(n):
+            about = f"{framework};{rank};{tmp_path}/{n}.;{fault}"
+            monkeypatch.setenv("WORKER", about)
+            command = ["-m", "d2l_utils.train", script, "--framework", framework]
+            command += ["--workers", workers, "--rank", rank]
+            processes.append(start(*(command if n > 1 else [script])))
+        found = []
+        for rank, process in enumerate(processes):
+            said, _ = process.communicate(timeout=300)
+            file = tmp_path / f"{n}.{rank}.npz"
+            results = dict(np.load(file)) if file.exists() else None
+            found.append((process.returncode, said, results))
+        return found
+
+    return go
+
+
+@workers_of
+@MEET
+def test_workers_on_two_machines_train_as_one(at_work):
+    ((status, said, one),) = at_work(1)
+    assert status == 0, said
+    for status, said, found in at_work(2):
+        assert status == 0, said
+        assert_same(one, found)
+        assert found["cut"].tolist() == [n // 2 for n in one["cut"]]
+
+
+@workers_of
+@MEET
+def test_workers_that_train_different_things_say_so(at_work):
+    for status, said, _ in at_work(2, "seed"):
+        assert status != 0 and "seed 6, not 5" in said, said

@@ -10,7 +10,7 @@ host.share_gpu_memory_in_jax()
 
 class _Devices(Devices):
     def cpu(self):
-        return jax.devices("cpu")[0]
+        return jax.local_devices(backend="cpu")[0]
 
     def num_gpus(self):
         return len(self._gpus())
@@ -19,7 +19,7 @@ class _Devices(Devices):
         return self._gpus()[i]
 
     def _gpus(self):
-        return [device for device in jax.devices() if device.platform == "gpu"]
+        return [device for device in jax.local_devices() if device.platform == "gpu"]
 
     def split_cpu(self, n):
         if jax.config.jax_num_cpu_devices != n:
@@ -42,3 +42,11 @@ memory_stats = _devices.memory_stats
 reset_peak_memory = _devices.reset_peak_memory
 virtual_devices = _devices.virtual_devices
 for_training = _devices.for_training
+
+
+def join(workers, rank):
+    """Let this process be one of several: see d2l_utils.train.
+
+    workers: ['host:port', ...], of which the first is where they meet.
+    """
+    jax.distributed.initialize(workers[0], len(workers), rank)

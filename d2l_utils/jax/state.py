@@ -34,11 +34,11 @@ def tensors_of(state):
     return {jax.tree_util.keystr(path): _numpy(x) for path, x in leaves}
 
 
-def restored(state, tensors, device):
-    """The state with the arrays that `tensors_of` gave, on the device."""
+def restored(state, tensors):
+    """The state with the arrays that `tensors_of` gave."""
 
     def stored(path, x):
-        return jax.device_put(_back(x, tensors[jax.tree_util.keystr(path)]), device)
+        return _back(x, tensors[jax.tree_util.keystr(path)])
 
     return jax.tree_util.tree_map_with_path(stored, state)
 
@@ -74,5 +74,5 @@ def array_of(x):
 
 def put(x, array):
     if _is_tree(x):
-        return restored(x, array, None)
+        return jax.device_put(restored(x, array))
     return jax.numpy.asarray(_back(x, array))

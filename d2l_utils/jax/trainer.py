@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from d2l_utils import base, failures, host
 from d2l_utils.batches import arrays_in, inputs_of, map_arrays
-from d2l_utils.jax import state
+from d2l_utils.jax import processes, state
 from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.device import cpu, for_training
 from d2l_utils.jax.fast import faster
@@ -61,17 +61,35 @@ class Trainer(_Trainer):
         What lies in `whole` has a copy on each of them, what lies in `parts` is cut
         along its first axis; XLA does the rest.
         """
-        self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
+        if processes.several():
+            self.writes = jax.process_index() == 0
+            self.gpus = processes.devices(self.num_gpus)
+        else:
+            self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
         devices = self.gpus or [cpu()]
         self.whole = self.parts = devices[0]
         if len(devices) > 1:
             mesh = Mesh(np.array(devices), ("batch",))
             self.whole = NamedSharding(mesh, PartitionSpec())
             self.parts = NamedSharding(mesh, PartitionSpec("batch"))
-        return devices[0]
+        here = [d for d in devices if d.process_index == jax.process_index()]
+        return here[0]
+
+    def on(self, tree, where):
+        """Arrays on the devices, by one of the shardings `whole` and `parts`."""
+        put = processes.put if processes.several() else jax.device_put
+        return put(tree, where)
+
+    def run_epochs(self):
+        try:
+            super().run_epochs()
+        finally:
+            if processes.several():
+                self.model._fitted = processes.local(self.state)
 
     def device_text(self):
-        text = self.device.device_kind if self.keeps_data() else host.cpu_text()
+        on_gpu = self.device.platform != "cpu"
+        text = self.device.device_kind if on_gpu else host.cpu_text()
         return f"{len(self.gpus)} devices, {text}" if len(self.gpus) > 1 else text
 
     def fit(self, model, data, key=None):
@@ -120,7 +138,9 @@ class Trainer(_Trainer):
         # A loop of the reader's own says itself when the model is in training.
         net = model if not self.plan.our_loop else clone(model, False)
         state = make_state(net, variables, self.optim, dropout_key)
-        model._fitted = jax.device_put(state, self.whole)
+        model._fitted = self.on(state, self.whole)
+        if processes.several():
+            processes.agree(self.fingerprint("jax"))
 
     def fresh_variables(self, model, key):
         """Variables for inputs like those of the first batch.
@@ -199,16 +219,16 @@ class Trainer(_Trainer):
         return steps
 
     def keeps_data(self):
-        return self.device.platform != "cpu"
+        return self.device.platform != "cpu" and not processes.several()
 
     def put(self, arrays):
-        return jax.device_put(tuple(arrays), self.whole)
+        return self.on(tuple(arrays), self.whole)
 
     def state_tensors(self):
         return state.tensors_of(self.state)
 
     def restore(self, tensors):
-        self.model._fitted = state.restored(self.state, tensors, self.whole)
+        self.model._fitted = self.on(state.restored(self.state, tensors), self.whole)
 
     def seed_step(self, seed):
         restart_keys(seed)  # dropout draws from the keys in the state
@@ -217,7 +237,7 @@ class Trainer(_Trainer):
         def put(x):
             x = as_array(x)
             equal = np.ndim(x) and len(x) % max(len(self.gpus), 1) == 0
-            return jax.device_put(x, self.parts if equal else self.whole)
+            return self.on(x, self.parts if equal else self.whole)
 
         batch = map_arrays(put, batch)
         return batch if self.plan.stored_bytes else to_arrays(batch)

@@ -39,3 +39,12 @@ memory_stats = _devices.memory_stats
 reset_peak_memory = _devices.reset_peak_memory
 virtual_devices = _devices.virtual_devices
 for_training = _devices.for_training
+
+
+def join(workers, rank):
+    """MXNet trains on one machine: what its wheel has for several wants servers too."""
+    raise NotImplementedError(
+        "In MXNet, a Trainer uses the GPUs of one machine: its kvstore for several "
+        "wants servers besides the workers, which are not started here. JAX, PyTorch "
+        "and TensorFlow train on several machines."
+    )

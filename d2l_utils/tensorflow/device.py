@@ -1,6 +1,8 @@
 """TensorFlow: its devices and their memory."""
 
 import contextlib
+import json
+import os
 from functools import cache
 
 import tensorflow as tf
@@ -81,3 +83,27 @@ memory_stats = _devices.memory_stats
 reset_peak_memory = _devices.reset_peak_memory
 virtual_devices = _devices.virtual_devices
 for_training = _devices.for_training
+
+
+def join(workers, rank):
+    """Let this process be one of several: see d2l_utils.train.
+
+    workers: ['host:port', ...], where each of them listens.
+    """
+    task = {"type": "worker", "index": rank}
+    about = {"cluster": {"worker": workers}, "task": task}
+    os.environ["TF_CONFIG"] = json.dumps(about)
+    grow_memory()
+    workers_strategy()
+
+
+@cache
+def workers_strategy():
+    """The strategy of several workers; None where this process is alone.
+
+    It has to be made before TensorFlow computes anything.
+    """
+    workers = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
+    if len(workers.get("worker", ())) < 2:
+        return None
+    return tf.distribute.MultiWorkerMirroredStrategy()

@@ -7,19 +7,30 @@ batch a device computes, and how much it counts.
 
 import tensorflow as tf
 
+from d2l_utils.alike import check_alike, packed, unpacked
 from d2l_utils.batches import arrays_in, map_arrays
 
 
 class Mirrored:
-    """The devices of one training. names: of TensorFlow, such as 'GPU:0'."""
+    """The devices of one training.
 
-    def __init__(self, names):
-        # Collectives are for GPUs; of virtual processors, some would wait for others.
-        on_gpus = all("GPU" in name for name in names)
-        sums = None if on_gpus else tf.distribute.ReductionToOneDevice()
-        self.strategy = tf.distribute.MirroredStrategy(names, sums)
-        self.size = len(names)
+    names: of TensorFlow, such as 'GPU:0'. strategy: that of several workers.
+    """
+
+    def __init__(self, names, strategy=None):
+        if strategy is None:
+            # Collectives are for GPUs; virtual processors would wait for one another.
+            on_gpus = all("GPU" in name for name in names)
+            sums = None if on_gpus else tf.distribute.ReductionToOneDevice()
+            strategy = tf.distribute.MirroredStrategy(names, sums)
+        self.strategy, self.size = strategy, strategy.num_replicas_in_sync
         self.before = []  # [(variable, what it was)]
+
+    def agree(self, about):
+        """Raise RuntimeError where workers are to train different things."""
+        said = self.strategy.run(lambda: tf.constant(packed(about), tf.int32)[None])
+        rows = self.strategy.gather(said, axis=0).numpy()
+        check_alike([unpacked(row) for row in rows])
 
     def copy_weights(self, model):
         """Give each device a copy of the model's variables, until `gather`.

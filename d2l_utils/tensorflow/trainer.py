@@ -19,6 +19,7 @@ from d2l_utils.tensorflow.device import (
     gpu_has_bfloat16,
     gpu_name,
     try_gpu,
+    workers_strategy,
 )
 from d2l_utils.tensorflow.layers import mode
 from d2l_utils.tensorflow.mirrored import Mirrored
@@ -116,8 +117,11 @@ class Trainer(_Trainer):
     def find_device(self):
         """The device; without a GPU asked for that of the caller's `with`."""
         self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
-        if len(self.gpus) > 1:
-            self.mirrored = Mirrored(self.gpus)
+        workers = workers_strategy()
+        if workers or len(self.gpus) > 1:
+            self.mirrored = Mirrored(self.gpus, workers)
+        if workers:
+            self.writes = workers.cluster_resolver.task_id == 0
         return try_gpu() if self.num_gpus else contextlib.nullcontext()
 
     def fit(self, model, data):
@@ -148,7 +152,7 @@ class Trainer(_Trainer):
         text = host.cpu_text(threads or None)  # 0 stands for all
         if "GPU" in tf.zeros(()).device:  # where TensorFlow computes now
             text = gpu_name()
-        return f"{len(self.gpus)} devices, {text}" if self.mirrored else text
+        return f"{self.mirrored.size} devices, {text}" if self.mirrored else text
 
     def why_not_bfloat16(self):
         on_gpu = "GPU" in tf.zeros(()).device
@@ -181,6 +185,8 @@ class Trainer(_Trainer):
         self.train_step, self.val_step = self.update, self.validate
         if self.mirrored:
             self.only_our_loop("devices")
+            if workers_strategy():
+                self.mirrored.agree(self.fingerprint("tensorflow", "tensorflow-cpu"))
             self.train_step = partial(self.mirrored.on_each, self.update)
             self.val_step = partial(self.mirrored.on_each, self.validate)
         steps = self.train_step, self.val_step

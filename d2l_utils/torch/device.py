@@ -1,5 +1,7 @@
 """PyTorch: its devices and their memory."""
 
+import os
+
 import torch
 
 from d2l_utils.devices import Devices
@@ -42,3 +44,16 @@ memory_stats = _devices.memory_stats
 reset_peak_memory = _devices.reset_peak_memory
 virtual_devices = _devices.virtual_devices
 for_training = _devices.for_training
+
+
+def join(workers, rank):
+    """Let this process be one of several: see d2l_utils.train.
+
+    workers: ['host:port', ...], of which the first is where they meet; those of one
+    host take its GPUs in turn.
+    """
+    hosts = [worker.rpartition(":")[0] for worker in workers]
+    port = workers[0].rpartition(":")[2]
+    os.environ |= {"MASTER_ADDR": hosts[0], "MASTER_PORT": port, "RANK": str(rank),
+                   "WORLD_SIZE": str(len(workers)),
+                   "LOCAL_RANK": str(hosts[:rank].count(hosts[rank]))}  # fmt: skip

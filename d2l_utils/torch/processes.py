@@ -17,6 +17,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from d2l_utils.alike import check_alike
 from d2l_utils.batches import part_of
 
 
@@ -80,20 +81,9 @@ class Processes:
 
     def agree(self, about: dict) -> None:
         """Raise RuntimeError where the processes are to train different things."""
-        all_of_them = [None] * self.size
-        distributed.all_gather_object(all_of_them, about)
-        for rank, theirs in enumerate(all_of_them):
-            other = [k for k in about if theirs.get(k) != all_of_them[0].get(k)]
-            if other:
-                raise RuntimeError(
-                    f"The process with rank {rank} trains something else than that "
-                    "with rank 0: "
-                    + ", ".join(
-                        f"{k} {theirs.get(k)!r}, not {all_of_them[0].get(k)!r}"
-                        for k in other
-                    )
-                    + ". All must run the same script on the same data."
-                )
+        said = [None] * self.size
+        distributed.all_gather_object(said, about)
+        check_alike(said)
 
     def step_of(self, model):
         """A training step of all processes: from a part of a batch to its loss.

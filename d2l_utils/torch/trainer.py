@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from d2l_utils import attributes, base, host
+from d2l_utils import base, host
 from d2l_utils.batches import inputs_of
 from d2l_utils.ownership import library
 from d2l_utils.torch import state
@@ -160,11 +160,6 @@ class Trainer(_Trainer):
                 f"others has ended.{on}"
             ) from error
 
-    def prepare(self, model, data):
-        if self.processes and not self.writes:
-            model.board.display = False  # one process speaks for all
-        super().prepare(model, data)
-
     def prepare_steps(self):
         self.model.train()  # also what a `train` of the reader's own does besides
         if not self.processes:
@@ -175,22 +170,8 @@ class Trainer(_Trainer):
                 "Several processes share the training of a network that has its "
                 "weights. Where the first step makes them, train in one process."
             )
-        self.processes.agree(self.fingerprint())
+        self.processes.agree(self.fingerprint("torch"))
         self.all_steps = self.processes.step_of(self.model)
-
-    def fingerprint(self):
-        """What has to be the same in all processes of a training."""
-        batch, name = self.first_batch(), type(self.model).__name__
-        return {
-            "model": name,
-            "parameters": sum(p.numel() for p in self.model.parameters()),
-            "number of batches": self.num_train_batches,
-            "seed": self.progress.seed,
-            "first batch": attributes.fingerprint(batch, state.array_of),
-            "epochs": self.max_epochs,
-            "precision": "bfloat16" if self.plan.bfloat16 else "float32",
-            "PyTorch": torch.__version__,
-        }
 
     def prepare_batch(self, batch):
         matrices = self.data.resize_matrices() if self.plan.stored_bytes else None

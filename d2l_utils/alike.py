@@ -1,0 +1,40 @@
+"""Whether the processes of one training train the same.
+
+A framework's folder says how what `packed` gives comes from every process to all.
+"""
+
+import json
+
+import numpy as np
+
+SIZE = 4096  # bytes, as all processes must send equally many
+
+
+def packed(about: dict) -> np.ndarray:
+    """What a process says of its training, as bytes."""
+    text = json.dumps(about).encode()[:SIZE]
+    return np.frombuffer(text.ljust(SIZE), np.uint8)
+
+
+def unpacked(row) -> dict:
+    """What `packed` was given."""
+    return json.loads(np.asarray(row, np.uint8).tobytes())
+
+
+def check_alike(said: list[dict]) -> None:
+    """Raise RuntimeError where processes are to train different things.
+
+    said: what each says of its training, in the order of ranks.
+    """
+    for rank, theirs in enumerate(said):
+        other = [
+            f"{k} {theirs.get(k)!r}, not {x!r}"
+            for k, x in said[0].items()
+            if theirs.get(k) != x
+        ]
+        if other:
+            raise RuntimeError(
+                f"The process with rank {rank} trains something else than that with "
+                f"rank 0: {', '.join(other)}. All must run the same script on the same "
+                "data."
+            )

@@ -1,0 +1,102 @@
+"""Train on several machines: `python -m d2l_utils.train FILE --workers A,B --rank 0`.
+
+FILE is a script, or a notebook of one framework, of which the cells that import, define
+models and train are run. The same command is started once for each worker, with its own
+rank; then a Trainer in FILE shares each batch with those of the other workers, as it
+does with several devices of one machine (docs/several-devices.md).
+"""
+
+import argparse
+import json
+import re
+import runpy
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from d2l_utils.frameworks import FRAMEWORKS
+
+TAGS = {"imports", "model", "train"}
+ADDRESS = re.compile(r"[^:,\s]+:\d+")
+IMPORTS = re.compile(r"^\s*(?:from|import) d2l_utils(?: import |\.)(\w+)", re.M)
+
+
+def cells_of(path):
+    """The sources of those cells of a notebook that training needs.
+
+    Raises ValueError where there are none, and for a notebook of several frameworks.
+    """
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    cells = [c for c in cells if c["cell_type"] == "code"]
+    sources = [
+        "".join(c["source"]) for c in cells if TAGS & set(c["metadata"].get("tags", ()))
+    ]
+    if any(source.lstrip().startswith("%%tab") for source in sources):
+        raise ValueError(
+            f"{path} has cells of several frameworks. Give one in a framework's "
+            f"folder, such as pytorch/{path.name}."
+        )
+    if not sources:
+        raise ValueError(
+            f"{path} has no cells with the tags {', '.join(sorted(TAGS))}. Give them "
+            "to the cells that training needs, or put these into a script."
+        )
+    return sources
+
+
+def framework_of(sources):
+    """The framework that the sources import; ValueError if that is not one."""
+    modules = {f.module: name for name, f in FRAMEWORKS.items()}
+    found = [modules[m] for s in sources for m in IMPORTS.findall(s) if m in modules]
+    if len(set(found)) != 1:
+        raise ValueError(
+            "Which framework it trains in is not to be seen: say --framework "
+            f"{'|'.join(FRAMEWORKS)}."
+        )
+    return found[0]
+
+
+def addresses(text):
+    """['host:port', ...] of workers; ArgumentTypeError for anything else."""
+    workers = text.split(",")
+    if not all(map(ADDRESS.fullmatch, workers)) or len(set(workers)) < len(workers):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give host:port of each worker, with commas between them, and "
+            "no two alike."
+        )
+    return workers
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("file", type=Path, help="a script, or a notebook")
+    parser.add_argument("--framework", choices=FRAMEWORKS)
+    workers = parser.add_argument("--workers", type=addresses, required=True)
+    workers.help = "host:port of each, in the order of their ranks"
+    parser.add_argument("--rank", type=int, required=True, help="of this one, from 0")
+    args = parser.parse_args(argv)
+    if not 0 <= args.rank < len(args.workers):
+        last = len(args.workers) - 1
+        parser.error(f"--rank {args.rank}: the workers' ranks are 0 to {last}")
+    if not args.file.is_file():
+        parser.error(f"there is no file {args.file}")
+    notebook = args.file.suffix == ".ipynb"
+    try:
+        text = None if notebook else args.file.read_text(encoding="utf-8")
+        sources = cells_of(args.file) if notebook else [text]
+        name = args.framework or framework_of(sources)
+        device = import_module(f"{FRAMEWORKS[name].here}.device")
+        device.join(args.workers, args.rank)
+    except (ValueError, NotImplementedError) as error:
+        parser.error(str(error))
+    if not notebook:
+        sys.argv = [str(args.file)]
+        runpy.run_path(str(args.file), run_name="__main__")
+        return
+    space = {"__name__": "__main__"}
+    for number, source in enumerate(sources, 1):
+        exec(compile(source, f"{args.file.name}, cell {number}", "exec"), space)
+
+
+if __name__ == "__main__":
+    main()

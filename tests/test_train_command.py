@@ -1,0 +1,96 @@
+"""`python -m d2l_utils.train`: what it takes from a notebook, and what it refuses."""
+
+import argparse
+import json
+
+import pytest
+
+from book.source.book import BOOK, ROOT
+from d2l_utils import train
+from d2l_utils.frameworks import FRAMEWORKS
+
+TWO = ["--workers", "a:1,b:1", "--rank"]
+
+
+def notebook(folder, *cells):
+    """A notebook with cells (tags, source)."""
+    path = folder / "made.ipynb"
+    cells = [
+        {"cell_type": "code", "metadata": {"tags": tags} if tags else {},
+         "source": source.splitlines(keepends=True)}
+        for tags, source in cells
+    ]  # fmt: skip
+    path.write_text(json.dumps({"cells": cells}))
+    return path
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_the_cells_of_an_edition_that_training_needs(name):
+    sources = train.cells_of(BOOK.notebooks / name / "nin.ipynb")
+    text = "\n".join(sources)
+    assert train.framework_of(sources) == name
+    assert "class NiN28" in text and "trainer_28.fit(model_28, data_28)" in text
+    assert "show_maps" not in text and "run_facts" not in text
+
+
+def test_cells_come_in_order_and_without_others(tmp_path):
+    cells = (["train"], "b = a"), ([], "c"), (["x", "model"], "d\ne"), (None, "f")
+    assert train.cells_of(notebook(tmp_path, *cells)) == ["b = a", "d\ne"]
+
+
+@pytest.mark.parametrize(
+    "cells, words",
+    [
+        ([(["imports"], "%%tab jax\nimport jax")], "cells of several frameworks"),
+        ([([], "import torch")], "no cells with the tags imports, model, train"),
+    ],
+)
+def test_notebooks_that_cannot_be_trained_are_refused(tmp_path, cells, words):
+    with pytest.raises(ValueError, match=words):
+        train.cells_of(notebook(tmp_path, *cells))
+
+
+@pytest.mark.parametrize(
+    "source, name",
+    {
+        "from d2l_utils import torch as d2l": "pytorch",
+        "import d2l_utils.jax as d2l": "jax",
+        "if True:\n    from d2l_utils import mxnet": "mxnet",
+        "from d2l_utils.tensorflow import Trainer": "tensorflow",
+    }.items(),
+)
+def test_the_framework_is_the_one_that_is_imported(source, name):
+    assert train.framework_of([source]) == name
+
+
+@pytest.mark.parametrize(
+    "source", ["import torch", "from d2l_utils import torch\nfrom d2l_utils import jax"]
+)
+def test_a_framework_that_cannot_be_seen_is_asked_for(source):
+    with pytest.raises(ValueError, match=r"say --framework pytorch\|mxnet"):
+        train.framework_of([source])
+
+
+@pytest.mark.parametrize("text", ["", "a", "a:b", "a:1,", "a:1,a:1", "a:1 b:2"])
+def test_what_are_no_addresses(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="host:port of each worker"):
+        train.addresses(text)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([str(ROOT / "nothing.py"), *TWO, "0"], "there is no file"),
+        ([__file__, *TWO, "2"], "ranks are 0 to 1"),
+        (
+            [str(ROOT / "README.md"), *TWO, "0", "--framework", "paddle"],
+            "invalid choice",
+        ),
+        ([str(BOOK.notebooks / "nin.ipynb"), *TWO, "0"], "cells of several frameworks"),
+        ([str(ROOT / "LICENSE"), *TWO, "1"], "say --framework"),
+    ],
+)
+def test_a_command_that_cannot_be_carried_out(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.main(arguments)
+    assert stop.value.code == 2 and words in capsys.readouterr().err
