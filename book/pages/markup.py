@@ -53,8 +53,8 @@ SIGN, ESCAPED = "\ue000", "\ue000e\ue001"
 # A line must not break between a formula and the brackets, comma or stop beside it, as
 # browsers would; the last of these are the Chinese and Japanese ones.
 OPENED, CLOSED = (
-    "[(\uff08\u300c]",
-    "[,.;:?!)\u3001\u3002\uff0c\uff1a\uff1b\uff09\u300d]",
+    "[(\uff08\u300c\u201c\u300a]",
+    "[,.;:?!)\u3001\u3002\uff0c\uff1a\uff1b\uff1f\uff01\uff09\u300d\u201d\u300b]",
 )
 WHOLE = re.compile(f"{OPENED}*{MARK.pattern}{CLOSED}+|{OPENED}+{MARK.pattern}")
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"

@@ -242,9 +242,11 @@
 
   function pieces(word) {
     if (!/[\u3040-\u9fff]/.test(word) || !Intl.Segmenter) return [word];
-    const of = new Intl.Segmenter(document.documentElement.lang, { granularity: "word" });
+    const { lang } = document.documentElement;
+    const particle = lang === "zh" ? /^[的了是和与在]$/ : /^[\u3040-\u309f]{1,2}$/;
+    const of = new Intl.Segmenter(lang, { granularity: "word" });
     const made = [...of.segment(word)].filter((s) => s.isWordLike).map((s) => s.segment);
-    const telling = made.filter((s) => !/^[\u3040-\u309f]{1,2}$/.test(s)); // no particles
+    const telling = made.filter((s) => !particle.test(s));
     return telling.length ? telling : [word];
   }
 
