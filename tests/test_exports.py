@@ -22,6 +22,7 @@ from book.notebooks import colab, editions, exercises
 from book.pages import pages, slides
 from book.source.book import BOOK, ROOT, SECTIONS
 from book.source.reading import read_source
+from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
 
 # Self-contained notebooks ---------------------------------------------------------
@@ -103,11 +104,10 @@ def test_blank_exercises_with_the_package_can_be_graded(packed, tmp_path, monkey
     arguments = ["--answers", "nbgrader", "--framework", "jax", "--out", str(tmp_path)]
     assert colab.main(arguments) == 0
     made = [p.relative_to(tmp_path) for p in tmp_path.rglob("*.ipynb")]
-    languages = ("", "ja/")
     assert sorted(map(str, made)) == sorted(
-        f"{language}jax/{section}_exercises.ipynb"
-        for language in languages
-        for section in ("nin", "googlenet")
+        f"{language}/jax/{section}.ipynb".removeprefix("en/")
+        for section in ("nin_exercises", "googlenet_exercises")
+        for language in catalogues.languages(BOOK, section)
     )
     blank = nbformat.read(tmp_path / "jax/nin_exercises.ipynb", as_version=4)
     for_grading = exercises.for_nbgrader(BOOK, "nin_exercises", "jax")

@@ -498,7 +498,9 @@ def assert_accessible(browser, rules, fewest):
     assert bad == [] and len(found["passes"]) >= fewest
 
 
-@pytest.mark.parametrize("section", [*PAGES, "index", "ja/index", "instructors"])
+@pytest.mark.parametrize(
+    "section", [*PAGES, "index", "ja/index", "zh/index", "instructors"]
+)
 def test_the_book_is_accessible(browser, real_book, axe, section):
     """axe-core finds nothing against WCAG 2.1 AA, and the browser no error. Only
     colours change where the reader's screen is dark."""
@@ -719,15 +721,27 @@ def test_the_search_works_for_japanese(browser, real_book):
     assert found(browser, "学習率の冷蔵庫") == []
 
 
-def test_japanese_type(browser, real_book):
-    browser.get((real_book / "ja/nin.html").as_uri())
+def test_the_search_works_for_chinese(browser, real_book):
+    browser.get((real_book / "zh/nin.html").as_uri())
+    block = found(browser, "NiN块")
+    assert block[0].endswith("zh/nin.html#nin-blocks")
+    apart = found(browser, "学习率 批量归一化")
+    assert apart and found(browser, "批量归一化和学习率") == apart
+    assert found(browser, "学习率的冰箱") == []
+
+
+@pytest.mark.parametrize(
+    "language, font", [("ja", "Hiragino Sans"), ("zh", "PingFang SC")]
+)
+def test_japanese_and_chinese_type(browser, real_book, language, font):
+    browser.get((real_book / f"{language}/nin.html").as_uri())
     style = (
         "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
     )
     assert browser.execute_script(style, "main em", "fontStyle") == "normal"
     assert browser.execute_script(style, ".highlight .c1", "fontStyle") == "normal"
     assert browser.execute_script(style, "main p", "lineBreak") == "strict"
-    assert "Hiragino" in browser.execute_script(style, "main p", "fontFamily")
+    assert font in browser.execute_script(style, "main p", "fontFamily")
     browser.get((real_book / "nin.html").as_uri())
     assert browser.execute_script(style, "main em", "fontStyle") == "italic"
     assert browser.execute_script(style, "main p", "lineBreak") == "auto"
