@@ -106,4 +106,6 @@ def bar(book, section, titles, t, up, language, beside=None):
     if not lists:
         return ""
     label = html.escape(t["launch"])
+    if language != t["lang"]:  # the text around it is English
+        label += f'" lang="{t["lang"]}'
     return f'<nav class="launch" aria-label="{label}">\n{"".join(lists)}</nav>\n'

@@ -153,7 +153,7 @@ def page(template, titles, t, **values):
         titles=titles,
         style=stylesheet(titles) + figures.style,
         data=data.replace("<", "\\u003c"),  # or </script> in a text would end it
-        **{"alone": False, "about": "", "compares": False, **values},
+        **{"alone": False, "about": "", "compares": False, "english": (), **values},
     )
 
 
@@ -176,6 +176,11 @@ def switch(book, language, languages, name):
         for other in languages
         if other != language
     ]
+
+
+def not_translated(bodies, t):
+    """The sections whose text is in English, on pages that are not."""
+    return {s for s, body in bodies.items() if body.language != t["lang"]}
 
 
 def section_page(
@@ -211,6 +216,7 @@ def section_page(
         compares=section in book.compares,
         body=with_launch(links.resolve(section), bar),
         written=bodies[section].language,
+        english=not_translated(bodies, t),
         sections=[(s, names[s]) for s in order],
         headings=[h for h in bodies[section].marks.headings if h[0] in (2, 3)],
         before=order[i - 1] if i else None,
@@ -282,6 +288,7 @@ def pages_of(book, sections, titles, language, languages, cache, beside, answers
         made_with=made_with(next(iter(bodies.values())), titles),
         others=switch(book, language, languages, "index"),
         beside=BESIDE if answers else BESIDE[:1], up="../" * bool(folder_of(language)),
+        english=not_translated(bodies, t),
     )  # fmt: skip
     if language == "en":
         others = {"api": api_body(titles, t, cache)}
