@@ -118,11 +118,13 @@ def find_gpus(framework, d2l, monkeypatch):
         monkeypatch.setattr(config, "list_physical_devices", lambda kind: found)
 
     def jax(n):
-        real = d2l.device.jax.devices
+        real = d2l.device.jax.local_devices
         found = [Found(platform="gpu", id=i) for i in range(n)]
-        found = found or real("cpu")
+        found = found or real(backend="cpu")
         monkeypatch.setattr(
-            d2l.device.jax, "devices", lambda kind=None: real(kind) if kind else found
+            d2l.device.jax,
+            "local_devices",
+            lambda backend=None: real(backend=backend) if backend else found,
         )
 
     return locals()[framework]

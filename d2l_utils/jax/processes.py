@@ -25,6 +25,11 @@ def devices(n):
     return taken or jax.devices("cpu")
 
 
+def own(devices):
+    """The first of the devices that is one of this process."""
+    return next(d for d in devices if d.process_index == jax.process_index())
+
+
 def put(tree, sharding):
     """Arrays that all processes have, as arrays of the whole mesh."""
 

@@ -72,8 +72,7 @@ class Trainer(_Trainer):
             mesh = Mesh(np.array(devices), ("batch",))
             self.whole = NamedSharding(mesh, PartitionSpec())
             self.parts = NamedSharding(mesh, PartitionSpec("batch"))
-        here = [d for d in devices if d.process_index == jax.process_index()]
-        return here[0]
+        return processes.own(devices) if processes.several() else devices[0]
 
     def on(self, tree, where):
         """Arrays on the devices, by one of the shardings `whole` and `parts`."""
