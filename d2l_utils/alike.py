@@ -1,6 +1,7 @@
-"""Whether the processes of one training train the same.
+"""Whether the processes of one training train the same, and whether all are there.
 
-A framework's folder says how what `packed` gives comes from every process to all.
+A framework's folder says how what `packed` gives comes from every process to all, and
+which errors are those of a process that has ended.
 """
 
 import json
@@ -8,6 +9,18 @@ import json
 import numpy as np
 
 SIZE = 4096  # bytes, as all processes must send equally many
+
+
+class LostContact(RuntimeError):
+    """Another process of the training has ended."""
+
+
+def lost(rank: int, checkpoint) -> LostContact:
+    """The error of a process that goes on without the others."""
+    on = f" fit goes on from {checkpoint}." if checkpoint else ""
+    return LostContact(
+        f"The process with rank {rank} stops, since one of the others has ended.{on}"
+    )
 
 
 def packed(about: dict) -> np.ndarray:

@@ -8,12 +8,15 @@ does with several devices of one machine (docs/several-devices.md).
 
 import argparse
 import json
+import os
 import re
 import runpy
+import socket
 import sys
 from importlib import import_module
 from pathlib import Path
 
+from d2l_utils.alike import LostContact
 from d2l_utils.frameworks import FRAMEWORKS
 
 TAGS = {"imports", "model", "train"}
@@ -67,6 +70,28 @@ def addresses(text):
     return workers
 
 
+def check_addresses(workers, rank):
+    """Raise ValueError for a host that is not known, and where this one's port is taken.
+
+    Else the workers would wait for one another for minutes.
+    """
+    places = [worker.rpartition(":")[::2] for worker in workers]
+    for host, port in places:
+        try:
+            socket.getaddrinfo(host, int(port))
+        except (OSError, OverflowError) as error:
+            why = f"{host}:{port} is no address that is known here: {error}."
+            raise ValueError(why) from error
+    with socket.socket() as own:
+        try:
+            own.bind(("", int(places[rank][1])))
+        except OSError as error:
+            raise ValueError(
+                f"Port {places[rank][1]} is in use on this machine ({error.strerror}). "
+                f"Give the worker with rank {rank} another one, in all commands."
+            ) from error
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("file", type=Path, help="a script, or a notebook")
@@ -85,17 +110,27 @@ def main(argv=None):
         text = None if notebook else args.file.read_text(encoding="utf-8")
         sources = cells_of(args.file) if notebook else [text]
         name = args.framework or framework_of(sources)
+        check_addresses(args.workers, args.rank)
         device = import_module(f"{FRAMEWORKS[name].here}.device")
         device.join(args.workers, args.rank)
     except (ValueError, NotImplementedError) as error:
         parser.error(str(error))
-    if not notebook:
-        sys.argv = [str(args.file)]
-        runpy.run_path(str(args.file), run_name="__main__")
+    try:
+        run(args.file, sources if notebook else None)
+    except LostContact as error:
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)  # what a framework does at the end would wait for the others
+
+
+def run(file, cells):
+    """Run a script, or the cells of a notebook."""
+    if cells is None:
+        sys.argv = [str(file)]
+        runpy.run_path(str(file), run_name="__main__")
         return
     space = {"__name__": "__main__"}
-    for number, source in enumerate(sources, 1):
-        exec(compile(source, f"{args.file.name}, cell {number}", "exec"), space)
+    for number, source in enumerate(cells, 1):
+        exec(compile(source, f"{file.name}, cell {number}", "exec"), space)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -272,6 +273,27 @@ def test_an_address_in_the_text_is_a_link(tmp_path):
         ("https://x.org/a?b&c=1", "https://x.org/a?b&c=1"),
         ("https://z.org", "https://y.org"),
     ]
+
+
+@pytest.mark.parametrize(
+    "text, room, words",
+    [
+        ("abc def", 7, "abc def"),
+        ("abc def ghi", 8, "abc def …"),
+        ("a" * 20, 8, "a" * 8 + " …"),
+        (
+            "\u7f51\u7edc\u4e2d\u7684\u7f51\u7edc",
+            12,
+            "\u7f51\u7edc\u4e2d\u7684\u7f51\u7edc",
+        ),
+        ("\u7f51\u7edc\u4e2d\u7684\u7f51\u7edc", 8, "\u7f51\u7edc\u4e2d\u7684 …"),
+        ("\u7f51\u7edc\u4e2d\uff0c\u7684\u7f51\u7edc", 10, "\u7f51\u7edc\u4e2d …"),
+    ],
+)
+def test_the_beginning_of_a_text_fits(text, room, words):
+    """A Chinese character is two columns wide."""
+    body = SimpleNamespace(marks=SimpleNamespace(texts={"title": "", "first": text}))
+    assert pages.about(body, room) == words
 
 
 def test_formulas_are_mathml(soup):

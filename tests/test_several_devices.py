@@ -455,7 +455,7 @@ def test_an_interrupt_ends_all_processes_and_keeps_the_checkpoint(tmp_path, fram
 # Several workers ----------------------------------------------------------------------
 
 WORKER = """
-import os, sys
+import os, signal, sys
 from importlib import import_module
 import numpy as np
 from made_networks import made_class
@@ -466,7 +466,20 @@ framework, rank, out, fault = os.environ["WORKER"].split(";")
 d2l = import_module(FRAMEWORKS[framework].here)
 d2l.set_seed(6 if (fault, rank) == ("seed", "1") else 5)
 model = made_class(framework, d2l)(described=NETWORKS["conv"], lr=0.1)
-np.savez(out + rank, **train(framework, d2l, d2l.Trainer, model))
+
+
+class Trainer(d2l.Trainer):
+    def __init__(self, *args, **kwargs):
+        checkpoint = out + "checkpoint" if fault else None
+        super().__init__(*args, checkpoint=checkpoint, **kwargs)
+
+    def _step(self, *args, **kwargs):
+        if (fault, rank, self.train_batch_idx) == ("dies", "1", 2):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super()._step(*args, **kwargs)
+
+
+np.savez(out + rank, **train(framework, d2l, Trainer, model))
 """
 workers_of = pytest.mark.only("jax", "pytorch", "tensorflow")
 MEET = pytest.mark.slow("several devices of one process show all but how workers meet")
@@ -519,3 +532,13 @@ def test_workers_on_two_machines_train_as_one(at_work):
 def test_workers_that_train_different_things_say_so(at_work):
     for status, said, _ in at_work(2, "seed"):
         assert status != 0 and "seed 6, not 5" in said, said
+
+
+@workers_of
+@MEET
+def test_a_worker_that_dies_ends_the_others_in_one_line(at_work, tmp_path):
+    (status, said, _), (killed, _, _) = at_work(2, "dies")
+    assert killed == -signal.SIGKILL and status == 1
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("The process with rank 0 stops, since one of the others")
+    assert last.endswith(f"fit goes on from {tmp_path}/2.checkpoint.")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import socket
 
 import pytest
 
@@ -94,3 +95,19 @@ def test_a_command_that_cannot_be_carried_out(arguments, words, capsys):
     with pytest.raises(SystemExit) as stop:
         train.main(arguments)
     assert stop.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_a_host_that_is_not_known():
+    with pytest.raises(ValueError, match=r"no\.such\.host\.invalid:1 is no address"):
+        train.check_addresses(["127.0.0.1:1", "no.such.host.invalid:1"], 0)
+
+
+def test_a_port_that_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        workers = ["127.0.0.1:1", f"127.0.0.1:{port}"]
+        with pytest.raises(ValueError, match=f"Port {port} is in use.*with rank 1"):
+            train.check_addresses(workers, 1)
+    train.check_addresses(workers, 1)

@@ -15,7 +15,10 @@ import json
 import os
 import re
 import sys
+from bisect import bisect_right
+from itertools import accumulate
 from pathlib import Path
+from unicodedata import east_asian_width
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pygments.formatters import HtmlFormatter
@@ -31,6 +34,7 @@ from book.translate import catalogues
 from book.translate.catalogues import strings
 from d2l_utils.frameworks import FRAMEWORKS
 
+ENDS = " \uff0c\u3002\u3001\uff1b"  # where a text may be cut off
 LIMIT = 2_500_000  # bytes of a page that can still be mailed
 STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github-dark"}
 SCRIPTS = ("tabs.js", "page.js")
@@ -70,12 +74,18 @@ def search_index(bodies, titles):
 
 
 def about(body, room=160):
-    """The beginning of a page's text, as its description."""
+    """The beginning of a page's text, as its description.
+
+    room: columns, of which a Chinese or Japanese character takes two.
+    """
     said = next((text for text in body.marks.texts.values() if text), "")
-    if len(said) <= room:
+    widths = (1 + (east_asian_width(c) in "WF") for c in said)
+    fits = bisect_right([*accumulate(widths)], room)
+    if fits == len(said):
         return said
-    head = said[:room].rpartition(" ")[0]
-    return f"{head if len(head) > room / 2 else said[:room]} …"
+    head = said[:fits]
+    end = max(map(head.rfind, ENDS))
+    return f"{head[:end] if end > fits / 2 else head} …"
 
 
 def picture(body):

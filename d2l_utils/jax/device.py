@@ -5,6 +5,8 @@ import jax
 from d2l_utils import host
 from d2l_utils.devices import Devices
 
+WAIT, SILENT = 120, 20  # seconds, for all to come, and for one that says nothing
+
 host.share_gpu_memory_in_jax()
 
 
@@ -49,4 +51,10 @@ def join(workers, rank):
 
     workers: ['host:port', ...], of which the first is where they meet.
     """
-    jax.distributed.initialize(workers[0], len(workers), rank)
+    jax.distributed.initialize(
+        workers[0],
+        len(workers),
+        rank,
+        initialization_timeout=WAIT,
+        heartbeat_timeout_seconds=SILENT,
+    )

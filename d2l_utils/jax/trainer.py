@@ -9,6 +9,7 @@ from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from d2l_utils import base, failures, host
+from d2l_utils.alike import lost
 from d2l_utils.batches import arrays_in, inputs_of, map_arrays
 from d2l_utils.jax import processes, state
 from d2l_utils.jax.batches import as_array, to_arrays
@@ -80,11 +81,16 @@ class Trainer(_Trainer):
         return put(tree, where)
 
     def run_epochs(self):
+        if not processes.several():
+            super().run_epochs()
+            return
         try:
             super().run_epochs()
-        finally:
-            if processes.several():
-                self.model._fitted = processes.local(self.state)
+        except jax.errors.JaxRuntimeError as error:
+            if failures.out_of_memory(error):
+                raise
+            raise lost(jax.process_index(), self.checkpoint) from error
+        self.model._fitted = processes.local(self.state)
 
     def device_text(self):
         on_gpu = self.device.platform != "cpu"

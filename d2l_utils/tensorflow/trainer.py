@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.python.autograph.core import ag_ctx
 
 from d2l_utils import base, checkpoints, failures, host
+from d2l_utils.alike import lost
 from d2l_utils.batches import inputs_of, map_arrays
 from d2l_utils.ownership import library
 from d2l_utils.tensorflow import state
@@ -135,6 +136,16 @@ class Trainer(_Trainer):
                 super().fit(model, data)
             finally:
                 self.mirrored.gather()
+
+    def run_epochs(self):
+        try:
+            super().run_epochs()
+        except tf.errors.OpError as error:
+            workers = workers_strategy()
+            if not workers or "Collective" not in str(error):
+                raise
+            rank = workers.cluster_resolver.task_id
+            raise lost(rank, self.checkpoint) from error
 
     def prepare(self, model, data):
         for name in ("train_step", "test_step"):

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from d2l_utils import base, failures, initial
+from d2l_utils.alike import LostContact
 from d2l_utils.board import StatusLine
-from d2l_utils.torch.processes import LostContact
 
 MARK = "\x1e"  # begins a line to the Trainer; others are for the reader
 # In torchrun's account of the first process that failed.

@@ -37,10 +37,6 @@ def drawing_from(seed: int, device: torch.device):
         yield
 
 
-class LostContact(RuntimeError):
-    """Another process of the training has ended."""
-
-
 def is_lost(error) -> bool:
     """Whether an error is one of the communication between processes."""
     return isinstance(error, RuntimeError) and (

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from d2l_utils import base, host
+from d2l_utils.alike import lost
 from d2l_utils.batches import inputs_of
 from d2l_utils.ownership import library
 from d2l_utils.torch import state
@@ -17,7 +18,6 @@ from d2l_utils.torch.launch import train_in_processes
 from d2l_utils.torch.layers import dtype_of, evaluating, init_when_built, unbuilt
 from d2l_utils.torch.processes import (
     WRAPPERS,
-    LostContact,
     Processes,
     drawing_from,
     is_lost,
@@ -154,11 +154,7 @@ class Trainer(_Trainer):
         except RuntimeError as error:
             if not self.processes or not is_lost(error):
                 raise
-            on = f" fit goes on from {self.checkpoint}." if self.checkpoint else ""
-            raise LostContact(
-                f"The process with rank {self.processes.rank} stops, since one of the "
-                f"others has ended.{on}"
-            ) from error
+            raise lost(self.processes.rank, self.checkpoint) from error
 
     def prepare_steps(self):
         self.model.train()  # also what a `train` of the reader's own does besides
