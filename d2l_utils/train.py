@@ -71,7 +71,7 @@ def addresses(text):
 
 
 def check_addresses(workers, rank):
-    """Raise ValueError for a host that is not known, and where this one's port is taken.
+    """Raise ValueError for a host that is not known, or if this one's port is taken.
 
     Else the workers would wait for one another for minutes.
     """
