@@ -534,7 +534,21 @@ FAULTS = (
         "d2l_utils/jax/trainer.py",
         'PartitionSpec("batch")',
         "PartitionSpec()",
-        "test_several_devices.py", "cut", "jax",
+        "test_several_devices.py", "shared", "jax",
+    ),
+    Fault(
+        "each device goes by the gradients of its own part of a batch",
+        "d2l_utils/mxnet/contexts.py",
+        "        optim.allreduce_grads()",
+        "        pass",
+        "test_several_devices.py", "ends_in_the_same", "mxnet",
+    ),
+    Fault(
+        "processes that the Trainer starts begin from another seed",
+        "d2l_utils/torch/launch.py",
+        "base.remember_seed(states[0])",
+        "base.remember_seed(0)",
+        "test_several_devices.py", "starts_processes", "pytorch",
     ),
     Fault(
         "a weights file may ask for images of any size",
