@@ -92,6 +92,18 @@ def test_self_contained_notebooks(packed, tab_name):
         assert (nb.metadata.get("accelerator") == "GPU") == (tab_name != "mxnet")
 
 
+def test_a_wheel_has_the_records_that_notebooks_show(tmp_path):
+    groups = {"a": ["x", "y"], "b": ["y", "z"], "c": ["w"]}
+    (tmp_path / "groups.json").write_text(json.dumps(groups))
+    for name in ("x.seed1", "y.seed1", "y.seed2", "z.seed1", "w.seed1"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    colab.keep_cited(tmp_path, "s = d2l.study('a')\nprint(study(\"c\").table())")
+    there = sorted(p.name for p in tmp_path.glob("*.seed*"))
+    assert there == [f"{n}.json" for n in ("w.seed1", "x.seed1", "y.seed1", "y.seed2")]
+    left = json.loads((tmp_path / "groups.json").read_text())
+    assert left == {"a": ["x", "y"], "c": ["w"]}
+
+
 def test_a_set_up_cell_has_its_title_in_the_language_of_its_notebook(packed):
     nb = colab.self_contained(BOOK, "nin", "jax", packed, "ja")
     (setup,) = (c for c in nb.cells if "setup" in c.metadata.get("tags", ()))

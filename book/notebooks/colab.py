@@ -2,17 +2,20 @@
 
 Each edition, without its outputs, with `d2l_utils` inside the set-up cell as a wheel
 with its hash. They run by upload or mail in Colab, Kaggle and Jupyter. The wheel goes
-without the sample of the data set: these places have a network. `--answers nbgrader`
-writes blank exercises in nbgrader's format, see exercises.py: what is done in them
-there can be graded.
+without the sample of the data set, since these places have a network, and with those
+records of the study alone that notebooks show. `--answers nbgrader` writes blank
+exercises in nbgrader's format, see exercises.py: what is done in them there can be
+graded.
 """
 
 import argparse
 import base64
 import hashlib
 import itertools
+import json
 import lzma
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,11 +28,12 @@ from book.notebooks.exercises import empty, for_nbgrader, has_exercises
 from book.source import files
 from book.source.book import BOOK, ROOT
 from book.translate import catalogues
+from d2l_utils import study
 from d2l_utils.frameworks import FRAMEWORKS
 
 GPU = "pytorch", "tensorflow", "jax"  # what runs on one in Colab
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
-BESIDE = "pyproject.toml", "README.md", "LICENSE"  # of the package, for its wheel
+BESIDE = "pyproject.toml", "LICENSE"  # of the package, for its wheel
 BUILD = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1])"
 WEIGHTS = ROOT / "d2l_utils/sample/nin28_56.safetensors"
 WIDTH = 1000  # of the lines that hold the wheel: each costs ten bytes more
@@ -54,13 +58,33 @@ if importlib.util.find_spec('d2l_utils') is None:
     {install}"""
 
 
+def keep_cited(results, sources):
+    """Leave of the study's records in a folder only those that the sources show.
+
+    All of them would soon fill the notebook.
+    """
+    cited = set(re.findall(r"study\(['\"](\w+)", sources))
+    groups = json.loads((results / study.GROUPS.name).read_text(encoding="utf-8"))
+    groups = {name: names for name, names in groups.items() if name in cited}
+    files.write(results / study.GROUPS.name, json.dumps(groups))
+    kept = set(itertools.chain(*groups.values()))
+    for path in results.glob("*.seed*.json"):
+        if path.name.split(".")[0] not in kept:
+            path.unlink()
+
+
 def make_wheel(folder):
     """Build the wheel into `folder`; the same code gives the same bytes."""
     with tempfile.TemporaryDirectory() as copy:
         for name in BESIDE:
             shutil.copy(ROOT / name, copy)
+        # The whole one, in the wheel's metadata, would be a hundredth of a notebook.
+        Path(copy, "README.md").write_text("What notebooks share.\n", encoding="utf-8")
         left_out = shutil.ignore_patterns("*.gz", "__pycache__")
         shutil.copytree(ROOT / "d2l_utils", Path(copy, "d2l_utils"), ignore=left_out)
+        sources = map(BOOK.source_path, BOOK.sections)
+        text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+        keep_cited(Path(copy, "d2l_utils", study.RESULTS.name), text)
         done = subprocess.run(
             [sys.executable, "-c", BUILD, str(folder)],
             cwd=copy,
@@ -122,6 +146,7 @@ def packed_package():
     parts = [ROOT / name for name in BESIDE]
     parts += sorted(p for p in (ROOT / "d2l_utils").rglob("*") if p.is_file())
     parts = [p for p in parts if "__pycache__" not in p.parts]
+    parts += map(BOOK.source_path, BOOK.sections)
     return files.kept(
         ROOT / "build" / "wheel.json", files.contents(parts), newly_packed
     )
