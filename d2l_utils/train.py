@@ -113,7 +113,7 @@ def main(argv=None):
         check_addresses(args.workers, args.rank)
         device = import_module(f"{FRAMEWORKS[name].here}.device")
         device.join(args.workers, args.rank)
-    except (ValueError, NotImplementedError) as error:
+    except ValueError as error:
         parser.error(str(error))
     try:
         run(args.file, sources if notebook else None)

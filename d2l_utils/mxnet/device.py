@@ -43,7 +43,7 @@ for_training = _devices.for_training
 
 def join(workers, rank):
     """MXNet trains on one machine: what its wheel has for several wants servers too."""
-    raise NotImplementedError(
+    raise ValueError(
         "In MXNet, a Trainer uses the GPUs of one machine: its kvstore for several "
         "wants servers besides the workers, which are not started here. JAX, PyTorch "
         "and TensorFlow train on several machines."
