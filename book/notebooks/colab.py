@@ -79,7 +79,7 @@ def make_wheel(folder):
         for name in BESIDE:
             shutil.copy(ROOT / name, copy)
         # The whole one, in the wheel's metadata, would be a hundredth of a notebook.
-        Path(copy, "README.md").write_text("What notebooks share.\n", encoding="utf-8")
+        files.write(Path(copy, "README.md"), "What notebooks share.\n")
         left_out = shutil.ignore_patterns("*.gz", "__pycache__")
         shutil.copytree(ROOT / "d2l_utils", Path(copy, "d2l_utils"), ignore=left_out)
         sources = map(BOOK.source_path, BOOK.sections)
