@@ -16,6 +16,8 @@ from pathlib import Path
 
 from d2l_utils import __version__, host
 
+# In a copy that a notebook has brought: what it has of the data, a name a line.
+PART = Path(__file__).with_name("part.txt")
 _seed = 0
 _started = time.monotonic()
 
@@ -84,6 +86,25 @@ def check_whole(name: str, value: int, least: int) -> None:
     """
     if not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name}={value!r}: give a whole number, {least} or more.")
+
+
+def about_part() -> str:
+    """What an error about missing data adds, where a notebook may have left it out.
+
+    Returns:
+        A sentence, after a space; nothing where the package is whole.
+
+    Example:
+        >>> about_part()
+        ''
+    """
+    if not PART.exists():
+        return ""
+    return (
+        " This copy of the package carries only what the notebook that brought it "
+        "shows; the whole is in the project's repository: run `pip install .` in its "
+        "folder."
+    )
 
 
 def missing_framework(title: str, extra: str, error: Exception) -> ImportError:

@@ -16,6 +16,7 @@ from statistics import mean, stdev
 
 import numpy as np
 
+from d2l_utils import base
 from d2l_utils.figures import COLORS, label_ends, subplots
 
 RESULTS = Path(__file__).parent / "results"
@@ -234,7 +235,10 @@ def study(name: str) -> "Study":
         return Study(name, names[name])
     if any(name in variants for variants in names.values()):
         return Study(name, [name])
-    raise RecordError(f"There is no study {name!r}; there are {', '.join(names)}.")
+    raise RecordError(
+        f"There is no study {name!r}; there are {', '.join(names) or 'none at all'}."
+        f"{base.about_part()}"
+    )
 
 
 class Study:

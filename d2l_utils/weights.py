@@ -60,7 +60,10 @@ def stored_path(name: str) -> Path:
     path = STORED / f"{name}.safetensors"
     if not path.exists():
         there = sorted(p.stem for p in STORED.glob("*.safetensors"))
-        raise WeightsError(f"There is no stored network {name!r}; there are {there}.")
+        raise WeightsError(
+            f"There is no stored network {name!r}; there are {there}."
+            f"{base.about_part()}"
+        )
     return path
 
 

@@ -663,6 +663,27 @@ FAULTS = (
         "test_exports.py", "set_up_cell",
     ),
     Fault(
+        "a notebook keeps the copy of another without the data that it shows",
+        "book/notebooks/colab.py",
+        "lacks = part and part.exists() and not (",
+        "lacks = part and not part and not (",
+        "test_exports.py", "another_notebook",
+    ),
+    Fault(
+        "a notebook's wheel has the record of the whole wheel",
+        "book/notebooks/colab.py",
+        "return kept | {record: recorded(kept, record)}",
+        "return kept | {record: whole[record]}",
+        "test_exports.py", "record_of_a_wheel",
+    ),
+    Fault(
+        "a notebook does not carry what the cells show that it includes",
+        "book/notebooks/colab.py",
+        'text = "\\n".join(cell.source for cell in read_source(book, section))',
+        "text = book.source_path(section).read_text()",
+        "test_exports.py", "needs_what_its_cells",
+    ),
+    Fault(
         "a notebook installs a framework that is there",
         "book/notebooks/editions.py",
         "        if importlib.util.find_spec(name) is None:",

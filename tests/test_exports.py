@@ -1,13 +1,16 @@
 """Decks, self-contained notebooks and the exporter of tabbed pages."""
 
 import base64
+import csv
 import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
 import nbformat
@@ -15,7 +18,7 @@ import pytest
 import tomllib
 from bs4 import BeautifulSoup
 from IPython.core.inputtransformer2 import TransformerManager
-from made_book import code, make_book, text
+from made_book import add_section, code, make_book, text
 from packaging.requirements import Requirement
 
 from book.notebooks import colab, editions, exercises
@@ -23,60 +26,106 @@ from book.pages import pages, slides
 from book.source.book import BOOK, ROOT, SECTIONS
 from book.source.reading import read_source
 from book.translate import catalogues
+from d2l_utils import base, study
 from d2l_utils.frameworks import FRAMEWORKS
+
+NEEDED = ["nin28_56.safetensors", "scale"]
 
 # Self-contained notebooks ---------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def can_build():
     if int(metadata.version("setuptools").split(".")[0]) < 77:
         pytest.skip("building needs setuptools 77, as pyproject.toml says")
-    return colab.make_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory, can_build):
+    return colab.make_wheel(tmp_path_factory.mktemp("wheel"), NEEDED)
 
 
 @pytest.fixture(scope="module")
 def packed(wheel):
-    return colab.packed_wheel(wheel)
+    return colab.packed_wheel(wheel, NEEDED)
+
+
+@pytest.fixture(scope="module")
+def of_sections(can_build):
+    """{section: its wheel, packed}."""
+    needed = {section: colab.needs(BOOK, section) for section in SECTIONS}
+    return {section: colab.newly_packed(*x) for section, x in needed.items()}
+
+
+def files_of(wheel):
+    """{name: content} of a wheel."""
+    with zipfile.ZipFile(wheel) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
+
+
+def data_of(wheel):
+    """The records and stored files in a wheel: their names."""
+    found = {PurePosixPath(name) for name in files_of(wheel)}
+    data = {p.name for p in found if p.parent.name in ("results", "sample")}
+    return data - {"LICENSE", "groups.json"}
+
+
+def records_of(*networks):
+    return {
+        path.name
+        for name in networks
+        for path in study.RESULTS.glob(f"{name}.seed*.json")
+    }
+
+
+def run_in(wheel, folder, program):
+    """What a program prints that has the wheel, unpacked."""
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(folder)])
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder.parent, capture_output=True,
+        env={"PYTHONPATH": str(folder)}, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
 
 
 def run_setup(source, monkeypatch, tmp_path, there=()):
-    """What the set-up cell asks pip for, where only the packages `there` are."""
+    """What the set-up cell asks pip for, where only the packages `there` are.
+
+    there: their names, or {name: what find_spec says}.
+    """
     asked = []
 
     def line_magic(magic, rest, **_):
         asked.append((magic, rest.format(**namespace)))
 
     namespace = {"get_ipython": lambda: SimpleNamespace(run_line_magic=line_magic)}
-    monkeypatch.setattr("importlib.util.find_spec", {p: p for p in there}.get)
+    found = there if isinstance(there, dict) else {p: p for p in there}
+    monkeypatch.setattr("importlib.util.find_spec", found.get)
     monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
     exec(TransformerManager().transform_cell(source), namespace)
     return asked
 
 
 def test_the_wheel_is_the_package_and_the_same_each_time(wheel, tmp_path):
-    assert colab.make_wheel(tmp_path).read_bytes() == wheel.read_bytes()
+    colab.whole_wheel.cache_clear()
+    assert colab.make_wheel(tmp_path, NEEDED).read_bytes() == wheel.read_bytes()
     program = (
-        "import d2l_utils, sys; from d2l_utils import sources, weights\n"
-        "print(d2l_utils.__file__, (sources.SAMPLE / 'nin28_56.safetensors').name)"
+        "import d2l_utils; from d2l_utils import weights\n"
+        "print(d2l_utils.__file__, weights.stored_path('nin28_56'))"
     )
     target = tmp_path / "there"
-    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(target)])
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(target)},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.startswith(str(target))
-    there = {p.name for p in target.rglob("*")}
-    source = {p.name for p in (ROOT / "d2l_utils").rglob("*.py")}
-    assert source <= there and "nin28_56.safetensors" in there
-    assert not any(name.endswith(".gz") for name in there)
+    file, network = run_in(wheel, target, program).split()
+    assert Path(file).parent == target / "d2l_utils" == Path(network).parents[1]
+    there = {p.relative_to(target) for p in target.rglob("*.py")}
+    source = {p.relative_to(ROOT) for p in (ROOT / "d2l_utils").rglob("*.py")}
+    assert source == there
+    assert not any(name.endswith(".gz") for name in files_of(wheel))
 
 
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
-def test_self_contained_notebooks(packed, tab_name):
+def test_self_contained_notebooks(of_sections, tab_name):
     for section in SECTIONS:
-        nb = colab.self_contained(BOOK, section, tab_name, packed)
+        nb = colab.self_contained(BOOK, section, tab_name, of_sections[section])
         nbformat.validate(nb)
         dumped = editions.dumps(nb)
         assert len(dumped.encode()) < colab.LIMIT
@@ -92,16 +141,138 @@ def test_self_contained_notebooks(packed, tab_name):
         assert (nb.metadata.get("accelerator") == "GPU") == (tab_name != "mxnet")
 
 
-def test_a_wheel_has_the_records_that_notebooks_show(tmp_path):
-    groups = {"a": ["x", "y"], "b": ["y", "z"], "c": ["w"]}
-    (tmp_path / "groups.json").write_text(json.dumps(groups))
-    for name in ("x.seed1", "y.seed1", "y.seed2", "z.seed1", "w.seed1"):
-        (tmp_path / f"{name}.json").write_text("{}")
-    colab.keep_cited(tmp_path, "s = d2l.study('a')\nprint(study(\"c\").table())")
-    there = sorted(p.name for p in tmp_path.glob("*.seed*"))
-    assert there == [f"{n}.json" for n in ("w.seed1", "x.seed1", "y.seed1", "y.seed2")]
-    left = json.loads((tmp_path / "groups.json").read_text())
-    assert left == {"a": ["x", "y"], "c": ["w"]}
+def test_a_section_needs_what_its_cells_name(tmp_path):
+    cells = [
+        text("# 8.5 Uses\n\nAlso `d2l.study('shifts')`, not nin28_56 or scale."),
+        text(":::{include} mini: f"),
+        code("d2l.study(\n    'scale').table()\nlost = d2l.study('nin28_56')"),
+    ]
+    shared = code('def f():\n    return d2l.study("heads")', tags=("model",))
+    other = code("d2l.stored_path('nin28_56'), d2l.study('plateau')")
+    book = make_book(tmp_path, [text("# A"), shared, other], sections=("mini", "uses"))
+    add_section(book, "uses", cells)
+    assert colab.needs(book, "uses") == ["heads", "nin28_56", "scale", "shifts"]
+    assert colab.needs(book, "mini") == ["heads", "nin28_56.safetensors", "plateau"]
+    cells.append(code('weights.STORED / "nin28_curves.json"'))
+    add_section(book, "uses", cells)
+    assert "nin28_curves.json" in colab.needs(book, "uses")
+
+
+def test_sections_write_out_what_they_need():
+    """As colab.needs has to find it there: no names in variables."""
+    reads = re.compile(r"\b(?:study|stored_path)\(|\bSTORED\b")
+    found = re.compile(
+        r"\b(?:study|stored_path)\(\s*(['\"])\w+\1\)|\bSTORED / (['\"])[\w.]+\2"
+    )
+    total = 0
+    for section in SECTIONS:
+        for cell in read_source(BOOK, section):
+            if cell.kind == "code":
+                uses = len(reads.findall(cell.source))
+                assert uses == len(found.findall(cell.source)), cell.source
+                total += uses
+    assert total > 5
+
+
+def test_sections_have_the_data_that_they_show_and_no_other(tmp_path, can_build):
+    """They are read in the cells of the editions here."""
+    uses = {
+        "nin28_56.safetensors": "d2l.stored_path('nin28_56')",
+        "nin28_curves.json": "weights.STORED / 'nin28_curves.json'",
+    }
+    groups = study.groups()
+    uses |= {name: f"d2l.study('{name}')" for name in groups}
+    all_used = set()
+    for section in SECTIONS:
+        cells = editions.edition(BOOK, section, "jax", checks=True).cells
+        said = "\n".join(cell.source for cell in cells)
+        used = {name for name, use in uses.items() if use in said}
+        wheel = colab.make_wheel(tmp_path, colab.needs(BOOK, section))
+        records = (records_of(*groups[name]) for name in used & set(groups))
+        assert data_of(wheel) == (used - set(groups)).union(*records)
+        all_used |= used
+    assert {"nin28_56.safetensors", "nin28_curves.json", "scale"} <= all_used
+
+
+@pytest.fixture(scope="module")
+def of_made_up(tmp_path_factory, can_build):
+    """The wheel of a made-up section that cites the study, and no stored network."""
+    folder = tmp_path_factory.mktemp("made-up")
+    cells = [text("# A"), code("d2l.study('scale').table()\nd2l.study('one_1x1')")]
+    needed = colab.needs(make_book(folder, cells), "mini")
+    return colab.make_wheel(folder, needed)
+
+
+def test_a_wheel_has_the_records_of_its_groups_and_no_network(of_made_up):
+    networks = study.groups()["scale"]
+    assert records_of("softmax") and not records_of("soft")
+    assert data_of(of_made_up) == records_of(*networks, "one_1x1")
+    contents = files_of(of_made_up)
+    groups = json.loads(contents["d2l_utils/results/groups.json"])
+    assert groups == {"one_1x1": ["one_1x1"], "scale": networks}
+    assert contents["d2l_utils/part.txt"].split() == [b"one_1x1", b"scale"]
+
+
+def test_the_record_of_a_wheel_is_of_what_is_in_it(wheel, of_made_up):
+    for path in (wheel, of_made_up):
+        contents = files_of(path)
+        (name,) = (n for n in contents if n.endswith(".dist-info/RECORD"))
+        rows = list(csv.reader(contents[name].decode().splitlines()))
+        assert sorted(row[0] for row in rows) == sorted(contents)
+        rows.remove([name, "", ""])  # it does not hold its own hash
+        for name, digest, size in rows:
+            found = hashlib.sha256(contents[name]).digest()
+            found = base64.urlsafe_b64encode(found).decode().rstrip("=")
+            assert (digest, size) == (f"sha256={found}", str(len(contents[name])))
+
+
+def test_what_a_notebook_did_not_bring_is_named(of_made_up, tmp_path, monkeypatch):
+    program = """
+from d2l_utils import study, weights
+print(study.study('scale').name, study.study('lenet').name)
+for read, name in ((study.study, 'heads'), (weights.stored_path, 'nin28_56')):
+    try:
+        read(name)
+    except ValueError as error:
+        print(error)
+"""
+    there, heads, network = run_in(of_made_up, tmp_path / "there", program).splitlines()
+    said = " This copy of the package carries only what the notebook that brought it "
+    said += "shows; the whole is in the project's repository: run `pip install .` in "
+    said += "its folder."
+    assert there == "scale lenet"
+    assert heads == f"There is no study 'heads'; there are one_1x1, scale.{said}"
+    assert network == f"There is no stored network 'nin28_56'; there are [].{said}"
+    assert base.about_part() == ""  # here, the package is whole
+    monkeypatch.setattr(base, "PART", tmp_path / "there/d2l_utils/part.txt")
+    monkeypatch.setattr(study, "groups", dict)
+    with pytest.raises(study.RecordError, match=f"there are none at all.{said}"):
+        study.study("heads")
+
+
+def test_a_wheel_is_built_when_what_it_is_made_of_changed(tmp_path, monkeypatch):
+    made = []
+
+    def newly_packed(*needed):
+        made.append(needed)
+        return {"needed": list(needed)}
+
+    monkeypatch.setattr(colab, "newly_packed", newly_packed)
+    book = make_book(tmp_path, [text("# A"), code("d2l.study('scale')")])
+    first = [colab.packed_package(book, section) for section in ("mini", "later")]
+    assert first == [{"needed": ["scale"]}, {"needed": []}] and len(made) == 2
+    add_section(book, "mini", [text("# B"), code("x = d2l.study('scale')")])
+    assert [colab.packed_package(book, s) for s in ("mini", "later")] == first
+    assert len(made) == 2
+    add_section(book, "mini", [text("# B"), code("x = d2l.study('heads')")])
+    assert colab.packed_package(book, "mini") == {"needed": ["heads"]}
+    changed = [*colab.package(), ["d2l_utils/new.py", "its hash"]]
+    monkeypatch.setattr(colab, "package", lambda: changed)
+    assert colab.packed_package(book, "mini") == {"needed": ["heads"]}
+    assert made == [("scale",), (), ("heads",), ("heads",)]
+    paths = {path for path, _ in changed}
+    assert {str(ROOT / "pyproject.toml"), str(ROOT / "d2l_utils/study.py")} <= paths
+    assert {str(path) for path in study.RESULTS.glob("*.seed*.json")} <= paths
 
 
 def test_a_set_up_cell_has_its_title_in_the_language_of_its_notebook(packed):
@@ -112,7 +283,7 @@ def test_a_set_up_cell_has_its_title_in_the_language_of_its_notebook(packed):
 
 def test_blank_exercises_with_the_package_can_be_graded(packed, tmp_path, monkeypatch):
     """They are those of nbgrader, but for the set-up cell."""
-    monkeypatch.setattr(colab, "packed_package", lambda: packed)
+    monkeypatch.setattr(colab, "packed_package", lambda *_: packed)
     arguments = ["--answers", "nbgrader", "--framework", "jax", "--out", str(tmp_path)]
     assert colab.main(arguments) == 0
     made = [p.relative_to(tmp_path) for p in tmp_path.rglob("*.ipynb")]
@@ -139,6 +310,31 @@ def test_the_set_up_cell_installs_what_it_holds(wheel, packed, monkeypatch, tmp_
     assert first == ("pip", f"install -q {path}")
     assert framework == ("pip", "install -q torch")
     assert path.read_bytes() == wheel.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("brought", "lacks"),
+    [
+        (None, False),  # the package is there as a whole
+        ([*NEEDED, "heads"], False),
+        (NEEDED[1:], True),
+        ([], True),
+    ],
+)
+def test_the_copy_of_another_notebook_is_replaced_where_it_lacks_something(
+    wheel, packed, monkeypatch, tmp_path, brought, lacks
+):
+    """Its set-up cell was run in the same environment; pip keeps what is as new."""
+    package = tmp_path / "d2l_utils"
+    package.mkdir()
+    if brought is not None:
+        (package / "part.txt").write_text("\n".join(brought))
+    spec = SimpleNamespace(origin=str(package / "__init__.py"))
+    there = {"d2l_utils": spec, "torch": "torch"}
+    source = colab.setup_source(packed, "pytorch")
+    asked = run_setup(source, monkeypatch, tmp_path, there)
+    again = f"install -q --force-reinstall --no-deps {tmp_path / wheel.name}"
+    assert asked == ([("pip", again)] if lacks else [])
 
 
 def test_mxnet_does_not_bring_an_old_numpy(wheel, packed, monkeypatch, tmp_path):

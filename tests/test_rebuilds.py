@@ -16,7 +16,7 @@ from book.notebooks import colab, editions
 from book.pages import exporter, pages
 from book.translate import catalogues
 
-PACKED = {"wheel": "a wheel", "hash": "0", "name": "d2l_utils.whl"}
+PACKED = {"wheel": "a wheel", "hash": "0", "name": "d2l_utils.whl", "needed": []}
 SHARED = code("def f():\n    return 1  # one", tags=("model",))
 JAPANESE = {"The end.": "終わり。", "# one": "# 一", "# 8.5 Uses": "# 8.5 使う"}
 
@@ -43,7 +43,7 @@ def whole(tmp_path_factory):
     for name in ("mini", "uses"):
         change_catalogue(book, name, JAPANESE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(colab, "packed_package", lambda: PACKED)
+        patch.setattr(colab, "packed_package", lambda *_: PACKED)
         built = build(book)
     return book, built, contents(folder)
 
@@ -51,7 +51,7 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def book(whole, monkeypatch):
     book, _, before = whole
-    monkeypatch.setattr(colab, "packed_package", lambda: PACKED)
+    monkeypatch.setattr(colab, "packed_package", lambda *_: PACKED)
     yield book
     for path in set(contents(book.root)) - set(before):
         path.unlink()
@@ -103,7 +103,9 @@ def no_translation(book, _):
 
 
 def the_package(book, patch):
-    patch.setattr(colab, "packed_package", lambda: {**PACKED, "wheel": "another"})
+    another = {**PACKED, "wheel": "another"}
+    patch.setattr(colab, "packed_package", lambda *_: another)
+    patch.setattr(colab, "package", lambda: "another")
 
 
 def the_repository(book, patch):

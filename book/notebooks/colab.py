@@ -2,19 +2,19 @@
 
 Each edition, without its outputs, with `d2l_utils` inside the set-up cell as a wheel
 with its hash. They run by upload or mail in Colab, Kaggle and Jupyter. The wheel goes
-without the sample of the data set, since these places have a network, and with those
-records of the study alone that notebooks show. `--answers nbgrader` writes blank
-exercises in nbgrader's format, see exercises.py: what is done in them there can be
-graded.
+without the sample of the data set, since these places have a network, and with that
+data alone, records of the study and a stored network, that its section shows.
+`--answers nbgrader` writes blank exercises in nbgrader's format, see exercises.py: what
+is done in them there can be graded.
 """
 
 import argparse
 import base64
+import functools
 import hashlib
 import itertools
 import json
 import lzma
-import os
 import re
 import shutil
 import subprocess
@@ -27,25 +27,31 @@ from book.notebooks import editions
 from book.notebooks.exercises import empty, for_nbgrader, has_exercises
 from book.source import files
 from book.source.book import BOOK, ROOT
+from book.source.reading import read_source
 from book.translate import catalogues
-from d2l_utils import study
+from d2l_utils import base, study, weights
 from d2l_utils.frameworks import FRAMEWORKS
 
 GPU = "pytorch", "tensorflow", "jax"  # what runs on one in Colab
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
 BESIDE = "pyproject.toml", "LICENSE"  # of the package, for its wheel
-BUILD = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1])"
-WEIGHTS = ROOT / "d2l_utils/sample/nin28_56.safetensors"
+PACKAGE = "d2l_utils"
+BUILD = "from setuptools import build_meta as b; b.build_wheel('dist')"
+WEIGHTS = weights.STORED / "nin28_56.safetensors"
 WIDTH = 1000  # of the lines that hold the wheel: each costs ten bytes more
 SETUP = """\
 import importlib.util
+from pathlib import Path
 
-if importlib.util.find_spec('d2l_utils') is None:
+there = getattr(importlib.util.find_spec('d2l_utils'), 'origin', None)
+part = there and Path(there).with_name('{part}')  # of another notebook
+lacks = part and part.exists() and not (
+    set({needed}) <= set(part.read_text().split()))
+if lacks or not there:
     import base64
     import hashlib
     import lzma
     import tempfile
-    from pathlib import Path
 
     packed = base64.b85decode('''
 {wheel}
@@ -55,77 +61,121 @@ if importlib.util.find_spec('d2l_utils') is None:
         raise ValueError('this cell was changed: get the notebook anew')
     path = Path(tempfile.mkdtemp(), '{name}')
     path.write_bytes(lzma.decompress(packed))
+    what = f'--force-reinstall --no-deps {{path}}' if lacks else path
     {install}"""
 
 
-def keep_cited(results, sources):
-    """Leave of the study's records in a folder only those that the sources show.
+def needs(book, section):
+    """What a section uses of the package's data: names of the study, of stored files.
 
-    All of them would soon fill the notebook.
+    They are written out in its cells, or in those that it includes, as in
+    `d2l.study("scale")`, `d2l.stored_path("nin28_56")`, `STORED / "nin28_curves.json"`.
     """
-    cited = set(re.findall(r"study\(['\"](\w+)", sources))
-    groups = json.loads((results / study.GROUPS.name).read_text(encoding="utf-8"))
-    groups = {name: names for name, names in groups.items() if name in cited}
-    files.write(results / study.GROUPS.name, json.dumps(groups))
-    kept = set(itertools.chain(*groups.values()))
-    for path in results.glob("*.seed*.json"):
-        if path.name.split(".")[0] not in kept:
-            path.unlink()
+    text = "\n".join(cell.source for cell in read_source(book, section))
+    names = re.findall(r"\bstudy\(\s*['\"](\w+)", text)
+    for path in weights.STORED.iterdir():
+        use = rf"stored_path\(\s*['\"]{path.stem}['\"]|['\"]{path.name}['\"]"
+        names += [path.name] if re.search(use, text) else []
+    return sorted(set(names))
 
 
-def make_wheel(folder):
-    """Build the wheel into `folder`; the same code gives the same bytes."""
+@functools.cache  # the wheels of all sections are made of it
+def whole_wheel():
+    """(name, {name in it: content}) of the package's wheel with all of its data."""
     with tempfile.TemporaryDirectory() as copy:
         for name in BESIDE:
             shutil.copy(ROOT / name, copy)
         # The whole one, in the wheel's metadata, would be a hundredth of a notebook.
         files.write(Path(copy, "README.md"), "What notebooks share.\n")
         left_out = shutil.ignore_patterns("*.gz", "__pycache__")
-        shutil.copytree(ROOT / "d2l_utils", Path(copy, "d2l_utils"), ignore=left_out)
-        sources = map(BOOK.source_path, BOOK.sections)
-        text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-        keep_cited(Path(copy, "d2l_utils", study.RESULTS.name), text)
+        shutil.copytree(ROOT / PACKAGE, Path(copy, PACKAGE), ignore=left_out)
         done = subprocess.run(
-            [sys.executable, "-c", BUILD, str(folder)],
+            [sys.executable, "-c", BUILD],
             cwd=copy,
-            env={**os.environ, "SOURCE_DATE_EPOCH": "1577836800"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
         )
-    if done.returncode:
-        raise RuntimeError(f"The wheel could not be built:\n{done.stdout}")
-    wheel = next(Path(folder).glob("*.whl"))
-    # Packed as a whole, it is a tenth smaller than with each file packed alone.
-    with zipfile.ZipFile(wheel) as packed:
-        contents = [(info, packed.read(info)) for info in packed.infolist()]
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_STORED) as loose:
-        for info, content in contents:
-            loose.writestr(info, content, zipfile.ZIP_STORED)
-    return wheel
+        if done.returncode:
+            raise RuntimeError(f"The wheel could not be built:\n{done.stdout}")
+        path = next(Path(copy, "dist").glob("*.whl"))
+        with zipfile.ZipFile(path) as wheel:
+            return path.name, {name: wheel.read(name) for name in wheel.namelist()}
 
 
-def compressed(whole, weights):
+def carried(whole, needed):
+    """Of {name: content} of the whole wheel, what a section with these `needs` gets.
+
+    All of the data would soon fill the notebook. What is there stands in `base.PART`.
+    """
+    results, sample = (f"{PACKAGE}/{p.name}" for p in (study.RESULTS, weights.STORED))
+    groups = json.loads(whole[f"{results}/{study.GROUPS.name}"])
+    alone = {name: [name] for name in itertools.chain(*groups.values())}
+    groups = {name: x for name, x in (alone | groups).items() if name in needed}
+    networks = set(itertools.chain(*groups.values()))
+    kept = {}
+    for name, content in whole.items():
+        folder, _, file = name.rpartition("/")
+        if folder == results and file.split(".")[0] not in networks:
+            continue  # that goes for the list of all groups, too
+        if folder == sample and file not in (*needed, "LICENSE"):
+            continue
+        kept[name] = content
+    kept[f"{results}/{study.GROUPS.name}"] = json.dumps(groups).encode()
+    kept[f"{PACKAGE}/{base.PART.name}"] = "\n".join(needed).encode()
+    record = next(name for name in kept if name.endswith(".dist-info/RECORD"))
+    del kept[record]  # it holds the hashes of all others
+    return kept | {record: recorded(kept, record)}
+
+
+def recorded(contents, record):
+    """The file RECORD, whose name is `record`, of a wheel with these contents."""
+    lines = []
+    for name, content in contents.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode()
+        lines.append(f"{name},sha256={digest.rstrip('=')},{len(content)}\n")
+    return "".join([*lines, f"{record},,\n"]).encode()
+
+
+def make_wheel(folder, needed):
+    """Write the wheel of a section with these `needs`; the same code, the same bytes.
+
+    Packed as a whole, in the notebook, it is a tenth smaller than with each file packed
+    alone. The stored network comes first: all else can then be packed together.
+    """
+    name, whole = whole_wheel()
+    path = Path(folder, name)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as wheel:
+        kept = carried(whole, needed)
+        for name in sorted(kept, key=lambda n: not n.endswith(WEIGHTS.name)):
+            info = zipfile.ZipInfo(name)  # of the same time, whenever it is written
+            info.external_attr = 0o644 << 16
+            wheel.writestr(info, kept[name])
+    return path
+
+
+def compressed(whole, network):
     """What lzma.decompress makes `whole` of: of streams one after the other.
 
-    The stored network is one of its own, told that its numbers have four bytes: a tenth
-    smaller. It is most of the wheel.
+    The stored network, most of a wheel that has it, is one of its own, told that its
+    numbers have four bytes: a tenth smaller.
     """
-    if weights not in whole:
+    if network not in whole:
         return lzma.compress(whole, preset=9)
-    before, after = whole.split(weights, 1)
+    before, after = whole.split(network, 1)
     numbers = {"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 2, "lp": 2, "pb": 2}
     parts = (
         lzma.compress(before, preset=9),
-        lzma.compress(weights, filters=[numbers]),
+        lzma.compress(network, filters=[numbers]),
         lzma.compress(after, preset=9),
     )
     return b"".join(parts)
 
 
-def packed_wheel(wheel):
-    """{wheel, hash, name}: a wheel, by its path, as it stands in the set-up cell."""
+def packed_wheel(wheel, needed):
+    """{wheel, hash, name, needed}: a wheel, by its path, and what of the data is in it,
+    as they stand in the set-up cell."""
     packed = compressed(wheel.read_bytes(), WEIGHTS.read_bytes())
     text = base64.b85encode(packed).decode()  # no quotes in it
     lines = [text[i : i + WIDTH] for i in range(0, len(text), WIDTH)]
@@ -133,29 +183,37 @@ def packed_wheel(wheel):
         "wheel": "\n".join(lines),
         "hash": hashlib.sha256(packed).hexdigest(),
         "name": wheel.name,
+        "needed": needed,
     }
 
 
-def newly_packed():
+@functools.cache  # some sections need the same
+def newly_packed(*needed):
     with tempfile.TemporaryDirectory() as folder:
-        return packed_wheel(make_wheel(folder))
+        return packed_wheel(make_wheel(folder, needed), list(needed))
 
 
-def packed_package():
-    """The package as `packed_wheel` gives it, from the last time if it is the same."""
+def package():
+    """All that wheels are made of, for `files.kept`."""
     parts = [ROOT / name for name in BESIDE]
-    parts += sorted(p for p in (ROOT / "d2l_utils").rglob("*") if p.is_file())
-    parts = [p for p in parts if "__pycache__" not in p.parts]
-    parts += map(BOOK.source_path, BOOK.sections)
+    parts += sorted((ROOT / PACKAGE).rglob("*"))
+    return files.contents(p for p in parts if "__pycache__" not in p.parts)
+
+
+def packed_package(book, section):
+    """A section's wheel by `packed_wheel`, from the last time if it is the same."""
+    needed = needs(book, section)
     return files.kept(
-        ROOT / "build" / "wheel.json", files.contents(parts), newly_packed
+        book.root / "build" / "wheels" / f"{section}.json",
+        [package(), needed],
+        lambda: newly_packed(*needed),
     )
 
 
 def setup_source(packed, framework):
     """The set-up cell; packed: see `packed_wheel`."""
-    install = editions.install_line("{path}", framework)
-    return SETUP.format(**packed, install=install)
+    install = editions.install_line("{what}", framework)
+    return SETUP.format(**packed, part=base.PART.name, install=install)
 
 
 def self_contained(book, section, framework, packed, language="en", answers="yes"):
@@ -185,7 +243,7 @@ def self_contained(book, section, framework, packed, language="en", answers="yes
 
 def write(book, out, sections, frameworks, answers="yes"):
     """Write self-contained notebooks; returns their paths."""
-    made, packed = [], packed_package()
+    made, inside = [], package()
     for section in sections:
         if answers == "nbgrader" and not has_exercises(book, section):
             continue
@@ -193,15 +251,15 @@ def write(book, out, sections, frameworks, answers="yes"):
         made_of = catalogues.made_of(book, section, frameworks, begun)
         made += files.built(
             book.root / "build" / "notebooks" / f"{section}.json",
-            [str(out), frameworks, packed, answers, made_of],
-            lambda s=section: write_section(book, out, s, frameworks, packed, answers),
+            [str(out), frameworks, inside, answers, made_of],
+            lambda s=section: write_section(book, out, s, frameworks, answers),
         )
     return made
 
 
-def write_section(book, out, section, frameworks, packed, answers):
+def write_section(book, out, section, frameworks, answers):
     """Write those of one section that are not there as they should be; all paths."""
-    made = []
+    made, packed = [], packed_package(book, section)
     for language, framework in itertools.product(
         catalogues.languages(book, section), frameworks
     ):
