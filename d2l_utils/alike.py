@@ -5,9 +5,11 @@ which errors are those of a process that has ended.
 """
 
 import json
+import warnings
 
 import numpy as np
 
+DEVICE = "device"  # what may differ
 SIZE = 4096  # bytes, as all processes must send equally many
 
 
@@ -35,7 +37,8 @@ def unpacked(row) -> dict:
 
 
 def check_alike(said: list[dict]) -> None:
-    """Raise RuntimeError where processes are to train different things.
+    """Raise RuntimeError where processes are to train different things; warn where they
+    compute on different devices.
 
     said: what each says of its training, in the order of ranks.
     """
@@ -43,7 +46,7 @@ def check_alike(said: list[dict]) -> None:
         other = [
             f"{k} {theirs.get(k)!r}, not {x!r}"
             for k, x in said[0].items()
-            if theirs.get(k) != x
+            if theirs.get(k) != x and k != DEVICE
         ]
         if other:
             raise RuntimeError(
@@ -51,3 +54,12 @@ def check_alike(said: list[dict]) -> None:
                 f"rank 0: {', '.join(other)}. All must run the same script on the same "
                 "data."
             )
+    devices = [theirs.get(DEVICE) for theirs in said]
+    if len(set(devices)) > 1:
+        which = ", ".join(f"{d} (rank {rank})" for rank, d in enumerate(devices))
+        warnings.warn(
+            f"The processes compute on different devices: {which}. Each step takes as "
+            "long as that of the slowest one.",
+            RuntimeWarning,
+            stacklevel=2,
+        )

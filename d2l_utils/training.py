@@ -37,6 +37,7 @@ from os import PathLike
 import numpy as np
 
 from d2l_utils import batches, checkpoints, failures, host
+from d2l_utils.alike import DEVICE
 from d2l_utils.attributes import Beside, fingerprint
 from d2l_utils.base import (
     HyperParameters,
@@ -391,6 +392,7 @@ class Trainer(HyperParameters):
             "epochs": self.max_epochs,
             "precision": "bfloat16" if self.plan.bfloat16 else "float32",
             "versions": {k: metadata.version(k) for k in installed(*packages)},
+            DEVICE: self.device_text().rpartition(", ")[2],  # without their number
         }
 
     def only_our_loop(self, who):

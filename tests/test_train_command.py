@@ -2,12 +2,16 @@
 
 import argparse
 import json
+import re
 import socket
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from book.source.book import BOOK, ROOT
-from d2l_utils import train
+from d2l_utils import alike, rollcall, train
 from d2l_utils.frameworks import FRAMEWORKS
 
 TWO = ["--workers", "a:1,b:1", "--rank"]
@@ -111,3 +115,82 @@ def test_a_port_that_is_taken():
         with pytest.raises(ValueError, match=f"Port {port} is in use.*with rank 1"):
             train.check_addresses(workers, 1)
     train.check_addresses(workers, 1)
+
+
+# Whether all workers come -------------------------------------------------------------
+
+
+@pytest.fixture
+def workers():
+    """Addresses of three workers, of which the first one's port is free."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    return [f"127.0.0.1:{port}", "second:29500", "third:29501"]
+
+
+def answers(workers, ranks, wait, call=rollcall.call_roll):
+    """{rank: the error that its worker gets, or None} where only these come."""
+
+    def answer(rank):
+        try:
+            return call(workers, rank, wait)
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(ranks)) as pool:
+        return dict(zip(ranks, pool.map(answer, ranks)))
+
+
+@pytest.mark.parametrize("ranks", [(0, 1, 2), (2, 1, 0)])
+def test_workers_go_on_when_all_are_there(workers, ranks):
+    assert answers(workers, ranks, wait=60) == dict.fromkeys(ranks)
+    with socket.create_server(("", int(workers[0].rpartition(":")[2]))):
+        pass  # the framework can take the port at once
+
+
+@pytest.mark.parametrize(
+    "ranks, words",
+    {
+        (0,): r"with rank 1 \(second:29500\) and rank 2 \(third:29501\) did not come",
+        (0, 1): r"with rank 2 \(third:29501\) did not come within 1 s",
+        (2, 0): r"with rank 1 \(second:29500\) did not come within 1 s",
+        (1, 2): r"with rank 0 \(127\.0\.0\.1:\d+\) did not come within 1 s",
+        (0, 1, 1): r"with rank 2 \(third:29501\) did not come",
+    }.items(),
+)
+def test_each_worker_hears_who_has_not_come(workers, ranks, words):
+    for error in answers(workers, ranks, wait=1).values():
+        assert error and re.search(words, error)
+
+
+def test_somebody_elses_call_is_no_worker(workers):
+    """A port scanner, or a browser."""
+    host, _, port = workers[0].rpartition(":")
+
+    def call(workers, rank, wait):
+        if rank != "stranger":
+            return rollcall.call_roll(workers, rank, wait)
+        while True:
+            try:
+                with socket.create_connection((host, int(port))) as stranger:
+                    stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                    return stranger.recv(1)  # nothing: the connection is closed
+            except ConnectionRefusedError:
+                time.sleep(0.01)
+            except ConnectionResetError:
+                return b""
+
+    found = answers(workers[:2], ("stranger", 0), 2, call)
+    assert not found["stranger"] and "rank 1 (second" in found[0]
+
+
+def test_different_devices_are_said_and_other_differences_refused():
+    said = [{"seed": 1, "device": "H100"}, {"seed": 1, "device": "A100"}]
+    with pytest.warns(RuntimeWarning, match=r"H100 \(rank 0\), A100 \(rank 1\)"):
+        alike.check_alike(said)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alike.check_alike(said[:1] * 2)
+    with pytest.raises(RuntimeError, match=r"rank 1 .* seed 2, not 1"):
+        alike.check_alike([said[0], {**said[0], "seed": 2}])

@@ -4,8 +4,9 @@ import jax
 
 from d2l_utils import host
 from d2l_utils.devices import Devices
+from d2l_utils.rollcall import WAIT, call_roll
 
-WAIT, SILENT = 120, 20  # seconds, for all to come, and for one that says nothing
+SILENT = 20  # seconds, after which one that says nothing is given up
 
 host.share_gpu_memory_in_jax()
 
@@ -51,6 +52,7 @@ def join(workers, rank):
 
     workers: ['host:port', ...], of which the first is where they meet.
     """
+    call_roll(workers, rank)
     jax.distributed.initialize(
         workers[0],
         len(workers),

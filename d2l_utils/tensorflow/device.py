@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from d2l_utils import host
 from d2l_utils.devices import Devices
+from d2l_utils.rollcall import call_roll
 
 
 @cache
@@ -90,6 +91,7 @@ def join(workers, rank):
 
     workers: ['host:port', ...], where each of them listens.
     """
+    call_roll(workers, rank)
     task = {"type": "worker", "index": rank}
     about = {"cluster": {"worker": workers}, "task": task}
     os.environ["TF_CONFIG"] = json.dumps(about)

@@ -5,6 +5,7 @@ import os
 import torch
 
 from d2l_utils.devices import Devices
+from d2l_utils.rollcall import call_roll
 
 
 class _Devices(Devices):
@@ -52,6 +53,7 @@ def join(workers, rank):
     workers: ['host:port', ...], of which the first is where they meet; those of one
     host take its GPUs in turn.
     """
+    call_roll(workers, rank)
     hosts = [worker.rpartition(":")[0] for worker in workers]
     port = workers[0].rpartition(":")[2]
     os.environ |= {"MASTER_ADDR": hosts[0], "MASTER_PORT": port, "RANK": str(rank),

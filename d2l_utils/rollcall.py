@@ -1,0 +1,73 @@
+"""Are all workers of a training there? Asked before a framework waits for them."""
+
+import contextlib
+import json
+import socket
+import time
+
+WAIT = 120  # seconds
+ANSWER = 10  # seconds, for what is said once a connection stands
+
+
+def call_roll(workers, rank, wait=WAIT):
+    """Return when all workers have called; raise ValueError with those that have not.
+
+    The first one listens at its address, which its framework takes afterwards. The
+    others call there, and hear from it who is missing. The frameworks wait, too, but
+    each for another time, and with another message, or none.
+
+    workers: ['host:port', ...] in the order of their ranks. wait: seconds.
+    """
+    end = time.monotonic() + wait
+    missing = _listen(workers, end) if rank == 0 else _call(workers[0], rank, end)
+    if missing:
+        who = " and ".join(f"rank {r} ({workers[r]})" for r in missing)
+        raise ValueError(
+            f"The worker with {who} did not come within {wait:g} s. Is the command "
+            "started there, with this rank? Is the port closed by a firewall?"
+        )
+
+
+def _listen(workers, end):
+    """The ranks that have not called in time."""
+    calls, missing = [], set(range(1, len(workers)))
+    with socket.create_server(("", int(workers[0].rpartition(":")[2]))) as server:
+        while missing:
+            server.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                call = server.accept()[0]
+            except TimeoutError:
+                break
+            call.settimeout(ANSWER)
+            try:
+                missing.discard(int(call.recv(16)))
+                calls.append(call)
+            except (OSError, ValueError):  # somebody else's call
+                call.close()
+    for call in calls:
+        with call, contextlib.suppress(OSError):  # it ended: the framework will say so
+            call.sendall(json.dumps(sorted(missing)).encode())
+            call.recv(1)  # the other one closes first: so the port is free at once
+    return sorted(missing)
+
+
+def _call(first, rank, end):
+    """The ranks that the first worker misses; its own where it does not answer."""
+    host, _, port = first.rpartition(":")
+    while True:
+        left = max(0.01, end - time.monotonic())
+        try:
+            call = socket.create_connection((host, int(port)), timeout=left)
+            break
+        except OSError:
+            if time.monotonic() >= end:
+                return [0]
+            time.sleep(0.1)
+    with call:
+        call.settimeout(left + ANSWER)
+        try:
+            call.sendall(str(rank).encode())
+            said = call.recv(4096)
+        except OSError:
+            said = b""
+    return json.loads(said) if said else [0]
