@@ -7,8 +7,8 @@ from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.host import cpu_flags, cpu_has_bfloat16, processor_name
 
 CLASSES = {  # of processors, the fastest first, and how they are called
-    "bfloat16": "with units for bfloat16",
-    "avx512": "with AVX-512, without units for bfloat16",
+    "bfloat16": "with fast units for bfloat16",
+    "avx512": "with AVX-512, without fast units for bfloat16",
     "avx2": "with AVX2, without AVX-512",
     "other": "of another kind",  # no floors: nobody has measured what these can do
 }

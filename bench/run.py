@@ -121,9 +121,9 @@ def store(record):
 
 
 def machine_name():
-    """Processor and number of cores, fit for a file's name."""
+    """Processor, number of cores and class (one may be hidden), fit for a file's name."""
     words = "".join(c if c.isalnum() else " " for c in processor_name()).lower().split()
-    return "-".join([*words, *cpu_text().strip("cpu ()").split()])
+    return "-".join([*words, *cpu_text().strip("cpu ()").split(), processor_class()])
 
 
 if __name__ == "__main__":

@@ -84,10 +84,11 @@ def cpu_text(threads: int | None = None) -> str:
 
 @functools.cache
 def cpu_flags() -> set[str]:
-    """The features of the processor, as Linux names them.
+    """The features of the processor, and its maker, as Linux names them.
 
     Returns:
-        The names, on Linux on x86; elsewhere an empty set.
+        The names, on Linux on x86, with "GenuineIntel" or "AuthenticAMD"; elsewhere an
+        empty set.
 
     Example:
         >>> "avx2" in cpu_flags()  # doctest: +SKIP
@@ -95,13 +96,19 @@ def cpu_flags() -> set[str]:
     """
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return set(next(line for line in file if line.startswith("flags")).split())
-    except (OSError, StopIteration):
+            first = file.read().partition("\n\n")[0].splitlines()  # of all processors
+    except OSError:
         return set()
+    lines = (line for line in first if line.startswith(("flags", "vendor_id")))
+    return {word for line in lines for word in line.partition(":")[2].split()}
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor has units that multiply bfloat16.
+    """Whether the processor multiplies bfloat16 faster than float32.
+
+    With AMX it does, and on AMD's with AVX-512's instruction for bfloat16. Intel's have
+    one unit for that instruction and two for those of float32: on a Xeon whose AMX is
+    hidden, NiN trained at 32 images/s in bfloat16 and at 45 in float32.
 
     Returns:
         True or False; where `cpu_flags` knows nothing, False.
@@ -110,7 +117,10 @@ def cpu_has_bfloat16() -> bool:
         >>> cpu_has_bfloat16()  # doctest: +SKIP
         True
     """
-    return not cpu_flags().isdisjoint(("avx512_bf16", "amx_bf16"))
+    there = cpu_flags()
+    return "amx_bf16" in there or (
+        "avx512_bf16" in there and "GenuineIntel" not in there
+    )
 
 
 def processor_name() -> str:

@@ -95,7 +95,11 @@ def test_floors(record, words):
 
 @pytest.mark.parametrize("there, kind", [
     (WITH, "bfloat16"), ({"avx2", "amx_bf16"}, "bfloat16"), ({"avx2"}, "avx2"),
-    ({"avx2", "avx512f"}, "avx512"), ({"sse4_2"}, "other"), (set(), "other"),
+    ({"avx2", "avx512f"}, "avx512"),
+    ({"avx512_bf16", "avx512f", "GenuineIntel"}, "avx512"),
+    ({"avx512_bf16", "avx512f", "AuthenticAMD"}, "bfloat16"),
+    ({"amx_bf16", "avx512_bf16", "avx512f", "GenuineIntel"}, "bfloat16"),
+    ({"sse4_2"}, "other"), (set(), "other"),
 ])  # fmt: skip
 def test_the_class_of_a_processor(monkeypatch, there, kind):
     """No flags at all are told on Windows, macOS and Arm."""
@@ -186,6 +190,8 @@ def test_a_contender_is_ended_when_the_time_is_over(monkeypatch, tmp_path):
     monkeypatch.setattr(cases, "BUILD", tmp_path)
     monkeypatch.setattr(cases, "stored_arrays", lambda part, n: [])
     monkeypatch.setattr(cases, "CLOCK", cases.Clock())
+    # Reading them would start Jupytext, which asks for pandoc by Popen.
+    monkeypatch.setattr(cases, "stored_models", lambda *names: tmp_path)
     popen = subprocess.Popen
     endless = [sys.executable, "-c", "import time; time.sleep(60)"]
     monkeypatch.setattr(
@@ -231,7 +237,7 @@ def test_the_report(tmp_path, monkeypatch):
     (tmp_path / "a-2.json").write_text(json.dumps(results))
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     table = report.readme_table()
-    assert table.startswith("On a processor with units for bfloat16: A <b>, cpu")
+    assert table.startswith("On a processor with fast units for bfloat16: A <b>, cpu")
     assert "with AVX2, without AVX-512: not measured yet" in table
     rows = [line for line in table.splitlines() if line.startswith("|")][2:]
     titles = ["PyTorch", "MXNet", "TensorFlow", "JAX"]

@@ -32,7 +32,7 @@ def why_not_faster():
     there: NiN at 224 pixels trains at 24 images/s on two cores, in float32 at 35.
     """
     if not host.cpu_has_bfloat16():
-        return "this processor has no units for bfloat16"
+        return "this processor has no fast units for bfloat16"
     if "amx_bf16" in host.cpu_flags():
         return "MXNet is faster in float32 on this processor, which has AMX"
     return "" if can_compute() else NOT_HERE

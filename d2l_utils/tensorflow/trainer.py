@@ -168,7 +168,7 @@ class Trainer(_Trainer):
     def why_not_bfloat16(self):
         on_gpu = "GPU" in tf.zeros(()).device
         there = gpu_has_bfloat16() if on_gpu else host.cpu_has_bfloat16()
-        return "" if there else f"{self.device_text()} has no units for bfloat16"
+        return "" if there else f"{self.device_text()} has no fast units for bfloat16"
 
     def remember(self):
         return state.remember(self.model, self.optim, super().remember())

@@ -107,7 +107,7 @@ class Trainer(_Trainer):
             there = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
             there = self.device.type == "cpu" and host.cpu_has_bfloat16()
-        return "" if there else f"{self.device_text()} has no units for bfloat16"
+        return "" if there else f"{self.device_text()} has no fast units for bfloat16"
 
     def keeps_data(self):
         return self.device.type != "cpu"
