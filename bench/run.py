@@ -121,7 +121,7 @@ def store(record):
 
 
 def machine_name():
-    """Processor, number of cores and class (one may be hidden), fit for a file's name."""
+    """Processor, cores and class (units may be hidden), fit for a file's name."""
     words = "".join(c if c.isalnum() else " " for c in processor_name()).lower().split()
     return "-".join([*words, *cpu_text().strip("cpu ()").split(), processor_class()])
 

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import cases, contender, floors, report, run
+from bench import cases, contender, floors, report, run, several
 from bench.environments import PACKAGES
+from book.source import readme
 from d2l_utils import host
 from d2l_utils.frameworks import FRAMEWORKS
+from d2l_utils.study import RESULTS
 
 WITHOUT, WITH = {"avx2", "fma"}, {"avx2", "fma", "avx512_bf16"}  # units for bfloat16
 
@@ -395,3 +397,20 @@ def test_every_framework_has_an_environment_with_exact_versions():
     assert set(PACKAGES) == set(FRAMEWORKS)
     for packages in PACKAGES.values():
         assert all("==" in package for package in packages)
+
+
+# Several devices ----------------------------------------------------------------------
+
+
+def test_what_an_exchange_takes():
+    """By hand: four devices pass on 1.5 times 8 MB, at 25 GB/s; one passes on none."""
+    seconds = several.exchange("NiN", "PCIe 4.0 x16", 4)
+    assert seconds == pytest.approx(1.5 * 4 * 1_992_166 / 25e9)
+    assert several.step("NiN", "PCIe 4.0 x16", 1) == pytest.approx(128 / 10_000)
+    assert several.step("NiN", "PCIe 4.0 x16", 4) == pytest.approx(0.0032 + seconds)
+
+
+def test_the_page_has_the_table_on_paper():
+    assert not readme.update(several.PAGE, "on paper", several.on_paper(), check=True)
+    record = json.loads(next(RESULTS.glob("textbook_nin224_*.json")).read_text("utf-8"))
+    assert several.PARAMETERS["NiN"] == record["network"]["params"]
