@@ -754,6 +754,27 @@ FAULTS = (
         "            net.eval()",
         "test_loops.py", "train_ch3", "pytorch",
     ),
+    Fault(
+        "bfloat16 is used on Intel's processors without AMX",
+        "d2l_utils/host.py",
+        '"avx512_bf16" in there and "GenuineIntel" not in there',
+        '"avx512_bf16" in there',
+        "test_bench.py", "class_of_a_processor",
+    ),
+    Fault(
+        "a worker that has not come is not missed",
+        "d2l_utils/rollcall.py",
+        "    return sorted(missing)",
+        "    return []",
+        "test_train_command.py", "hears_who_has_not_come",
+    ),
+    Fault(
+        "any call is a worker's",
+        "d2l_utils/rollcall.py",
+        "missing.discard(int(call.recv(16)))",
+        "call.recv(16), missing.pop()",
+        "test_train_command.py", "somebody_elses_call",
+    ),
 )
 # fmt: on
 

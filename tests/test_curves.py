@@ -1,12 +1,14 @@
-"""The stored curves are of this notebook, and lie on one another."""
+"""What parity.md compares itself with is of this notebook, and agrees."""
 
 import ast
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
 
+from book.checks.parity import TOLERANCES
 from book.source.book import BOOK
 from book.source.reading import read_source
 from d2l_utils import weights
@@ -49,3 +51,40 @@ def test_all_predict_the_same_classes(stored):
         assert len(classes[a]) == 10_000
         assert (classes[a] != classes[b]).sum() <= 3
     assert len(set(classes["pytorch"])) == 10
+
+
+# What the four frameworks found in each part ------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def record():
+    path = weights.STORED / "parity.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_every_part_of_the_notebook_is_recorded_in_all_frameworks(record):
+    cells = read_source(BOOK, "parity")
+    named = [re.findall(r"^side_by_side\('(\w[\w ]*)'", c.source, re.M) for c in cells]
+    assert list(record["found"]) == list(itertools.chain(*named))
+    for found in record["found"].values():
+        assert list(found) == list(FRAMEWORKS)
+
+
+def test_frameworks_differ_until_the_notebooks_say_what_they_want(record):
+    """By themselves they start, shuffle and shrink images otherwise."""
+    for what in ("padding", "initial values", "order"):
+        assert len(set(map(str, record["found"][what].values()))) > 2
+    assert len(set(record["found"]["init_cnn"].values())) == 1
+    ones = {found.partition("side ")[2] for found in record["found"]["padding"].values()}
+    assert ones == {"[0, 2, 4]"}
+    last = {f.name for f in FRAMEWORKS.values() if f.channels_last}
+    for name, found in record["found"]["flattened"].items():
+        assert found.endswith("sum 10" if name in last else "sum 6")
+
+
+def test_the_differences_of_one_step_are_within_the_tolerances_of_parity(record):
+    for network, worst in record["one step"].items():
+        dtype = "float64" if "float64" in network else "float32"
+        assert list(worst) == list(TOLERANCES[dtype])[1:2] + ["logits"] + list(worst)[2:]
+        for kind, value in worst.items():
+            assert 0 < value <= TOLERANCES[dtype][kind]

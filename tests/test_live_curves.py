@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, what):
     path.write_text(BAD[what])
     monkeypatch.setitem(live.FIGURES, "curves", ([], lambda: live_curves.data(path)))
     words = r"parity\.md:9: the live figure 'curves': .*curves\.json does not hold a "
-    with pytest.raises(PageError, match=words + r"loss .*study\.train_curves` writes"):
+    with pytest.raises(PageError, match=words + r"loss .*study\.record_parity` writes"):
         live.known("curves", "parity.md:9")
 
 
