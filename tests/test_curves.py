@@ -75,8 +75,8 @@ def test_frameworks_differ_until_the_notebooks_say_what_they_want(record):
     for what in ("padding", "initial values", "order"):
         assert len(set(map(str, record["found"][what].values()))) > 2
     assert len(set(record["found"]["init_cnn"].values())) == 1
-    ones = {found.partition("side ")[2] for found in record["found"]["padding"].values()}
-    assert ones == {"[0, 2, 4]"}
+    padded = record["found"]["padding"].values()
+    assert {found.partition("side ")[2] for found in padded} == {"[0, 2, 4]"}
     last = {f.name for f in FRAMEWORKS.values() if f.channels_last}
     for name, found in record["found"]["flattened"].items():
         assert found.endswith("sum 10" if name in last else "sum 6")
@@ -85,6 +85,6 @@ def test_frameworks_differ_until_the_notebooks_say_what_they_want(record):
 def test_the_differences_of_one_step_are_within_the_tolerances_of_parity(record):
     for network, worst in record["one step"].items():
         dtype = "float64" if "float64" in network else "float32"
-        assert list(worst) == list(TOLERANCES[dtype])[1:2] + ["logits"] + list(worst)[2:]
+        assert set(worst) == set(TOLERANCES[dtype])
         for kind, value in worst.items():
             assert 0 < value <= TOLERANCES[dtype][kind]

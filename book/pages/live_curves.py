@@ -45,7 +45,7 @@ def frameworks(path):
         lengths = {len(line["loss"]) for line in made}
     except FileNotFoundError:
         raise PageError(
-            f"{path} is not there; `python -m study.train_curves` makes it."
+            f"{path} is not there; `python -m study.record_parity` makes it."
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(path, f"{type(error).__name__}: {error}") from None
@@ -57,7 +57,7 @@ def frameworks(path):
 def unreadable(path, what):
     return PageError(
         f"{path} does not hold a loss of each step for several frameworks ({what}); "
-        "`python -m study.train_curves` writes it."
+        "`python -m study.record_parity` writes it."
     )
 
 
