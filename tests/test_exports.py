@@ -179,6 +179,7 @@ def test_sections_have_the_data_that_they_show_and_no_other(tmp_path, can_build)
     uses = {
         "nin28_56.safetensors": "d2l.stored_path('nin28_56')",
         "nin28_curves.json": "weights.STORED / 'nin28_curves.json'",
+        "parity.json": "weights.STORED / 'parity.json'",
     }
     groups = study.groups()
     uses |= {name: f"d2l.study('{name}')" for name in groups}

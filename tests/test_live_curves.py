@@ -108,7 +108,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, what):
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
-    with pytest.raises(PageError, match=r"x\.json is not there; `python -m study\.tra"):
+    with pytest.raises(
+        PageError, match=r"x\.json is not there; `python -m study\.record_parity"
+    ):
         live_curves.data(tmp_path / "x.json")
 
 
