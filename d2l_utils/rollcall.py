@@ -32,7 +32,7 @@ def _listen(workers, end):
     """The ranks that have not called in time."""
     calls, missing = [], set(range(1, len(workers)))
     with socket.create_server(("", int(workers[0].rpartition(":")[2]))) as server:
-        while missing:
+        while missing and time.monotonic() < end:
             server.settimeout(max(0.01, end - time.monotonic()))
             try:
                 call = server.accept()[0]
