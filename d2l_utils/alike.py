@@ -1,7 +1,7 @@
 """Whether the processes of one training train the same, and whether all are there.
 
-A framework's folder says how what `packed` gives comes from every process to all, and
-which errors are those of a process that has ended.
+Each framework's folder says how the bytes of `packed` are exchanged by the processes,
+and which errors mean that another process has ended.
 """
 
 import json
@@ -9,8 +9,8 @@ import warnings
 
 import numpy as np
 
-DEVICE = "device"  # what may differ
-SIZE = 4096  # bytes, as all processes must send equally many
+DEVICE = "device"  # the one entry of a description that may differ
+SIZE = 4096  # bytes of a description: all processes must send equally many
 
 
 class LostContact(RuntimeError):
@@ -18,7 +18,10 @@ class LostContact(RuntimeError):
 
 
 def lost(rank: int, checkpoint) -> LostContact:
-    """The error of a process that goes on without the others."""
+    """The error to raise in a process when another one has ended.
+
+    rank: of this process. checkpoint: the path of the training's, or None.
+    """
     on = f" fit goes on from {checkpoint}." if checkpoint else ""
     return LostContact(
         f"The process with rank {rank} stops, since one of the others has ended.{on}"
@@ -26,7 +29,7 @@ def lost(rank: int, checkpoint) -> LostContact:
 
 
 def packed(about: dict) -> np.ndarray:
-    """What a process says of its training, as bytes."""
+    """What a process says of its training, as SIZE bytes of JSON."""
     text = json.dumps(about).encode()[:SIZE]
     return np.frombuffer(text.ljust(SIZE), np.uint8)
 
@@ -37,10 +40,9 @@ def unpacked(row) -> dict:
 
 
 def check_alike(said: list[dict]) -> None:
-    """Raise RuntimeError where processes are to train different things; warn where they
-    compute on different devices.
+    """Raise RuntimeError unless all processes train the same; warn of unlike devices.
 
-    said: what each says of its training, in the order of ranks.
+    said: what each process says of its training, in the order of ranks.
     """
     for rank, theirs in enumerate(said):
         other = [

@@ -1,16 +1,17 @@
 """State beside weights: counters, statistics, generators, rates in plain attributes.
 
-Only what training changes is stored, so that a setting that a reader changes for a
-resumed training stays changed. Each framework says in its `state.py`
+A checkpoint stores only what training has changed: a setting that a reader changes
+before resuming keeps its new value. Each framework says in its `state.py`
 
     parts(model)             [(name, layer)], of all layers, the model among them
     own_names()              the attributes that the framework's layers have themselves
     options(optim)           [(name, object or dict)]: what holds an optimizer's rates
-    extras(model)            [Leaf]: what is reached in another way, and must be stored
+    extras(model)            [Leaf]: what is no plain attribute, but must be stored
     array_of(x)              a tensor, or the state of a generator, in NumPy; of a
                              network or an optimizer, a dict of arrays; else None
-    put(x, array)            the same put back, in place where x takes it; returns it
-    GENERATORS               classes of generators
+    put(x, array)            x with the value that `array_of` gave: x itself, changed in
+                             place, where that is possible, else a new object
+    GENERATORS               its classes of random number generators
     LATE                     whether the optimizer's state is made in its first step
 """
 
@@ -42,12 +43,15 @@ OF_TRAINERS = {  # what a Trainer of ours notes about itself and its run
     "num_val_batches", "writes", "processes", "all_steps", "whole", "parts",
 }  # fmt: skip
 OF_DATA = {"train", "val", "seed", "training_seed", "training_epoch", "hparams"}
-DEPTH, MANY = 4, 100  # how far generators are looked for, among how many
+DEPTH, MANY = 4, 100  # generators are looked for so deep, in containers so long
 
 
 @dataclass
 class Leaf:
-    """A value, where it is, and how it is replaced."""
+    """A value, its path from model, optimizer, Trainer or data, and how to replace it.
+
+    replace(new) puts another value there.
+    """
 
     path: str
     value: Any
@@ -74,7 +78,7 @@ def encode(x, arrays, array_of):
         return {"generator": inner(x.getstate())}
     kind = "numpy" if isinstance(x, np.ndarray | np.generic) else "tensor"
     array = x if kind == "numpy" else array_of(x)
-    if isinstance(array, dict):  # of a network, an optimizer
+    if isinstance(array, dict):  # x is a network or an optimizer
         return {"state": inner(array)}
     if array is not None:
         arrays.append(plain(array))
@@ -135,7 +139,10 @@ def decode(node, old, arrays, put):
 
 
 def plain(array):
-    """An array as a file can hold it: bfloat16 and its like as whole numbers."""
+    """An array as a file can hold it: bfloat16 and its like as unsigned integers.
+
+    Raises TypeError for an array of objects or text.
+    """
     array = np.asarray(array, order="C")
     if array.dtype.kind == "V" and array.dtype.names is None:
         return array.view(f"u{array.dtype.itemsize}")
@@ -145,25 +152,25 @@ def plain(array):
 
 
 def _made_anew(node):
-    """Whether `decode` can make the value where there is none."""
+    """Whether `decode` can make the value without an old one to put it into."""
     if isinstance(node, dict):
         return not node.keys() & {"state", "generator"} and _made_anew([*node.values()])
     return not isinstance(node, list) or all(map(_made_anew, node))
 
 
 def fingerprint(x, array_of):
-    """A text that another value does not have; None for what cannot be stored."""
+    """A text that differs for different values; None for what cannot be stored."""
     arrays = []
     try:
         text = json.dumps(encode(x, arrays, array_of))
-    except (TypeError, RuntimeError):  # a kind not known, an array without numbers
+    except (TypeError, RuntimeError):  # an unknown kind, an array without values
         return None
     sums = [f"{a.dtype}{a.shape}{zlib.crc32(a.tobytes()):x}" for a in arrays]
     return " ".join((text, *sums))
 
 
 def generators_in(name, x, kinds, depth=DEPTH, seen=None):
-    """[(name, generator)] in the attributes of an object, its parts, and so on."""
+    """[(name, generator)] in the attributes of an object, in theirs, and so on."""
     seen = set() if seen is None else seen
     if depth < 0 or id(x) in seen:
         return []
@@ -185,7 +192,7 @@ def generators_in(name, x, kinds, depth=DEPTH, seen=None):
 
 
 def living(types):
-    """All objects of exactly these types that there are, whoever holds them.
+    """All living objects of exactly these types, whoever holds them.
 
     A process has a million objects, so no line of Python is run for each.
     """
@@ -201,10 +208,10 @@ def _is_of_a_library(x):
 class Beside:
     """What a training changes beside weights and optimizer states.
 
-    streams: the generators that batches may be drawn from. begin: their states when
-    the epoch in training began. start: when the training did. first: a number that
-    its first batch gives, None if that is not the same each time. settings: at its
-    start.
+    streams: [(name, generator)] that batches may be drawn from. begin: their states
+    when the current epoch began. start: their states when the training began. first: a
+    checksum of the first batch; None if that differs each time it is asked for.
+    settings: {path: value} of `_settings` at the training's start.
     """
 
     def __init__(self, trainer):
@@ -215,15 +222,15 @@ class Beside:
             *generators_in("data", trainer.data, kinds),
             *generators_in("loader", trainer.train_dataloader, kinds),
         ]
-        self.inside = {}  # {id: object} of what is stored in other ways
+        self.inside = {}  # {id: object} that `leaves` looks into
         self.begin = self.start = self.states()
         self.first = None
         leaves = self.leaves()
         self.known = {leaf.path: self._print(leaf.value) for leaf in leaves}
         self.forms = {leaf.path: self._form(leaf.value) for leaf in leaves}
-        self.moved = set()  # paths of what has changed
-        self.weights = None  # names of the model's tensors, and of the optimizer's
-        self.lost = set()  # paths of what cannot be stored, or not be restored
+        self.moved = set()  # paths of what training has changed
+        self.weights = None  # names of all tensors of model and optimizer at the start
+        self.lost = set()  # paths of what could be stored, but not restored
         self.settings = self._settings(leaves)
 
     def _print(self, value):
@@ -239,7 +246,7 @@ class Beside:
         return _made_anew(node), len(arrays)
 
     def _array_of(self, x):
-        """As the framework's; nothing of layers and optimizer, which others store."""
+        """The framework's, but {} for layers and optimizer, stored with the weights."""
         return {} if id(x) in self.inside else self.hooks.array_of(x)
 
     def states(self):
@@ -260,7 +267,7 @@ class Beside:
                 decode(node, x, arrays, self.hooks.put)
 
     def states_like(self, states):
-        """Raise an error unless these are what `states` gives; changes nothing."""
+        """Raise an error unless `set_states` takes these states; changes nothing."""
         now = self.states()
         try:
             self.set_states(states)
@@ -268,7 +275,7 @@ class Beside:
             self.set_states(now)
 
     def leaves(self):
-        """What may change, attribute by attribute."""
+        """[Leaf] of all attributes that training may change."""
         trainer, hooks = self.trainer, self.hooks
         parts = [(f"model{n and '.'}{n}", x) for n, x in hooks.parts(trainer.model)]
         roots = [(name, x, hooks.own_names()) for name, x in parts]
@@ -299,7 +306,7 @@ class Beside:
                 yield Leaf(path, value, lambda new, key=key: space.update({key: new}))
 
     def unstorable(self):
-        """Paths of what surely changes and cannot be stored."""
+        """Paths of values that are sure to change and cannot be stored: iterators."""
         return [
             leaf.path
             for leaf in self.leaves()
@@ -311,7 +318,7 @@ class Beside:
         """{path: number or text} of what a reader may have changed."""
         values = {leaf.path: leaf.value for leaf in leaves}
         for name, x in self.hooks.parts(self.trainer.model):
-            if _is_of_a_library(x):  # its rates: of dropout, say
+            if _is_of_a_library(x):  # such as the rate of dropout
                 floats = {k: v for k, v in vars(x).items() if type(v) is float}
                 values |= {f"model.{name}.{k}": v for k, v in floats.items()}
         found = {}
@@ -324,7 +331,7 @@ class Beside:
         return found
 
     def changed(self):
-        """({path: JSON}, arrays) of what training has changed so far.
+        """({path: value as `encode` gives it}, arrays) of what training has changed.
 
         Raises TypeError, with the path, for what must be stored and cannot be.
         """
@@ -352,7 +359,7 @@ class Beside:
         return anew or (not was_anew and (self.hooks.LATE or size == before))
 
     def _holders(self):
-        """{path: object} whose attributes may be made anew."""
+        """{path: object} that `restore` may give new attributes."""
         parts = self.hooks.parts(self.trainer.model)
         return {"trainer": self.trainer, "data": self.trainer.data} | {
             f"model{name and '.'}{name}": x for name, x in parts

@@ -56,7 +56,7 @@ def arrays_in(batch):
 
 
 def num_examples(batch):
-    """The examples in a batch: the rows of its last array, the labels."""
+    """The number of examples in a batch: of rows of its last array, the labels."""
     return next((len(x) for x in reversed(arrays_in(batch)) if len(x.shape)), 1)
 
 
@@ -79,9 +79,9 @@ def part_of(batch, rank, size):
 def as_tensors(batch, tensor, images, labels=lambda y: y):
     """A batch in a framework's tensors.
 
-    tensor(x), of each array; images(x), of inputs that are images in bytes;
-    labels(y), of the last part of a tuple. In a dictionary only its owner knows what is
-    an image.
+    tensor(x) makes a tensor of each array; then images(x) is applied to inputs that are
+    images in bytes, labels(y) to the last part of a tuple. A dictionary gets `tensor`
+    alone: only its owner knows which of its parts are images.
     """
     batch = map_arrays(tensor, batch)
 
@@ -104,7 +104,7 @@ def inputs_of(batch):
 
 
 def check_data(data):
-    """Raise TypeError for what has no loaders, but may be taken to have them."""
+    """Raise TypeError, with advice, where `data` has no loaders."""
     if hasattr(data, "training_step"):
         raise TypeError("Model and data are in the wrong order: it is (model, data).")
     if isinstance(data, type):
@@ -123,7 +123,7 @@ def check_data(data):
 
 
 def judges_labels(model, train):
-    """Whether the labels of a batch go to the library's loss, and nowhere before."""
+    """Whether a batch's labels go straight to the library's own loss."""
     step = "training_step" if train else "validation_step"
     return hasattr(model, "accuracy") and not replaced(model, step, "loss")
 
@@ -136,9 +136,9 @@ def own_forward(model):
 def check(batch, model, data, train):
     """Raise ValueError for a first batch that the library cannot train a model on.
 
-    Only what its own steps and its loss of class numbers need: a `training_step`, a
+    Checked is only what the library's own steps and loss need: a `training_step` or
     `loss` of the reader's own decides itself what it takes. A `forward` of the reader's
-    own may take any inputs; for it, what looks wrong in them is a warning.
+    own may take any inputs, so that what looks wrong in them is only warned of.
     """
     step = "training_step" if train else "validation_step"
     if replaced(model, step):
@@ -197,12 +197,12 @@ def _of_form(batch, step):
 def _of_inputs(inputs, model):
     """What is wrong with the inputs of a Classifier; '' if nothing is."""
     weights = getattr(model, "parameters", tuple)()
-    known = {dtype_name(p) for p in weights if hasattr(p, "dtype")}  # it computes in
+    known = {dtype_name(p) for p in weights if hasattr(p, "dtype")}  # its own types
     for x in arrays_in(inputs):
         name, shape = dtype_name(x), tuple(x.shape)
         whole = "int" in name
         if name == "string" or (whole and name != "uint8" and len(shape) <= 2):
-            continue  # words, or their numbers
+            continue  # words, or their indices
         if name == "uint8" and len(shape) <= 2:
             return (
                 f"has inputs of uint8 and shape {shape}; bytes are images where they "
@@ -214,7 +214,7 @@ def _of_inputs(inputs, model):
                 "X.astype('float32'), divided by their largest value."
             )
         if name != "uint8":
-            x = x.float() if hasattr(x, "float") else x  # NumPy lacks some of PyTorch's
+            x = x.float() if hasattr(x, "float") else x  # NumPy has no bfloat16
             rows = np.isfinite(to_numpy(x)).reshape(shape[0], -1).all(axis=1)
             if not rows.all():
                 return (
@@ -227,8 +227,8 @@ def _of_inputs(inputs, model):
 def _of_labels(y, n=None, classes=None):
     """What is wrong with labels; '' if nothing is.
 
-    n: how many predictions the network makes; classes: of how many classes; None
-    where that is not known yet.
+    n: how many predictions the network makes; classes: how many classes it knows; both
+    are None before the network has been run.
     """
     what = "class numbers, 0, 1, 2, ..."
     if not hasattr(y, "dtype"):

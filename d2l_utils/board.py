@@ -97,7 +97,7 @@ class ProgressBoard(HyperParameters):
             self.redraw()
 
     def redraw(self) -> None:
-        """Bring the figure up to date; in a notebook, show it, or its axes alone."""
+        """Bring the figure up to date; in a notebook, show it, even without points."""
         if not self.display or not (self.data or in_notebook()):
             return
         start = time.monotonic()
@@ -109,7 +109,7 @@ class ProgressBoard(HyperParameters):
             self._show()
             self._drawn_at = time.monotonic()
             cost = self._drawn_at - start
-            # The first curve does not wait for what it took to begin with the axes.
+            # After empty axes the first curve is drawn at once, whatever they took.
             self._wait = max(REDRAW_SECONDS, cost / REDRAW_SHARE) if self.data else 0.0
 
     def _update(self):
@@ -144,7 +144,7 @@ class ProgressBoard(HyperParameters):
             self._settings = settings
 
     def _show(self):
-        """Show the figure below the cell that runs now, in place of the last time."""
+        """Show the figure below the running cell, in place of what it showed before."""
         from IPython import display, get_ipython
         from matplotlib import pyplot as plt
 
@@ -153,7 +153,7 @@ class ProgressBoard(HyperParameters):
             get_ipython().events.register("post_run_cell", self._at_end_of_cell)
         else:
             self._handle.update(self.fig)
-        plt.close(self.fig)  # or the cell's end would show it a second time
+        plt.close(self.fig)  # or Jupyter would show it again at the cell's end
 
     def _at_end_of_cell(self, _):
         from IPython import get_ipython
@@ -161,7 +161,7 @@ class ProgressBoard(HyperParameters):
         get_ipython().events.unregister("post_run_cell", self._at_end_of_cell)
         if self.data:
             self.redraw()
-        else:  # nothing came into the axes
+        else:  # no point was drawn: the empty axes go away
             self._handle.update({}, raw=True)
         self._end_cell()
 
@@ -169,7 +169,7 @@ class ProgressBoard(HyperParameters):
         self._handle, self._drawn_at, self._wait = None, 0.0, 0.0
 
     def __getstate__(self):
-        """A copy, or what is pickled, has the points and no figure."""
+        """What a copy or a pickle has: the points, and no figure."""
         no_figure = {"fig": None, "axes": None}
         shown = {**no_figure, "_lines": {}, "_settings": None}
         raw = {
@@ -184,7 +184,7 @@ class ProgressBoard(HyperParameters):
 class StatusLine:
     """One line of text that is replaced in place, and of which nothing stays.
 
-    In a notebook it is in the output of the cell, one for all that runs in it;
+    In a notebook it stands in the output of the running cell, which has one such line;
     elsewhere on stderr, if that is a terminal.
 
     Parameters:
@@ -197,7 +197,7 @@ class StatusLine:
         >>> line.close()
     """
 
-    _of_cell = None  # what IPython shows it in
+    _of_cell = None  # IPython's handle for the line in the running cell
 
     def __init__(self, active: bool = True) -> None:
         active = active and (in_notebook() or getattr(sys.stderr, "isatty", bool)())
@@ -233,14 +233,14 @@ class StatusLine:
             self._put_in_cell({"text/plain": text} if text else {})
         else:
             text = text[: shutil.get_terminal_size().columns - 1]
-            # The cursor goes back, so that what is printed next replaces the line.
+            # The cursor goes back, so that the next output overwrites the line.
             line = f"\r{text.ljust(len(self._text))}\r"
             print(line, end="", file=sys.stderr, flush=True)
         self._text = text
 
     @classmethod
     def _put_in_cell(cls, data):
-        """Show it as a display of its own: what is in that can be taken out again."""
+        """Show the line as a display of its own, which can be emptied again."""
         from IPython import display, get_ipython
 
         if cls._of_cell is None:

@@ -37,9 +37,10 @@ class CheckpointWarning(UserWarning):
 
 
 def alone(method):
-    """Decorator of a Trainer's method: meanwhile its checkpoint is its alone.
+    """Decorator of a Trainer's method: it locks the checkpoint while it runs.
 
-    Where the disk knows no locks, two trainings still write whole files each.
+    Raises CheckpointError where another training has it. On a disk without locks none
+    is made; then each training still writes whole files.
     """
 
     @functools.wraps(method)
@@ -83,10 +84,10 @@ def _lock(trainer):
 
 
 def begin(trainer):
-    """What a checkpoint needs before the first step: resume, or see that it can be.
+    """Before the first step: resume, or check that the training can be stored.
 
-    Raises CheckpointError for a file that is none of this training, and where a
-    training cannot be kept in one.
+    Raises CheckpointError for a file that is not of this training, and where the
+    training cannot be stored.
     """
     display, beside = trainer.model.board.display, trainer.beside
     known = resume(trainer)
@@ -115,7 +116,7 @@ def begin(trainer):
 
 
 def warn(trainer, what):
-    """Say what a checkpoint does not hold."""
+    """Warn of what a checkpoint does not hold."""
     warnings.warn(
         f"A training resumed from {trainer.checkpoint} will not be the same as one "
         f"that was not interrupted: {what}. See the docstring of Trainer.",
@@ -125,9 +126,9 @@ def warn(trainer, what):
 
 
 def _first_batch(trainer):
-    """A number that the first batch of the training gives; None for one of no kind."""
+    """A checksum of the training's first batch; None where it cannot be had."""
     beside, progress = trainer.beside, trainer.progress
-    if isinstance(trainer.train_dataloader, Iterator):  # that would use it up
+    if isinstance(trainer.train_dataloader, Iterator):  # asking it would use it up
         return None
     now, epoch = beside.states(), progress.epoch
     beside.set_states(beside.start)
@@ -145,7 +146,7 @@ def _first_batch(trainer):
 
 
 def _what_changed(there, beside, path):
-    """In one line, which settings are others than when the training began."""
+    """A line that says which settings differ from those at the start; falsy if none."""
     changed = [
         f"{name} is {beside.settings[name]!r}, was {value!r}"
         + (" and goes on as training had changed it" if name in beside.moved else "")
@@ -158,8 +159,8 @@ def _what_changed(there, beside, path):
 def save(trainer, keep=True):
     """Write the state of a training to `trainer.checkpoint`, all or nothing.
 
-    keep: False tries only whether it could be written. Raises CheckpointError for a
-    training that cannot be stored.
+    keep: False writes nothing and only tests whether it could be done. Raises
+    CheckpointError for a training that cannot be stored, OSError where the disk fails.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
@@ -213,9 +214,9 @@ def save(trainer, keep=True):
 
 
 def resume(trainer):
-    """Bring a training to where its checkpoint stands; None if there is none.
+    """Put a training where its checkpoint stands; returns None if there is none.
 
-    Returns what the file says about itself. Raises CheckpointError, with model and
+    Returns else what `save` put into `about`. Raises CheckpointError, with model and
     optimizer unchanged, where the file is damaged or of another training.
     """
     path = base.file_path(trainer.checkpoint)
@@ -306,10 +307,10 @@ def read(path):
 
 
 def _checked(about):
-    """What a checkpoint says about itself, if all of it is of the right kind.
+    """`about` of a checkpoint, after a check of its types; `progress` as a Progress.
 
-    Raises ValueError where something is not. What it says of attributes and
-    generators is tried when they are restored.
+    Raises ValueError for anything else. Attributes and generators are not checked here:
+    restoring them shows whether they fit.
     """
     if type(about) is not dict or set(about) != PARTS:
         raise ValueError("its parts are not those of a checkpoint")
@@ -335,7 +336,7 @@ def _checked(about):
 
 
 def _training(trainer):
-    """What must be the same for a training to be the same."""
+    """What must be as in the checkpoint; None stands for what is not known."""
     return {
         "model": type(trainer.model).__name__,
         "batch size": getattr(trainer.data, "batch_size", None),

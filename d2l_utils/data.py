@@ -25,13 +25,13 @@ LABELS = [
 
 FAST_TRAIN_BATCHES, FAST_VAL_BATCHES, FAST_IMAGES = 2, 1, 16  # images in a batch
 
-# Before any framework starts its threads: one that has allocated once keeps to its
-# own part of the memory for good.
+# Now, before any framework starts its threads: a thread that has allocated memory keeps
+# its own pool for good.
 host.share_memory()
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
-    """The order in which epoch `epoch` visits n training examples, (n,) int64."""
+    """The order in which an epoch, counted from 0, visits n examples: (n,) int64."""
     return np.random.default_rng([seed, epoch]).permutation(n)
 
 
@@ -42,6 +42,7 @@ def resize_matrix(n_in: int, n_out: int) -> np.ndarray:
     Bilinear with half-pixel centres; the support ends at the edge of the image.
     When shrinking, the triangle is widened by the factor, so that every input
     pixel counts (antialiasing). An image is resized as R_h @ X @ R_w.T.
+    Raises ValueError for less than one pixel.
     """
     if n_in < 1 or n_out < 1:
         raise ValueError(f"Cannot resize {n_in} pixels to {n_out}.")
@@ -177,9 +178,9 @@ class DataModule(HyperParameters):
 
 
 class _Passes:
-    """What loaders share: which epoch a pass is.
+    """What loaders share: the number of the epoch that a pass is.
 
-    A Trainer says which; else each pass over the loader is the next.
+    A Trainer sets it; without one, each pass over the loader is the next epoch.
     """
 
     passes = 0
@@ -192,7 +193,7 @@ class _Passes:
 
 
 class TensorLoader(_Passes):
-    """Batches of tensors that lie in memory, in a new order for each epoch."""
+    """Batches of tensors in memory; in training, each epoch has a new order."""
 
     def __init__(self, data, tensors, train):
         self.data, self.tensors, self.train = data, tensors, train
@@ -217,7 +218,7 @@ class TensorLoader(_Passes):
 
 
 class Rows:
-    """What is in tensors, as a data set: of example i, its row of each."""
+    """Tensors as a data set: example i is a tuple of row i of each."""
 
     def __init__(self, tensors):
         self.tensors = tensors
@@ -234,8 +235,8 @@ class Examples:
     """One part of Fashion-MNIST, as a data set: example i is (image, label).
 
     The image is a tensor of the framework as the loaders give it, made when it is asked
-    for; the label is a number. `images` and `labels` hold all of them, in bytes, and
-    are what it unpacks to: `images, labels = data.train`.
+    for; the label is a number. `images` and `labels` hold all of them, in bytes;
+    `images, labels = data.train` gives these two.
     """
 
     def __init__(self, images, labels, owner=None):
@@ -254,7 +255,7 @@ class Examples:
 
 
 def rows_of(part):
-    """(images, labels) of what a reader may take as a part of the data, else None.
+    """(images, labels) of what a reader may set as `train` or `val`; else None.
 
     Also of `torch.utils.data.Subset`, which is what `random_split` gives.
     """
@@ -279,7 +280,7 @@ def height_and_width(size):
 
 
 class Loader(_Passes):
-    """Batches of one part of the data, as tensors, in a new order for each epoch."""
+    """Batches of `train` or `val`, as tensors; training has a new order each epoch."""
 
     def __init__(self, data, train):
         self.data, self.train = data, train
@@ -308,19 +309,19 @@ class FashionMNIST(DataModule):
     The loaders give what the textbook's do: float32 images in [0, 1] in the framework's
     layout, shuffled by example for training, and labels. The order of epoch e follows
     from the seed at construction (see `set_seed`) and e. `train` and `val` hold all
-    images (n, 28, 28) and labels (n,) in bytes; what is put in their place, a part of
-    them for instance, is trained on.
+    images (n, 28, 28) and labels (n,) in bytes. You may put others in their place, a
+    part of them for instance; then those are used.
 
     Parameters:
         batch_size: examples in a batch; the last one of an epoch may be shorter.
         resize: (height, width) of the images in pixels, or one number for both.
         root: a folder with the four files of the data set; by default they are looked
             for and, if need be, downloaded, see `sources.load_fashion_mnist`.
-        num_workers: taken as in the textbook, and not needed.
+        num_workers: accepted as in the textbook; it changes nothing.
 
     Raises:
-        ValueError: for an impossible batch size. sources.DataError : where a file in
-        `root` is damaged.
+        ValueError: for an impossible batch size or image size.
+        sources.DataError: where a file in `root` is damaged.
 
     Example:
         >>> data = d2l.FashionMNIST(batch_size=128, resize=(224, 224))
@@ -350,7 +351,7 @@ class FashionMNIST(DataModule):
         super().__setattr__(name, value)
 
     def examples(self, images, labels):
-        """What `train` and `val` are; in PyTorch and MXNet a data set of pairs."""
+        """What `train` and `val` become: a Split, in PyTorch and MXNet a data set."""
         return Split(images, labels)
 
     def text_labels(self, indices) -> list[str]:
@@ -368,8 +369,8 @@ class FashionMNIST(DataModule):
     def batches(self, train, epoch=0, arrays=None):
         """Yield (images (b, 28, 28) uint8, labels (b,) int32) of one epoch.
 
-        arrays: images and labels of this part, where they lie on a device; then
-        the order is all that is sent there.
+        arrays: images and labels of this part that lie on a device; then only the
+        order is sent there.
         """
         images, labels = arrays or self.arrays(train)
         n = len(images)

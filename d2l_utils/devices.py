@@ -16,7 +16,7 @@ class Devices:
     reset_gpu_peak.
     """
 
-    virtual = ()  # parts of the processor that stand for GPUs
+    virtual = ()  # parts of the processor that stand for GPUs, see `virtual_devices`
 
     def cpu(self):
         """The processor as a device of this framework.
@@ -79,6 +79,7 @@ class Devices:
             n: how many.
 
         Raises:
+            ValueError: n is no whole number, or less than 1.
             RuntimeError: in JAX and TensorFlow, after they have computed something.
 
         Example:
@@ -95,7 +96,7 @@ class Devices:
             ) from error
 
     def for_training(self) -> list:
-        """Devices of which a training takes several: GPUs, or else virtual ones."""
+        """The devices that can share one training: the GPUs, or else virtual ones."""
         return [self.gpu(i) for i in range(self.num_gpus())] or [*self.virtual]
 
     def split_cpu(self, n):
@@ -107,8 +108,8 @@ class Devices:
 
         Returns:
             {'peak_bytes': the most since the peak was last reset, 'current_bytes': now,
-            'of': what was measured, in words}. MXNet keeps what it has of a GPU's
-            memory, so that there both are the same.
+            'of': what was measured, in words}. MXNet gives no GPU memory back by
+            itself, so that there both numbers are the same.
 
         Example:
             >>> d2l.memory_stats()["peak_bytes"]
@@ -135,7 +136,7 @@ class Devices:
         return self.gpu_memory() if self.num_gpus() else None
 
     def gpu_memory(self):
-        """(peak bytes, current bytes, words) of the first GPU; None if not counted."""
+        """(peak bytes, current bytes, what was measured) of the first GPU, or None."""
         return None
 
     def reset_gpu_peak(self):

@@ -36,7 +36,7 @@ class SlowTrainingWarning(UserWarning):
 def in_one_line(error):
     """An exception as the reason in a sentence: its kind and its first line.
 
-    Where Keras or TensorFlow says where it was, the second one.
+    The second line where the first one only says where in Keras or TensorFlow it was.
     """
     lines = [re.sub(r"\x1b\[\d*m", "", x) for x in str(error).splitlines() if x.strip()]
     where = ("Exception encountered when calling", "Graph execution error")
@@ -50,11 +50,11 @@ class FrozenDraws(RuntimeError):
 
 
 class Traced:
-    """Looks at what is done beside computing while functions are made into graphs.
+    """Context: notes what a reader's code does, besides computing, while it is traced.
 
-    A reader's code runs then, and no more. `drew` is whether random numbers of NumPy's
-    or Python's were drawn, which would be the same in every step; `printed`, whether
-    something was printed.
+    It runs only then, not when the graph does. `drew`: whether it drew random numbers
+    of NumPy's or Python's, which would be the same in every step; `printed`: whether it
+    printed something.
     """
 
     def __enter__(self):
@@ -69,14 +69,14 @@ class Traced:
         self.drew = self._states() != self.before
 
     def _states(self):
-        """Of Python's generator of random numbers and of those of NumPy's."""
+        """The states of Python's and NumPy's random number generators."""
         states = [
             attributes.fingerprint(x, lambda tensor: None) for x in self.generators
         ]
         return [random.getstate(), *states]
 
     def check(self, model):
-        """Warn of what is printed no more; raise FrozenDraws for random numbers."""
+        """Warn of printing, which happens only now; raise FrozenDraws for draws."""
         names = replaced(model, "forward", "call", "__call__", "loss", "accuracy")
         whose = " or ".join(names) or "a layer"
         if self.drew:
@@ -107,7 +107,7 @@ class _Noting:
 
 
 def method_of(error):
-    """Where an exception came from: the innermost function that is a reader's."""
+    """Where an exception came from: the name of the reader's innermost function."""
     installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
     libraries = (*installed, str(Path(__file__).parent), "<frozen", "<string>")
     found = "the network"
@@ -124,10 +124,10 @@ def warn_slow(what, then="Training goes on without, more slowly."):
 
 
 class LossWatch:
-    """Looks at losses in the order of their steps.
+    """Looks at losses in the order of their steps, for nan and for a dead network.
 
-    lr: for the messages; num_classes: of a classifier, else None; steps: that came
-    before the first loss.
+    lr: for the messages; num_classes: of a classifier, else None; steps: how many steps
+    came before the first loss.
     """
 
     def __init__(self, lr, num_classes, steps=0):
@@ -194,7 +194,7 @@ def smaller_batches(error, batch_size, device):
 class Uninterrupted:
     """Keep an interrupt (Ctrl-C, or the button in Jupyter) until the block's end.
 
-    So that no step is left half done. A second one comes through at once.
+    So no step is left half done. A second interrupt comes through at once.
     """
 
     def __enter__(self):

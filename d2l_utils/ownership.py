@@ -3,9 +3,9 @@
 The library may compile its own methods, feed them with stored bytes, or run them in
 16 bits. What a reader wrote is called as it was written. So the two must be told
 apart, and that is decided by identity: the classes that readers build on are marked
-with `@library`, which notes the functions in them. Whatever else a name leads to is the
-reader's: an override in a subclass or a mixin, a function put there by `add_to_class`
-or set on one instance, a wrapper of ours, a `functools.partial`.
+with `@library`, which notes the functions in them. Any other function is the reader's:
+an override in a subclass or a mixin, one that was put there by `add_to_class` or set on
+one instance, a wrapper around one of ours, a `functools.partial`.
 """
 
 import inspect
@@ -29,7 +29,7 @@ def _function_in(value):
 
 
 def replaced(obj, *names):
-    """Those of the named methods of `obj` that a reader has put in place of ours.
+    """The names of those methods of `obj` that a reader has put in place of ours.
 
     A method that is not there at all, or set to None, is nobody's.
     """
@@ -44,9 +44,10 @@ def replaced(obj, *names):
 
 
 def calls_ours(obj, name):
-    """Whether the named method is the library's, or by its code leads to it.
+    """Whether the named method is the library's, or calls it by `super().name()`.
 
-    As a method does that ends in `super().name()`; each on the way must call the next.
+    Between the two, each override must call the next. That is read from the names in
+    its code.
     """
     held = (vars(Class) for Class in type(obj).__mro__)
     for value in (space[name] for space in (vars(obj), *held) if name in space):

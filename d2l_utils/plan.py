@@ -13,12 +13,11 @@ SPEAKS = ("training_step", "validation_step", "plot")
 class Plan:
     """What a training will do; `print(trainer.plan)` shows it.
 
-    Each decision comes with its reason, empty where nothing stands against it.
-
     our_loop: `fit_epoch` is the library's, or calls it. stored_bytes: batches are the
     stored bytes of the data set, which become images on the device, and not what its
     loaders give. compiled: steps run as a compiled graph. bfloat16: training steps
-    compute their larger products in bfloat16. device: in words.
+    compute their larger products in bfloat16. device: in words. why_loader,
+    why_uncompiled, why_float32: why not, in words; '' where there is no reason.
     """
 
     our_loop: bool
@@ -89,11 +88,11 @@ def make_plan(trainer, model, data):
 
 
 def uncompiled_steps(trainer, model):
-    """The methods with which a reader's own step is not compiled."""
+    """Names of the reader's own methods for which steps are not compiled."""
     own = replaced(model, *SPEAKS)
     return [name for name in own if not trainer.may_compile(getattr(model, name))]
 
 
 def _yours(names):
-    """The reason that methods of the reader's own are; '' if there are none."""
+    """Methods of the reader's own as a reason, in words; '' if there are none."""
     return f"{', '.join(names)} of your own" if names else ""

@@ -19,7 +19,7 @@ class Records:
 
     def __init__(self, rows=()):
         self.rows = [tuple(row) for row in rows]
-        self.checked = len(self.rows)  # the first so many losses were looked at
+        self.checked = len(self.rows)  # as many rows, from the first on, were looked at
 
     def __len__(self):
         return len(self.rows)
@@ -57,9 +57,9 @@ class Progress:
     epoch: how many are done; so also the number, from 0, of the one in training.
     train_batch_idx, val_batch_idx: training steps and validation batches so far.
     train_images: images in the training steps so far.
-    train_seconds: time in training steps, in the epochs that are done.
+    train_seconds: seconds in training steps, in the epochs that are done.
     epoch_seconds: the same in this epoch.
-    history: the results of every epoch.
+    history: {result: [its value in each epoch]}.
     train, val: the records of this epoch.
     """
 
@@ -130,7 +130,7 @@ class Progress:
 
 
 class Pace:
-    """How fast a training goes, from the first time that it is asked."""
+    """How fast a training goes, measured from the first call of `words` on."""
 
     def __init__(self):
         self.begun = self.epoch = self.newest = None
@@ -139,7 +139,7 @@ class Pace:
         """How far a training is, how fast, and how long yet, in one line.
 
         epochs: of the training. steps, val_steps: of an epoch, None where not known.
-        our_loop: without it, nobody knows what a step is.
+        our_loop: False for a loop of the reader's own, whose steps cannot be counted.
         """
         now, done, checked = time.monotonic(), len(progress.train), len(progress.val)
         parts = [f"epoch {progress.epoch + 1} of {epochs}"]
@@ -151,10 +151,10 @@ class Pace:
             parts += self._speed(now, progress) if not checked else []
             share = progress.epoch + (done / steps if steps else 0)
             parts += self._left(now, share, epochs)
-        # What was the newest loss a line ago is there by now: nothing waits for it.
+        # The loss that was the newest at the last call is computed by now: no wait.
         if self.newest is not None:
             parts.append(f"loss {float(self.newest):.3f}")
-        for _, values in progress.train.rows[-2:]:  # of a reader's loop: loss, accuracy
+        for _, values in progress.train.rows[-2:]:  # a reader's loop: 1 row a value
             self.newest = values.get("loss", self.newest)
         return ", ".join(parts)
 

@@ -1,7 +1,8 @@
-"""Taking back what a step has done to Python's own things: framework-free.
+"""Taking back what a step has done to objects of Python and NumPy.
 
-Generators, and the attributes of a model and its layers: numbers, and lists, dicts,
-sets, arrays and generators, within one another. Other objects are left as they are.
+These are the random number generators, and the attributes of a model and its layers:
+numbers, and lists, dicts, sets, arrays and generators, within one another. Other
+objects are left as they are.
 """
 
 import random
@@ -11,7 +12,7 @@ import numpy as np
 
 
 def remember(parts=()):
-    """A function that takes back what happens from now on.
+    """Returns a function that takes back what happens from now on.
 
     parts: the model and its layers, whose attributes are remembered.
     """
@@ -59,7 +60,7 @@ def _look(value, undo, seen):
 
 
 def _in_place(value):
-    """What restores a container; one that did not change is not touched."""
+    """A function that restores a container; an unchanged one is not touched."""
     before = _items(value)
 
     def back():
@@ -75,7 +76,7 @@ def _in_place(value):
 
 
 def _items(value):
-    """What a container holds, of a dict keys and values in turn."""
+    """What a container holds, as a list; of a dict, keys and values in turn."""
     if isinstance(value, dict):
         return [x for pair in value.items() for x in pair]
     return list(value)

@@ -6,15 +6,15 @@ import socket
 import time
 
 WAIT = 120  # seconds
-ANSWER = 10  # seconds, for what is said once a connection stands
+ANSWER = 10  # seconds, for a message on a connection that stands
 
 
 def call_roll(workers, rank, wait=WAIT):
     """Return when all workers have called; raise ValueError with those that have not.
 
-    The first one listens at its address, which its framework takes afterwards. The
-    others call there, and hear from it who is missing. The frameworks wait, too, but
-    each for another time, and with another message, or none.
+    The first worker listens at its address, which its framework uses afterwards. The
+    others connect to it, and hear from it who is missing. The frameworks wait for one
+    another, too, but each for another time, and with another message, or none.
 
     workers: ['host:port', ...] in the order of their ranks. wait: seconds.
     """
@@ -29,7 +29,7 @@ def call_roll(workers, rank, wait=WAIT):
 
 
 def _listen(workers, end):
-    """The ranks that have not called in time."""
+    """Wait for the others, as rank 0; the ranks that have not called before `end`."""
     calls, missing = [], set(range(1, len(workers)))
     with socket.create_server(("", int(workers[0].rpartition(":")[2]))) as server:
         while missing and time.monotonic() < end:
@@ -42,17 +42,17 @@ def _listen(workers, end):
             try:
                 missing.discard(int(call.recv(16)))
                 calls.append(call)
-            except (OSError, ValueError):  # somebody else's call
+            except (OSError, ValueError):  # no call of a worker
                 call.close()
     for call in calls:
         with call, contextlib.suppress(OSError):  # it ended: the framework will say so
             call.sendall(json.dumps(sorted(missing)).encode())
-            call.recv(1)  # the other one closes first: so the port is free at once
+            call.recv(1)  # the worker closes first, so that this port is free at once
     return sorted(missing)
 
 
 def _call(first, rank, end):
-    """The ranks that the first worker misses; its own where it does not answer."""
+    """Call the first worker; the ranks that it misses, or [0]: it does not answer."""
     host, _, port = first.rpartition(":")
     while True:
         left = max(0.01, end - time.monotonic())

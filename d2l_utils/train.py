@@ -1,9 +1,9 @@
 """Train on several machines: `python -m d2l_utils.train FILE --workers A,B --rank 0`.
 
-FILE is a script, or a notebook of one framework, of which the cells that import, define
-models and train are run. The same command is started once for each worker, with its own
-rank; then a Trainer in FILE shares each batch with those of the other workers, as it
-does with several devices of one machine (docs/several-devices.md).
+FILE is a script, or a notebook of one framework, of which the cells tagged `imports`,
+`model` and `train` are run. The same command is started once for each worker, with its
+own rank; then a Trainer in FILE shares each batch with those of the other workers, as
+it does with several devices of one machine (docs/several-devices.md).
 """
 
 import argparse
@@ -48,7 +48,7 @@ def cells_of(path):
 
 
 def framework_of(sources):
-    """The framework that the sources import; ValueError if that is not one."""
+    """The one framework that the sources import; ValueError for none or several."""
     modules = {f.module: name for name, f in FRAMEWORKS.items()}
     found = [modules[m] for s in sources for m in IMPORTS.findall(s) if m in modules]
     if len(set(found)) != 1:
@@ -71,9 +71,9 @@ def addresses(text):
 
 
 def check_addresses(workers, rank):
-    """Raise ValueError for a host that is not known, or if this one's port is taken.
+    """Raise ValueError for a host that is not known, or if this worker's port is taken.
 
-    Else the workers would wait for one another for minutes.
+    Otherwise the workers would wait for one another for minutes.
     """
     places = [worker.rpartition(":")[::2] for worker in workers]
     for host, port in places:
@@ -119,7 +119,7 @@ def main(argv=None):
         run(args.file, sources if notebook else None)
     except LostContact as error:
         print(error, file=sys.stderr, flush=True)
-        os._exit(1)  # what a framework does at the end would wait for the others
+        os._exit(1)  # a normal exit would wait for the other processes
 
 
 def run(file, cells):

@@ -3,17 +3,16 @@
 `Trainer` here says when a step, an evaluation or a plot happens; the Trainer of each
 framework, in d2l_utils/<framework>/trainer.py, says how. It defines
 
-    gpus_there()             the number of devices that can train together, without an
-                             instance
-    find_device()            the device, by `gpus` if a reader has set them
+    gpus_there()             the number of devices that can train together; static
+    find_device()            sets `gpus`, unless a reader has, and returns the device
     device_text()            the device in words
     compiles_steps           whether whole steps are compiled; if not, `why_eager` says
-                             why steps run operation by operation, '' if they do not
+                             why; '' where their parts are compiled, as in MXNet
     may_compile(function)    whether the author of a step allows that it is compiled, by
-                             what `how_to_compile` names
+                             a decorator, which `how_to_compile` names
     why_not_bfloat16()       why bfloat16 would not be faster here; '' where it is
     make_weights(model)      the model's weights, made from a first batch, on the device
-    prepare_steps()          compiles `train_step` and `val_step` if so planned
+    prepare_steps()          gets the steps ready, compiled if so planned
     prepare_batch(batch)     a batch as tensors on the device
     outputs(inputs)          what the network gives in evaluation mode, or its shape
     train_step(batch), val_step(batch)      {key: value on the device} that was recorded
@@ -21,7 +20,8 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
     keeps_data(), put(arrays)               whether and how all data lives on the device
     seed_step(seed)          seeds the framework's generator
     remember()               a function that takes back what a step does from now on
-    state_tensors(), restore(tensors)       model and optimizer, {name: array}
+    state_tensors(), restore(tensors)       {name: array} of model and optimizer, and
+                             putting these back
     state_hooks              the framework's state.py, see attributes.py
 """
 
@@ -64,12 +64,12 @@ IN_BFLOAT16 = (
 
 
 def check_num_gpus(asked, there):
-    """Say in one line where there are fewer GPUs than the number `asked` for.
+    """Print a line where more GPUs were asked for than are there.
 
-    Nothing is said of one GPU that is not there: notebooks that run everywhere
-    ask for one. Raises ValueError for what is no number of GPUs.
+    Not for a single GPU that is not there: notebooks that run everywhere ask for one.
+    Raises ValueError for what is no number of GPUs.
 
-    asked: -1 stands for all.
+    asked: -1 stands for all. there: how many there are.
     """
     if not isinstance(asked, Integral) or asked < -1:
         raise ValueError(
@@ -83,7 +83,7 @@ def check_num_gpus(asked, there):
 
 
 def check_model(model):
-    """Raise TypeError for what is no model to train."""
+    """Raise TypeError, with advice, for what is no model to train."""
     if isinstance(model, type):
         raise TypeError(
             f"{model.__name__} is a class: give an instance, {model.__name__}(...)."
@@ -103,7 +103,7 @@ def check_model(model):
 
 
 def check_optimizer(model, optim):
-    """Raise TypeError for what a step cannot update weights with."""
+    """Raise TypeError, with advice, for what is not a single optimizer."""
     if optim is not None and type(optim) not in (tuple, list, dict):
         return
     raise TypeError(
@@ -116,7 +116,7 @@ def check_optimizer(model, optim):
 
 
 def number_of_batches(loader):
-    """The length of a loader, 0 for None, None where it is not known."""
+    """The number of batches of a loader: 0 for None, None where it is not known."""
     try:
         return 0 if loader is None else len(loader)
     except TypeError:
@@ -124,12 +124,12 @@ def number_of_batches(loader):
 
 
 def step_seed(seed: int, step: int, *what) -> int:
-    """The seed of everything random in one step, or in its batch: 31 bits."""
+    """A seed, 31 bits, for what is random in a step; what: numbers for more of them."""
     return int(np.random.SeedSequence([seed, step, *what]).generate_state(1)[0] >> 1)
 
 
 def _of_progress(name, what):
-    """A property of the Trainer that is kept in its `progress`."""
+    """A property of the Trainer that is kept in its `progress`; what: its docstring."""
 
     def get(trainer):
         if trainer.progress is None:
@@ -157,8 +157,8 @@ class Trainer(HyperParameters):
         max_epochs: passes over the training data.
         num_gpus: 0, or 1 for a GPU where there is one; more, or -1 for all: each then
             computes a part of every batch, and the update is that of the whole batch.
-            In PyTorch a process a GPU does so: those that `torchrun` has started, or
-            else those that `fit` starts and sends model and data to.
+            In PyTorch each GPU has a process of its own, which `torchrun` has started,
+            or else `fit` starts, with a copy of model and data.
         gradient_clip_val: largest norm of the gradient; 0 for no bound.
         precision: 'auto' computes training steps in bfloat16 where the hardware has it
             and this framework is faster with it; weights, validation and prediction
@@ -171,13 +171,13 @@ class Trainer(HyperParameters):
             optimizers and generators that training changes in attributes of the model,
             the layers of your own, and the Trainer; numbers of the data; the states of
             NumPy's and Python's generators, and of those in attributes of data and
-            loader. The framework's generator is seeded in every step and epoch. Of the
-            rest, a `CheckpointWarning` names before the first step batches that do not
-            come the same twice, or not as when the training began, iterators in
-            attributes, and TensorFlow's `tf.random` in a compiled step; and, when it is
-            there, a network or optimizer that training itself made. Nothing is known of
-            variables outside these objects, of what objects of other packages hold
-            inside, and of when a `fit` of your own stops.
+            loader. The framework's generator is seeded in every step and epoch. What
+            cannot be restored, a `CheckpointWarning` names: before the first step,
+            batches that differ each time they are asked for, or from those at the
+            training's start, iterators in attributes, and TensorFlow's `tf.random` in a
+            compiled step; later, a network or optimizer that training itself made.
+            Nothing is known of variables outside these objects, of what objects of
+            other packages hold inside, and of when a `fit` of your own stops.
         every: steps between two checkpoints; with a `fit_epoch` of your own there is
             one at the end of each epoch.
 
@@ -200,8 +200,8 @@ class Trainer(HyperParameters):
     compiles_steps, why_eager, how_to_compile = True, "", ""
     STEP_GIVES = "the loss as a tensor, from which gradients can be computed"
     plan = progress = data = model = optim = watch = beside = None
-    _line, _pace = StatusLine(active=False), None  # how far it is, as it is shown
-    # For a Trainer with an `__init__` of the reader's own.
+    _line, _pace = StatusLine(active=False), None  # both show how far a training is
+    # Defaults for a reader's Trainer whose `__init__` does not call ours.
     num_gpus, gradient_clip_val, precision, checkpoint, every = 0, 0, "auto", None, 100
     holds_checkpoint = running = False
     status_line = StatusLine
@@ -263,11 +263,11 @@ class Trainer(HyperParameters):
     def epoch(self, number):
         progress = self.known()
         if number > progress.epoch and len(progress.train):
-            progress.end_epoch()  # that of a loop and a `fit_epoch` of the reader's own
+            progress.end_epoch()  # the one before, in a reader's own loop
         progress.epoch, self._in_epoch = number, True
 
     def known(self):
-        """The progress, begun here where nothing of ours has begun it."""
+        """The progress, made here where nothing of ours has begun the training."""
         self.progress = self.progress or Progress(current_seed())
         return self.progress
 
@@ -289,10 +289,10 @@ class Trainer(HyperParameters):
         pass
 
     def remember(self):
-        """A function that takes back what happens from now on.
+        """Returns a function that takes back what happens from now on.
 
-        Here to Python's and NumPy's generators, and to the attributes of the model and
-        its layers; a framework adds tensors and generators of its own.
+        This one takes back changes of Python's and NumPy's generators and of attributes
+        of the model and its layers; a framework adds its tensors and generators.
         """
         return remember([part for _, part in self.state_hooks.parts(self.model)])
 
@@ -306,7 +306,7 @@ class Trainer(HyperParameters):
         self.data = data
         self.train_dataloader = data.train_dataloader()
         self.val_dataloader = data.val_dataloader()
-        # None where a loader does not know, until it was gone through.
+        # None where a loader has no length, until the end of its first pass.
         self.num_train_batches = number_of_batches(self.train_dataloader)
         self.num_val_batches = number_of_batches(self.val_dataloader)
         if self.train_dataloader is None:
@@ -325,9 +325,10 @@ class Trainer(HyperParameters):
         self.begin()
 
     def begin(self):
-        """A training begins: all that does not need the optimizer.
+        """Begin a training: do all that does not need the optimizer.
 
-        `prepare_model` does this, or else what comes after one of the reader's own.
+        `prepare_model` calls this; where that is the reader's own, `prepare` or
+        `get_ready` does.
         """
         self._begun, self._ready, self._in_epoch = self.model, None, False
         self.progress = Progress(current_seed())
@@ -343,11 +344,11 @@ class Trainer(HyperParameters):
         self.make_weights(self.model)
 
     def build(self, make, inputs):
-        """What make(one example) returns, which makes the weights of the model.
+        """What make(inputs of one example) returns; that call makes the weights.
 
-        inputs: of the first batch. None where that fails and the training_step is the
-        reader's own: it may give the network something else, and its first step makes
-        the weights.
+        inputs: those of the first batch. Returns None where make fails and the
+        training_step is the reader's own: it may give the network something else; then
+        the first step makes the weights.
         """
         model = self.model
         try:
@@ -380,7 +381,10 @@ class Trainer(HyperParameters):
                 batches.check_labels(batch, shape, self.data, train)
 
     def fingerprint(self, *packages):
-        """What has to be the same in all processes of one training."""
+        """What has to be the same in all processes of a training, except DEVICE.
+
+        packages: those whose versions are compared, too.
+        """
         batch, model = self.first_batch(), self.model
         sizes = {k: x.shape for k, x in self.state_tensors().items()}
         return {
@@ -405,7 +409,7 @@ class Trainer(HyperParameters):
             )
 
     def get_ready(self):
-        """What has to be done once, when the optimizer is there, before its steps."""
+        """Do, once the optimizer is there, what has to be done before its steps."""
         if self._begun is not self.model:
             self.begin()
         if self._ready and self._ready[0] is self.optim:
@@ -494,9 +498,9 @@ class Trainer(HyperParameters):
                 self.fit_epoch()
                 if progress.epoch == before:  # a fit_epoch of the reader's own
                     self.end_epoch()
-                self.save_checkpoint()  # with what an end_epoch of the reader's did
+                self.save_checkpoint()  # after an end_epoch of the reader's, if any
         except KeyboardInterrupt:
-            # Else a step was cut in two, or what a reader's method does was not done.
+            # Not where a step, or a fit_epoch of the reader's, has been left half done.
             if not self.in_step and not replaced(self, "fit_epoch"):
                 self.check_losses()
                 self.save_checkpoint()
@@ -524,7 +528,8 @@ class Trainer(HyperParameters):
         self.get_ready()
         self._in_epoch, progress = True, self.progress
         start = time.perf_counter() - progress.epoch_seconds
-        # A method of the reader's around this one is done as a whole or not at all.
+        # Where a fit_epoch of the reader's calls this one, no checkpoint is kept
+        # before both have ended.
         whole = not replaced(self, "fit_epoch")
         for batch in self.batches_left():
             if self.checkpoint:
@@ -543,7 +548,7 @@ class Trainer(HyperParameters):
                 self.check_losses()
         if not len(progress.train):
             raise self.used_up()
-        progress.train.means()  # waits for the device
+        progress.train.means()  # waits for the device, so that the time is right
         self.check_losses()
         progress.epoch_seconds = time.perf_counter() - start
         if self.num_val_batches != 0:
@@ -554,9 +559,10 @@ class Trainer(HyperParameters):
         self.end_epoch()
 
     def batches_left(self):
-        """The training batches of this epoch that are left, some after a checkpoint.
+        """The training batches that are left of this epoch: not all after resuming.
 
-        Those before are drawn again, from generators in the states of then.
+        Those before are drawn again and dropped, from generators in the states that
+        they had when the epoch began.
         """
         progress, beside = self.progress, self.beside
         done = len(progress.train)
@@ -584,16 +590,16 @@ class Trainer(HyperParameters):
             self.tell_epoch(None)
 
     def seed_batch(self, step):
-        """Seed what a loader may draw the batch of a step from."""
+        """Seed the framework's generator, from which a loader may draw the batch."""
         if self.checkpoint and not self.plan.stored_bytes:
             self.seed_step(step_seed(self.progress.seed, step, 1))
 
     def batches(self, train):
-        """The batches of this epoch: stored bytes where the plan says so."""
+        """Iterate over this epoch's batches: stored bytes where the plan says so."""
         if self.plan.stored_bytes:
             return self.data.batches(train, self.epochs_done, self.resident.get(train))
         loader = self.train_dataloader if train else self.val_dataloader
-        if isinstance(loader, Iterator):  # a generator, say, of use for one pass
+        if isinstance(loader, Iterator):  # a generator, say: it gives one pass
             data, old = self.data, loader
             loader = data.train_dataloader() if train else data.val_dataloader()
             if loader is old:
@@ -611,7 +617,7 @@ class Trainer(HyperParameters):
     def first_batch(self, train=True):
         """The first batch, to build and check the model with; None if there is none.
 
-        A loader is asked once.
+        It is kept, so that a loader is asked only once.
         """
         if train not in self._first_batches:
             self.tell_epoch(self.epochs_done)
@@ -626,7 +632,7 @@ class Trainer(HyperParameters):
         return self._first_batches[train]
 
     def seen_batch(self, train):
-        """The first batch as it comes to the library, to be checked."""
+        """The first batch as the library's steps get it, to be checked."""
         batch = self.first_batch(train)
         if batch is None or not replaced(self, "prepare_batch"):
             return batch
@@ -635,15 +641,15 @@ class Trainer(HyperParameters):
     def tell_epoch(self, epoch):
         """Tell the data's loaders which epoch is in training, None for none.
 
-        So the order of an epoch depends on seed and epoch alone, and not on how often
-        a loader was looked into, or where a training was resumed.
+        So the order of an epoch depends on seed and epoch alone, not on how often a
+        loader was asked for batches before, or where a training was resumed.
         """
         if isinstance(self.data, DataModule):
             self.data.training_epoch = epoch
             self.data.training_seed = None if epoch is None else self.progress.seed
 
     def end_epoch(self):
-        """Enter the results of an epoch into the history; the next one begins."""
+        """Enter the results of an epoch into the history, and begin the next."""
         self.check_losses()
         self.count_batches()
         self.progress.end_epoch()
@@ -652,7 +658,7 @@ class Trainer(HyperParameters):
             self.save_checkpoint()
 
     def count_batches(self):
-        """After one pass, loaders have a length, and the curves can be drawn."""
+        """Take the numbers of batches from the first pass, and draw its points now."""
         progress = self.progress
         if self.num_train_batches is None:
             rows, done = progress.train.rows, progress.train_batch_idx
@@ -667,7 +673,7 @@ class Trainer(HyperParameters):
                 self._draw(values, False)
 
     def save_checkpoint(self):
-        """Write where the training stands, if asked for."""
+        """Write the checkpoint, if there is one."""
         if self.checkpoint:
             checkpoints.save(self)
 
@@ -698,10 +704,10 @@ class Trainer(HyperParameters):
             self.in_step = False
 
     def in_float32_if_need_be(self, do, prepare=lambda: None):
-        """What `do()` gives; where it fails in bfloat16, after `prepare()` in float32.
+        """What do() returns; if it fails in bfloat16, take that back, try in float32.
 
-        Then it is as if nothing had been tried, and all further steps are in float32.
-        Where it fails in float32, too, precision is not the reason.
+        Before the second try prepare() is called, and all further steps are in float32.
+        If that fails, too, precision is not the reason: its error is raised.
         """
         plan, back = self.plan, self.remember()
         try:
@@ -737,7 +743,7 @@ class Trainer(HyperParameters):
             self._values = None
 
     def run_training_step(self, step, *args):
-        """The same for a training step, whose result is to be differentiated."""
+        """As `run_step`; TypeError for a result that cannot be differentiated."""
         result, recorded = self.run_step(step, *args)
         if result is None or isinstance(result, dict | Real | np.ndarray):
             raise self.no_loss(result)
@@ -752,7 +758,7 @@ class Trainer(HyperParameters):
         )
 
     def take_value(self, key, value, train):
-        """Take a value from `Module.plot`, within `run_step` or a reader's own loop."""
+        """Record a value of `Module.plot`, in `run_step` or a reader's own loop."""
         if self._values is not None:
             self._values[key] = value
             return
@@ -773,7 +779,7 @@ class Trainer(HyperParameters):
     def check_losses(self):
         """Stop at a loss that is not finite; warn of a dead network."""
         if self.watch is None:
-            return  # nothing here but the reader's own has prepared this training
+            return  # in a loop of the reader's alone, `get_ready` was not called
         losses = self.progress.train.new_losses()
         warning = self.watch.look(losses, self.progress.epoch)
         if warning:
