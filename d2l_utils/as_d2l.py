@@ -9,10 +9,11 @@ then on, in this process, these imports give what they name here:
     import gluonbook as gb             d2l_utils.mxnet.gluonbook; so does d2lzh
     import mxnet                       MXNet itself, with the NumPy names it needs
 
-`from d2l.torch import *` gives all that d2l's own does, `torch`, `nn` and `math` among
-it, as far as it is here and installed. For TensorFlow, Keras 3 gets the manners of
-Keras 2 that are listed in `d2l_utils.tensorflow.keras2`. An installed d2l is neither
-used nor touched. Raises RuntimeError where one, or a bare MXNet, was imported before.
+`from d2l.torch import *` gives all that d2l's own does, also `torch`, `nn` and `math`,
+except what this package lacks or is not installed. For TensorFlow, Keras 3 gets the
+manners of Keras 2 that are listed in `d2l_utils.tensorflow.keras2`. An installed d2l is
+neither used nor touched. Raises RuntimeError where d2l, d2lbook, gluonbook or d2lzh was
+imported before.
 """
 
 import importlib
@@ -38,7 +39,7 @@ class Package(ModuleType):
     """A package without files; `d2l` itself answers as its PyTorch module."""
 
     __path__ = ()
-    __version__ = f"1.0.3+d2l_utils.{__version__}"  # what it stands for, and who does
+    __version__ = f"1.0.3+d2l_utils.{__version__}"  # of d2l, and of this package
 
     def __getattr__(self, name):
         if (

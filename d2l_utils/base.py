@@ -1,6 +1,6 @@
 """What all other modules build on: hyperparameters, the seed, timers, whole files.
 
-Imports nothing but the standard library.
+Imports only the standard library and `host.py`.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from d2l_utils import __version__, host
 
-# In a copy that a notebook has brought: what it has of the data, a name a line.
+# Only in a copy of the package that a notebook carries: names of the data in it.
 PART = Path(__file__).with_name("part.txt")
 _seed = 0
 _started = time.monotonic()
@@ -54,8 +54,8 @@ def current_seed() -> int:
 def fast_mode() -> bool:
     """Whether D2L_UTILS_FAST=1 asks for a short run, as tests do.
 
-    Then a training has one epoch of a few small batches, and `predict` computes the
-    first images alone, which stand for all, where the model was trained so.
+    Then a training has one epoch of a few small batches, and `predict` of a trained
+    model computes only the first images and repeats their outputs for the others.
 
     Returns:
         True or False.
@@ -89,7 +89,7 @@ def check_whole(name: str, value: int, least: int) -> None:
 
 
 def about_part() -> str:
-    """What an error about missing data adds, where a notebook may have left it out.
+    """What an error about missing data adds in a copy that a notebook carries.
 
     Returns:
         A sentence, after a space; nothing where the package is whole.
@@ -174,15 +174,15 @@ class HyperParameters:
     def save_hyperparameters(self, ignore: Iterable[str] = ()) -> None:
         """Save the calling method's arguments as attributes and in `self.hparams`.
 
-        So are, as in the textbook, the method's variables. What begins with an
-        underscore is not saved.
+        As in the textbook, the method's other local variables are saved, too. Names
+        that begin with an underscore are not.
 
         Parameters:
             ignore: names of further arguments that are not saved.
         """
         frame = inspect.currentframe().f_back
         names = inspect.getargvalues(frame).locals
-        # The names of a function around the class are among these, too.
+        # `names` has those that the method takes from a function around the class, too.
         skip = {*ignore, "self", *frame.f_code.co_freevars}
         self.hparams = {k: v for k, v in names.items() if k not in skip and k[0] != "_"}
         for k, v in self.hparams.items():
@@ -288,11 +288,11 @@ def replace_file(
         content: what it shall hold.
         part: a file in the same folder to write to first; it is gone afterwards. By
             default NAME.SOMETHING.part, SOMETHING being of this call alone.
-        keep: False tries only whether it could be written.
+        keep: False writes nothing to `path` and only tests whether it could be done.
 
     Raises:
-        FileExistsError: it is a folder, say. OSError : it cannot be written; then
-        `path` is as it was before.
+        FileExistsError: `path` is no file, but a folder, say.
+        OSError: it cannot be written; then `path` is as it was before.
 
     Example:
         >>> replace_file("weights", b"123")

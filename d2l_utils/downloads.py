@@ -38,16 +38,18 @@ def download(
 
     Parameters:
         url: an address, or a name in DATA_HUB, which gives address and SHA-1.
-        folder: made where it is missing; `cache_dir`, as an older edition has it, too.
-        sha1_hash: what the file must have. One that is there already is used if it has
-            it; without it, the file is downloaded each time.
+        folder: where the file is put; made where it is missing.
+        sha1_hash: the SHA-1 that the file must have. A file that is there already is
+            used if it has this; without one, the file is downloaded each time.
+        cache_dir: the folder, by its name in an older edition; it goes before `folder`.
 
     Returns:
         The path of the file.
 
     Raises:
-        KeyError: there is no such name. DataError : no file could be downloaded, or
-            not the one with that SHA-1; what was there is as it was.
+        KeyError: there is no such name in DATA_HUB.
+        DataError: the file could not be downloaded, or has another SHA-1; a file that
+            was there stays as it was.
 
     Example:
         >>> download("kaggle_house_train")  # doctest: +SKIP
@@ -87,7 +89,8 @@ def extract(filename: str, folder: str | None = None) -> None:
         folder: by default, the one that it is in.
 
     Raises:
-        ValueError: it is no such file. tarfile.FilterError : it wants to be outside.
+        ValueError: the file is no such archive.
+        tarfile.FilterError: a tar file has a member that would lie outside.
 
     Example:
         >>> extract("../data/hotdog.zip")  # doctest: +SKIP
@@ -107,8 +110,8 @@ def download_extract(name: str, folder: str | None = None) -> str:
     """Download an archive and unpack it beside itself.
 
     Parameters:
-        name: as for `download`.
-        folder: the folder in the archive; by default it is called as the archive is.
+        name: as `url` of `download`.
+        folder: the folder in the archive; by default it has the archive's name.
 
     Returns:
         The path of that folder.

@@ -377,7 +377,7 @@ def label_ends(axes: Any, lines: Sequence[Any]) -> None:
         >>> lines = axes.plot([0, 1], [[0, 3], [1, 2]], label=["up", "up, too"])
         >>> label_ends(axes, lines)
     """
-    axes.get_xlim(), axes.get_ylim()  # which matplotlib works out when it is asked
+    axes.get_xlim(), axes.get_ylim()  # asking makes matplotlib work out the limits
     to_axes = axes.transData + axes.transAxes.inverted()
     gap = 13 / (axes.get_window_extent().height * 72 / axes.figure.dpi)  # points
     heights = [to_axes.transform(line.get_xydata()[-1])[1] for line in lines]

@@ -96,7 +96,7 @@ def cpu_flags() -> set[str]:
     """
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            first = file.read().partition("\n\n")[0].splitlines()  # of all processors
+            first = file.read().partition("\n\n")[0].splitlines()  # one processor's
     except OSError:
         return set()
     lines = (line for line in first if line.startswith(("flags", "vendor_id")))
@@ -106,9 +106,9 @@ def cpu_flags() -> set[str]:
 def cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 faster than float32.
 
-    With AMX it does, and on AMD's with AVX-512's instruction for bfloat16. Intel's have
-    one unit for that instruction and two for those of float32: on a Xeon whose AMX is
-    hidden, NiN trained at 32 images/s in bfloat16 and at 45 in float32.
+    Processors with AMX do, and AMD's with AVX-512's instruction for bfloat16. Intel's
+    have one unit for that instruction and two for those of float32: on a Xeon whose AMX
+    is hidden, NiN trained at 32 images/s in bfloat16 and at 45 in float32.
 
     Returns:
         True or False; where `cpu_flags` knows nothing, False.

@@ -1,13 +1,16 @@
 """What is done with a network beside training it, written once for four frameworks.
 
-How a framework does it, it says in d2l_utils/<framework>/layers.py, by functions and
-constants of these names, the hooks:
+Each framework does it in its own way: d2l_utils/<framework>/layers.py defines these
+functions and constants, the hooks. A "row" is a `summary.Layer`; an "own name" is what
+the framework calls a tensor:
 
     CHANNELS_LAST            whether its images are (n, h, w, c)
     HOLDS_WEIGHTS            whether a model holds its weights; in JAX it does not
+    variables_of(model)      in JAX alone: the variables of the model's training, or
+                             those it is bound to
     build(model, X_shape)    checks that the model takes such a batch; its weights exist
                              afterwards
-    trace(model, X_shape)    rows of `summary.Layer`, in order of execution
+    trace(model, X_shape)    rows, in order of execution
     trained(model, X_shape)  {own name: (as in `held` of rows, number of elements)} of
                              the trainable parameters
     evaluating(model)        context: evaluation mode, no gradients; undone afterwards
@@ -19,15 +22,15 @@ constants of these names, the hooks:
     own_tensors(model, shape, variables)    {own name: tensor}: every parameter, and
                              every statistic that the framework knows of, of a model
                              built for images of `shape` (C, H, W)
-    is_array(x)              whether a plain attribute is a statistic of a reader's own
-    place(array)             where its numbers are
-    common(row, own)         {name in a file, as 'weight': (tensor, layout)} of a row,
-                             with the layout of a `weights.Tensor`
+    is_array(x)              whether a plain attribute may be a statistic of a reader's
+    place(array)             what identifies the memory that holds its numbers
+    common(row, own)         {name in a file, as 'weight': (tensor, layout)} of a row's
+                             layer, with the layout of a `weights.Tensor`
     shape_and_dtype(tensor)  (shape, name of the dtype), either None where not known
     to_numpy(tensor)         a NumPy array
-    set_tensors(model, shape, arrays, variables)    from {own name: NumPy array}; the
-                             model or variables
-    set_plain(holder, key, array)           from a NumPy array
+    set_tensors(model, shape, arrays, variables)    sets the tensors from {own name:
+                             NumPy array}; returns the model, in JAX the variables
+    set_plain(holder, key, array)           sets holder[key] from a NumPy array
 """
 
 import contextlib
@@ -48,7 +51,7 @@ PREDICT_BATCH = 256  # images that are computed at a time
 
 
 def hooks_of(model):
-    """The module with the hooks of the framework that a model is written in."""
+    """The module with the hooks of a model's framework; TypeError if it has none."""
     for Class in type(model).__mro__:
         root = Class.__module__.partition(".")[0]
         for framework in FRAMEWORKS.values():
@@ -96,6 +99,7 @@ def predict(model, X: np.ndarray) -> np.ndarray:
         Logits (n, classes), a NumPy array.
 
     Raises:
+        TypeError: for what is no model.
         ValueError: for what are no such images, images too small for the model, or, in
             JAX, a model neither trained nor bound to variables.
 
@@ -122,7 +126,7 @@ def activations(model, X: np.ndarray) -> list[np.ndarray]:
         A list of NumPy arrays, one a layer, channels first.
 
     Raises:
-        ValueError: as `predict`.
+        TypeError, ValueError: as `predict`.
 
     Example:
         >>> d2l.activations(model, X)[-3].shape
@@ -156,12 +160,12 @@ def _images(model, X):
         else:
             last = c in (1, 3) and a not in (1, 3)
         return np.moveaxis(X, -1, 1) if last else X
-    summary.check_layout(X.shape, channels_last=False)  # it has not four axes
+    summary.check_layout(X.shape, channels_last=False)  # raises: not four axes
     return X
 
 
 def _build(hooks, model, shape):
-    """Build the model for images of `shape` (C, H, W), if that was not done yet."""
+    """Build the model for images of `shape` (C, H, W), unless it is built for them."""
     settle(model)
     c, h, w = shape
     if getattr(model, "_input_shape", None) != (c, h, w):
@@ -181,6 +185,7 @@ def resources(model, X_shape: tuple) -> summary.Resources:
         see `summary.count` for what is counted. Printed, it is a table.
 
     Raises:
+        TypeError: for what is no model.
         ValueError: for images of another layout, or too small for the model.
 
     Example:
@@ -198,11 +203,12 @@ def resources(model, X_shape: tuple) -> summary.Resources:
 def initialize(model, make, init, rule, each):
     """What `apply_init` does: make the weights, then apply an initializer.
 
-    make(): builds the model; init: of a layer, or None; rule: that of `initial.py`, if
-    init is init_cnn or init_he; each(f): calls f with every layer.
+    make(): builds the model; init: a function of a layer, or None; rule: where init is
+    init_cnn or init_he, that of `initial.py`, else None; each(f): calls f with every
+    layer.
 
-    What is overwritten does not count as drawn, so that the weights are those of a
-    framework that makes them but once.
+    Draws that are overwritten are taken back, so that the weights are the same as in a
+    framework that draws them once.
     """
     if rule is None:
         settle(model)
@@ -217,7 +223,7 @@ def initialize(model, make, init, rule, each):
     initial.drafted(model)
     done = redraw(model, rule) if model._input_shape else ()
 
-    def rest(layer):  # what no pass in evaluation mode comes by
+    def rest(layer):  # which a pass in evaluation mode does not reach
         weight = getattr(layer, "weight", getattr(layer, "kernel", None))
         if id(weight) not in done:
             init(layer)
@@ -242,7 +248,7 @@ def redraw(model, rule):
 
 
 def settle(model):
-    """Draw the weights for good that a summary made, unless they were changed since."""
+    """Draw for good the weights that a summary made, unless they were changed since."""
     drafted = initial.drafted(model)
     if not drafted:
         return
@@ -263,7 +269,8 @@ def settle(model):
 def named_tensors(model, shape, variables=None):
     """Every tensor of a model that is built for images of `shape` (C, H, W).
 
-    Returns ({stored name: `weights.Tensor`}, {stored name: that of the same tensor}).
+    Returns ({stored name: `weights.Tensor`}, {another stored name: the first one} of
+    tensors that are used several times).
     """
     hooks = hooks_of(model)
     c, h, w = shape
@@ -293,7 +300,8 @@ def named_tensors(model, shape, variables=None):
         for key, name in reversed(own_names.items()):
             if key not in first:
                 found[f"{prefix}:{name}"] = weights.Tensor(name, own[name])
-        # What a pass in evaluation mode replaces was computed from its input.
+        # An array that the pass above replaced was computed from its input: it is no
+        # statistic, and is left out.
         places = {hooks.place(x) for *_, x in before}
         for name, *holder, x in _attributes(hooks, model):
             if hooks.place(x) in places and id(x) not in own_names:
@@ -336,9 +344,9 @@ def save_weights(model, path: str | PathLike, variables=None) -> None:
             training, or those it is bound to.
 
     Raises:
-        ValueError: where the model has no weights yet. TypeError : for `variables` in a
-        framework whose models hold their weights. weights.WeightsError : where one of
-        the weights could not be saved; then nothing is.
+        ValueError: where the model has no weights yet.
+        TypeError: for `variables` in a framework whose models hold their weights.
+        weights.WeightsError: where one of the weights cannot be saved; then none is.
 
     Example:
         >>> d2l.save_weights(model, "nin.safetensors")
@@ -369,13 +377,14 @@ def load_weights(model, path: str | PathLike, variables=None):
     Parameters:
         model: a network, which is built if it is not yet.
         path: of the file.
-        variables: in JAX, where to take what the file does not have.
+        variables: in JAX, where to take from what the file does not have.
 
     Returns:
         The model; in JAX, where a model holds no weights, the variables, as in
         `model.bind(d2l.load_weights(model, path))`.
 
     Raises:
+        TypeError: for `variables` in a framework whose models hold their weights.
         weights.WeightsError: where the file does not fit; the model is unchanged.
 
     Example:
@@ -383,7 +392,7 @@ def load_weights(model, path: str | PathLike, variables=None):
     """
     hooks = _hooks_for_weights(model, variables)
     tensors, metadata = weights.read(path)
-    with initial.aside():  # what is drawn to build the model
+    with initial.aside():  # so that building the model draws nothing
         return _load(hooks, model, tensors, metadata, variables)
 
 
@@ -400,7 +409,7 @@ def _load(hooks, model, tensors, metadata, variables):
             size, dtype = hooks.shape_and_dtype(x.value)
             if size is not None:
                 expected[name] = x.to_stored(np.empty(size, np.int8)).shape, dtype
-            elif name in tensors:  # made when the model is used as in training
+            elif name in tensors:  # it has a shape only after training
                 expected[name] = None, dtype
         framework = hooks.__package__.rpartition(".")[2]
         weights.check(tensors, metadata, expected, type(model).__name__, framework)

@@ -7,7 +7,7 @@ A stream of random numbers begins with `set_seed`:
 Each weight takes the next ones, in the layout that weights are stored in, see
 weights.py: (out, in of a group, *kernel) of a convolution, (out, in) of a dense layer.
 Networks draw in order of execution, so the same networks, made in the same order, begin
-alike in all frameworks, and two of them differently.
+alike in all frameworks; two networks of one run begin differently.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ import numpy as np
 
 from d2l_utils.base import current_seed
 
-KINDS = ("conv", "tconv", "dense")  # of layers that an initializer is for
+KINDS = ("conv", "tconv", "dense")  # of layers that init_cnn and init_he are for
 _stream = np.random.default_rng([current_seed(), *b"weights"])
 _log = None  # [(state of the stream, rule, shape)] of what is drawn within `draft`
 
 
 def start(seed: int) -> None:
-    """Begin the stream anew; `set_seed` does."""
+    """Begin the stream anew; `set_seed` calls this."""
     global _stream
     _stream = np.random.default_rng([seed, *b"weights"])
 
@@ -67,7 +67,7 @@ def _draw(rule, shape):
 
 
 def channels_last(draw, shape):
-    """Weights for a layer that has (*kernel, in, out), by `glorot` or `he`."""
+    """Weights (*kernel, in, out) for a layer; draw: `glorot` or `he`."""
     stored = (*shape[-1:], *shape[-2:-1], *shape[:-2])
     return np.moveaxis(draw(stored), (0, 1), (-1, -2))
 
@@ -78,13 +78,13 @@ def state():
 
 
 def go_on_from(state):
-    """Draw again what was drawn after that."""
+    """Put the stream back to a `state`: it draws again what it drew after that."""
     _stream.bit_generator.state = state
 
 
 @contextlib.contextmanager
 def aside():
-    """What is drawn within this block is drawn again after it."""
+    """Put the stream back after the block: what was drawn in it is drawn again."""
     before = state()
     try:
         yield
@@ -96,8 +96,8 @@ def aside():
 def draft(model):
     """Weights that the model gets within the block, for a summary, are provisional.
 
-    They are drawn again after it; the model gets others by `inference.settle` when it
-    is used, as in a framework whose summaries make no weights.
+    The stream is put back after it. When the model is used, `inference.settle` draws
+    its weights for good, as in a framework whose summaries make no weights.
     """
     global _log
     before, _log = _log, []
@@ -111,7 +111,7 @@ def draft(model):
 
 
 def drafted(model):
-    """[(weights, what draws such)] that the model got in `draft`; forgotten now."""
+    """[(weights, what draws others)] that `draft` noted; the model forgets them."""
     draws = vars(model).pop("_draws", ()) if _log is None else ()
     return [(_again(*draw), partial(_draw, *draw[1:])) for draw in draws]
 

@@ -1,9 +1,10 @@
 """Training by functions, as the textbook did before it had classes: train_ch6, ...
 
-What the edition before this one uses in its sections on linear and convolutional
-networks, and `d2l` 1.0.3 still has. It is written once; each framework's `textbook.py`
-makes its `loops`, of a subclass where networks hold their weights. A training is the
-reader's loop as written, in float32: `d2l.Trainer` is faster.
+The edition before this one uses these in its sections on linear and convolutional
+networks, and `d2l` 1.0.3 still has them. They are written once; `loops` in each
+framework's `textbook.py` is an instance of a subclass of `Loops`, or, in JAX, of
+`Functions`. A training runs step by step, as written here, in float32: `d2l.Trainer` is
+faster.
 """
 
 import re
@@ -39,7 +40,11 @@ class Accumulator:
         self.data = [0.0] * n
 
     def add(self, *args: Any) -> None:
-        """Add a number to each sum."""
+        """Add a number to each sum.
+
+        Parameters:
+            args: n numbers.
+        """
         self.data = [a + float(b) for a, b in zip(self.data, args)]
 
     def reset(self) -> None:
@@ -51,7 +56,7 @@ class Accumulator:
 
 
 class Animator(ProgressBoard):
-    """Curves that grow, several points at once (textbook, section 3.6, as before).
+    """Curves that grow, several points at once (section 3.6, edition before this one).
 
     Parameters:
         xlabel, ylabel, xlim, ylim, xscale, yscale, figsize: as in `ProgressBoard`.
@@ -99,7 +104,7 @@ class Animator(ProgressBoard):
 
 
 def get_fashion_mnist_labels(labels: Any) -> list[str]:
-    """The class names of some labels (textbook, section 3.5, edition before).
+    """The class names of some labels (section 3.5, edition before this one).
 
     Parameters:
         labels: numbers from 0 to 9.
@@ -115,7 +120,7 @@ def get_fashion_mnist_labels(labels: Any) -> list[str]:
 
 
 def get_dataloader_workers() -> int:
-    """How many processes shall load data: none, the images are in memory.
+    """How many processes load data: none, since the images are in memory.
 
     Returns:
         0, with which a framework's own loaders work in notebooks on every system.
@@ -146,7 +151,7 @@ class Functions:
         self.here = here
 
     def as_iterator(self, loader):
-        """A loader of ours as the framework's own functions take it."""
+        """A loader of ours in the form that the framework's own functions take."""
         return loader
 
     def synthetic_data(self, w, b, num_examples):
@@ -163,7 +168,7 @@ class Functions:
         return self.as_iterator(loader)
 
     def load_data_fashion_mnist(self, batch_size, resize=None):
-        """(training batches, test batches); resize: pixels a side, or (h, w)."""
+        """(training batches, test batches); resize: pixels of a side, or (h, w)."""
         size = resize or 28
         size = (size, size) if isinstance(size, int) else tuple(size)
         data = self.here.FashionMNIST(batch_size, size)
@@ -187,7 +192,7 @@ class Functions:
 
 
 class Loops(Functions):
-    """Those that train and evaluate networks, too.
+    """`Functions`, and those that train and evaluate networks.
 
     A subclass defines `step` and `start`, and the other hooks where it has to.
 
@@ -210,11 +215,11 @@ class Loops(Functions):
         raise NotImplementedError(OF_A_FRAMEWORK)
 
     def start(self, net, lr, device):
-        """Glorot-uniform weights on the device: (loss, optimizer) of train_ch6."""
+        """Draw Glorot-uniform weights on the device; train_ch6's (loss, optimizer)."""
         raise NotImplementedError(OF_A_FRAMEWORK)
 
     def ready(self, net, loss, updater):
-        """step(X, y) of train_ch6."""
+        """The step(X, y) that train_ch6 calls; it returns what `step` does."""
         return lambda X, y: self.step(net, X, y, loss, updater)
 
     def losses(self, loss, y_hat, y):
@@ -270,7 +275,7 @@ class Loops(Functions):
         sums.add(l * n if l.ndim == 0 else l.sum(), self.accuracy(y_hat, y), n)
 
     def train_epoch_ch3(self, net, train_iter, loss, updater):
-        """Train for an epoch: (mean loss, accuracy) on the way."""
+        """Train for an epoch; (mean loss, accuracy) of batches before their update."""
         sums = Accumulator(3)
         for X, y in train_iter:
             self._count(sums, *self.step(net, X, y, loss, updater), y)
@@ -284,7 +289,7 @@ class Loops(Functions):
             animator.add(epoch + 1, (*found, self.evaluate_accuracy(net, test_iter)))
 
     def train_ch6(self, net, train_iter, test_iter, num_epochs, lr, device):
-        """Train by plain SGD from new weights, draw, and print how it went."""
+        """Train by plain SGD from new weights; draw curves, print results and speed."""
         step = self.ready(net, *self.start(net, lr, device))
         print("training on", device)
         animator = Animator("epoch", xlim=[0, num_epochs], legend=LEGEND)

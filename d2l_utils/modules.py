@@ -1,6 +1,6 @@
 """The framework-free half of models (textbook, sections 3.2 and 4.3).
 
-What each framework does in its own way is here a name and a docstring.
+Methods that each framework defines in its own way have only a docstring here.
 """
 
 from d2l_utils import inference, initial
@@ -28,14 +28,14 @@ class ModuleMixin:
         return output
 
     def note_input(self, args):
-        """Note for what images the weights are, from the first call with any."""
+        """Note the shape of the first images it is called with: weights fit these."""
         shape = getattr(args[0], "shape", ()) if args else ()
         if self._input_shape is None and len(shape) == 4 and None not in shape[1:]:
             a, b, c = map(int, shape[1:])
             self._input_shape = (c, a, b) if self.CHANNELS_LAST else (a, b, c)
 
     def __getstate__(self):
-        """A copy, and what is pickled, has the weights and no Trainer, so no data."""
+        """What a copy or a pickle has: the weights, but no Trainer, and so no data."""
         return vars(self) | {"trainer": None}
 
     def loss(self, y_hat, y):
@@ -63,7 +63,8 @@ class ModuleMixin:
 
         Parameters:
             inputs: a list of the model's inputs; only their shapes matter.
-            init: a function of a layer, such as `init_cnn`, or None.
+            init: a function that sets the weights of a layer, such as `init_cnn`, or
+                None.
 
         Raises:
             ValueError: for images of another layout, or too small for the model.
@@ -77,6 +78,9 @@ class ModuleMixin:
             key: its name, such as "loss".
             value: a number, which stays on the device, so that a step need not wait.
             train: whether it is of training or of validation.
+
+        Raises:
+            AttributeError: the model has no Trainer.
         """
         if self.trainer is None:
             raise AttributeError(
@@ -124,10 +128,10 @@ class ModuleMixin:
 
 
 class Remade:
-    """Models that are copied and pickled by what they were made of.
+    """Models that are copied and pickled by making them anew.
 
-    That is the constructor's arguments, the weights, in order, and numbers and texts
-    among the attributes, since the objects of the framework cannot be copied. A
+    A copy is made from the constructor's arguments, the weights, in order, and numbers
+    and texts among the attributes, since the framework's objects cannot be copied. A
     framework defines `weights_in_order` and `set_weights_in_order`.
     """
 
@@ -171,7 +175,10 @@ class ClassifierMixin:
         Parameters:
             Y_hat: logits (n, classes).
             Y: labels (n,).
-            averaged: whether to give the share, or one 0 or 1 per example.
+            averaged: False gives a 0 or 1 for each example instead.
+
+        Returns:
+            A number on the device, or, without `averaged`, (n,).
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
@@ -181,12 +188,15 @@ class ClassifierMixin:
         Parameters:
             Y_hat: logits (n, classes).
             Y: labels (n,).
-            averaged: whether to give the mean, or one number per example.
+            averaged: False gives a number for each example instead of their mean.
+
+        Returns:
+            A number on the device, or, without `averaged`, (n,).
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
     def layer_summary(self, X_shape):
-        """Print the output shape of every layer of `net` (textbook, 7.6).
+        """Print the output shape of every layer of `net` (textbook, section 7.6).
 
         The lines are those of `d2l`, to the letter, and so not aligned.
 

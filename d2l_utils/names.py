@@ -1,9 +1,9 @@
-"""What happens when a reader asks a framework module for a name that it lacks at first.
+"""What a framework module does when asked for a name that it does not define.
 
-A name that is the same in all frameworks, or a module that `d2l` imports, comes from
-the tables here; one of a section of the textbook from the framework's `textbook`. For
-what d2l has beyond that, the error says why it is not here; for a misspelt name, which
-are similar. No framework is imported here.
+A name that is the same in all frameworks, or a module that `d2l` imports, is found by
+the tables here; one of a section of the textbook, in the framework's `textbook`. For
+other names of d2l's the error says why they are not here, for a misspelt name, which
+ones are similar. No framework is imported here.
 """
 
 import difflib
@@ -166,7 +166,7 @@ def unknown_names(module: str, public: Iterable[str]) -> tuple[Callable, Callabl
 
     def __getattr__(name):
         text = f"module {module!r} has no attribute {name!r}"
-        if name.startswith("_"):  # Python and its tools often ask for such names
+        if name.startswith("_"):  # Python and its tools often try such names
             raise AttributeError(text)
         if name in IN_CORE:
             return getattr(import_module(f"d2l_utils.{IN_CORE[name]}"), name)

@@ -3,9 +3,9 @@
 FILE is an .ipynb, or an .md in the textbook's syntax: code in fences that begin with
 ```{.python .input}, for some frameworks where the first line is `%%tab pytorch` or
 `#@tab pytorch`. Cells of other frameworks are left out. The notebook's own folder is
-the working folder. First come the packages that are not installed, and the names asked
-of d2l that are not here; then each cell is reported. The exit status is 1 where one
-failed, and 2 where FILE cannot be read.
+the working folder. It prints first which packages are not installed, and which names of
+d2l are not here; then it runs the cells and reports each. The exit status is 1 where
+one failed, and 2 where FILE cannot be read.
 
 What installs packages (pip, conda, apt, in a line or a cell for the shell, os.system
 or subprocess) is left out and named: it would change the environment that runs this.
@@ -70,7 +70,10 @@ def _markdown_cells(text):
 
 
 def _is_code(info, line):
-    """Whether what stands behind a fence says that here is a cell's code."""
+    """Whether the text after a fence, `info`, says that a cell's code follows.
+
+    Raises ValueError for a kind of code cell that is not read here.
+    """
     words = re.findall(r"[^{}\s]+", info) if info.startswith("{") else []
     if {".python", ".input"} <= set(words):
         return True
@@ -105,9 +108,9 @@ def _notebook_cells(text):
 def cells_for(sources, framework):
     """[(number, source)] of the cells that belong to a framework.
 
-    A cell without a tab line belongs to all; but to MXNet where the others have
-    `#@tab` comments only, as in the textbook's first edition. Raises ValueError where
-    a tab is unknown.
+    A cell without a tab line belongs to all; but to MXNet alone where other cells have
+    `#@tab` comments and none has `%%tab`, as in the textbook's first edition. Raises
+    ValueError where a tab is unknown.
     """
     firsts = [source.lstrip().partition("\n")[0] for source in sources]
     tagged = [first for first in firsts if FIRST.match(first)]
@@ -138,8 +141,8 @@ def cells_for(sources, framework):
 class Asked(ast.NodeVisitor):
     """Packages and names that cells ask for, but not under another framework's `if`.
 
-    packages: that are imported, outside of `try`; names: {(module, name): as written},
-    of modules that stand for those of the textbook.
+    packages: those imported, except in a `try` with a handler; names: {(module of
+    d2l_utils, name): as written}, where the cells name the textbook's module.
     """
 
     def __init__(self, sources, framework):
@@ -154,7 +157,7 @@ class Asked(ast.NodeVisitor):
             source = re.sub(r"\A\s*%%(time|timeit|capture|prun)\b.*\n", "", source)
             try:
                 self.visit(ast.parse(TransformerManager().transform_cell(source)))
-            except SyntaxError:  # said when the cell runs
+            except SyntaxError:  # running the cell will report it
                 continue
 
     def visit_Import(self, node):
@@ -180,7 +183,7 @@ class Asked(ast.NodeVisitor):
         before = dict(self.packages)
         for child in node.body:
             self.visit(child)
-        if node.handlers:  # the notebook itself knows what to do without them
+        if node.handlers:  # the notebook knows what to do if they are missing
             self.packages = before
         for child in (*node.handlers, *node.orelse, *node.finalbody):
             self.visit(child)
@@ -209,7 +212,7 @@ class Asked(ast.NodeVisitor):
         return [p for p in asked if util.find_spec(p) is None]
 
     def missing_names(self):
-        """{name as written: why it is not there, or ''}, of those without meaning."""
+        """{name as written: why it does not exist, or ''} of the names that do not."""
         found = {}
         for module, name in sorted({*self.names} - self.defined):
             try:
@@ -254,7 +257,7 @@ NOTHING = "cd ."  # a command that does nothing, in every shell
 
 
 def _installs(words):
-    """Whether the words of one command install something, `sudo` before it or not."""
+    """Whether the words of one command install something, also behind `sudo`."""
     for i, word in enumerate(words):
         if word.startswith("#"):
             return False
@@ -266,7 +269,7 @@ def _installs(words):
 
 
 def without_installs(command):
-    """(a command for the shell, or several, without what installs; [what that was])."""
+    """(a shell command without its parts that install, [these parts])."""
     kept, left_out, start = [], [], 0
     ends = [m for m in TOKEN.finditer(command) if m["end"]]
     for begin, end in [*(m.span() for m in ends), (len(command),) * 2]:
@@ -282,7 +285,10 @@ def without_installs(command):
 
 
 def leave_installs_out(shell, left_out):
-    """Let nothing install anything in this process and its shell; list what would."""
+    """Let nothing install anything in this process and its shell.
+
+    shell: of IPython; left_out: a list, to which what would install is added.
+    """
 
     def allowed(command):
         if isinstance(command, str):
@@ -325,7 +331,10 @@ def leave_installs_out(shell, left_out):
 
 
 def run(path, framework):
-    """Run a notebook; the exit status (see above)."""
+    """Run a notebook; returns the exit status, see the top of this file.
+
+    Raises ValueError for a file that cannot be read, or has no cell for the framework.
+    """
     os.environ["D2L_UTILS_TAB"] = framework
     os.environ.setdefault("MPLBACKEND", "agg")
     from IPython.core.interactiveshell import InteractiveShell
@@ -344,7 +353,7 @@ def run(path, framework):
     if not numbered:
         raise ValueError(f"{path} has no cells for {framework}.")
     folder = Path(path).resolve().parent
-    if os.environ.get("D2L_UTILS_DATA"):  # which may be relative to where we are
+    if os.environ.get("D2L_UTILS_DATA"):  # it may be relative: resolve it before chdir
         data = os.path.expanduser(os.environ["D2L_UTILS_DATA"])
         os.environ["D2L_UTILS_DATA"] = os.path.abspath(data)
     os.chdir(folder)

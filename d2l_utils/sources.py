@@ -203,7 +203,7 @@ def _read_verified(path):
 
 
 def _find(folder):
-    """Paths of the four files in a folder (with or without .gz), or None."""
+    """{key: path} of the four files in a folder, with or without .gz; or None."""
     paths = {}
     for key, name in FILES.items():
         # In a folder that may not be read, Path.is_file raises PermissionError.
@@ -241,7 +241,7 @@ def _arrays(raw, folder, source, verified=True):
 
 
 def load_sample() -> Arrays:
-    """Load the sample in this package, with as many images of each class.
+    """Load the sample in this package, with equally many images of each class.
 
     Returns:
         2,000 training and 500 validation images.
@@ -268,7 +268,7 @@ def cache_folder() -> Path:
 
     try:
         folder = Path(user_cache_dir("d2l_utils", appauthor=False))
-    except RuntimeError:  # of newer versions, where nobody knows what ~ stands for
+    except RuntimeError:  # newer platformdirs raises it if ~ has no meaning
         folder = Path("~")
     if not folder.is_absolute():
         folder = Path(tempfile.gettempdir(), "d2l_utils")
@@ -397,7 +397,7 @@ def load_fashion_mnist(root: str | Path | None = None) -> Arrays:
         root: a folder with the four files.
 
     Returns:
-        60,000 training and 10,000 validation images.
+        60,000 training and 10,000 validation images, or those of the sample.
 
     Raises:
         DataError: a file in `root` is damaged or not the one it should be.

@@ -1,8 +1,8 @@
 """The study: long trainings from several seeds, run once, whose records travel along.
 
 Nothing is trained here. A record is one training: a small JSON file in results/,
-written by `make study`, with the settings, the results of every epoch, and what the
-network said of each test image. `study(name)` reads the records of one question.
+written by `make study`, with the settings, the results of every epoch, and the class
+predicted for each test image. `study(name)` reads the records of one question.
 """
 
 import base64
@@ -22,7 +22,7 @@ from d2l_utils.figures import COLORS, label_ends, subplots
 RESULTS = Path(__file__).parent / "results"
 GROUPS = RESULTS / "groups.json"  # {group: [variants in order]}, written by make study
 FORMAT = 1
-BINS = 15  # of calibration
+BINS = 15  # of a reliability diagram
 # 97.5 % quantiles of Student's t, by degrees of freedom: 95 % intervals of means.
 T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
 
@@ -61,6 +61,9 @@ def unpack(text: str, labels: np.ndarray) -> np.ndarray:
     Returns:
         (n,) integers.
 
+    Raises:
+        RecordError: there are not as many predictions as labels.
+
     Example:
         >>> unpack(pack(np.array([9]), np.array([2])), np.array([2]))
         array([9])
@@ -77,11 +80,13 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list
     """Counts for a reliability diagram (Guo et al., 2017).
 
     Parameters:
-        probabilities: (n, classes). labels : (n,).
+        probabilities: (n, classes).
+        labels: (n,).
 
     Returns:
-        Of each of 15 equal bins of the largest probability: `count`, `confidence`, the
-        sum of these probabilities, and `right`, how many of the guesses are.
+        For each of 15 equal bins of the largest probability: `count` of images,
+        `confidence`, the sum of these probabilities, and `right`, how many of the
+        guesses are right.
 
     Example:
         >>> calibration(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))["right"]
@@ -122,7 +127,8 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The mean negative logarithm of the probability of the true class.
 
     Parameters:
-        probabilities: (n, classes). labels : (n,).
+        probabilities: (n, classes).
+        labels: (n,).
 
     Returns:
         In nats, to five digits.
@@ -136,10 +142,11 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def scores(probabilities: np.ndarray, labels: np.ndarray) -> dict:
-    """What a record tells of probabilities of the test images.
+    """What a record tells of a network, by its probabilities of the test images.
 
     Parameters:
-        probabilities: (n, classes). labels : (n,).
+        probabilities: (n, classes).
+        labels: (n,).
 
     Returns:
         `accuracy`, `loss`, `classes` by `pack`, and `calibration`.
@@ -161,7 +168,7 @@ def interval(values: list[float]) -> tuple[float, float]:
     """Mean, and half the width of its 95 % interval by Student's t.
 
     Parameters:
-        values: one for each seed; of one alone nothing is known, the width is infinite.
+        values: one for each seed, at most 8; for one alone the width is infinite.
 
     Returns:
         (mean, half width).
@@ -244,8 +251,13 @@ def study(name: str) -> "Study":
 class Study:
     """Records of several networks to compare, each from several seeds.
 
-    `records` is {name: [records, a seed each]}; a network that was not trained yet has
-    none.
+    `records` is {name: [a record for each seed]}; the list of a network that was not
+    trained yet is empty.
+
+    Parameters:
+        name: of the question.
+        variants: the names of its networks.
+        folder: where the records are.
 
     Example:
         >>> scale = d2l.study("scale")
@@ -348,7 +360,7 @@ class Study:
             its 95 % interval; where this includes zero, that no difference is seen.
 
         Raises:
-            RecordError: there are no records, or no common seeds.
+            RecordError: one of them has no records, or they have no common seed.
         """
         results = [
             {r["seed"]: r["test"]["accuracy"] for r in self.of(n)} for n in (a, b)

@@ -1,7 +1,7 @@
 """What a network costs: parameters, multiply-accumulates (MACs), memory.
 
 The framework modules trace a network into `Layer` rows; the counting is here.
-Also here: the checks of an image batch's shape, and process memory.
+Also here: the checks of an image batch's shape.
 """
 
 import math
@@ -11,14 +11,14 @@ BYTES = 4  # of a float32
 LARGEST_TRIED = 512  # pixels; a usable image size is looked for up to here
 
 
-# Every number of a layer's weights is used once at every place of the batch: what of
-# a shape is no place, and whether that shape is the output's or the input's.
+# Every number of a layer's weights is used once at every place (pixel, step, image) of
+# the batch. {kind: (shape whose product, without this axis, is the number of places)}
 PLACES = {
-    "conv": ("output_shape", 1),  # channels, behind the batch axis
+    "conv": ("output_shape", 1),  # the axis of channels, behind that of the batch
     "separable": ("output_shape", 1),
     "tconv": ("input_shape", 1),
-    "dense": ("output_shape", -1),  # features, which are last
-    "recurrent": ("input_shape", -1),  # a step is a place
+    "dense": ("output_shape", -1),  # the axis of features
+    "recurrent": ("input_shape", -1),  # features; each step of a sequence is a place
 }
 FREE = ("bn", "ln", "gn", "prelu", "embedding", "pool")  # no products of matrices
 
@@ -74,7 +74,7 @@ def attention_macs(query, key, projections, width_k, width_v):
 
 
 def uncounted(rows, trained, model):
-    """Rows of kind 'other' for the parameters that no row has.
+    """Rows of kind 'other', one a layer, for the parameters that no row has.
 
     trained: {own name: (as in `held`, number of elements)}; model: the class name.
     """
@@ -132,9 +132,9 @@ class Resources:
 def count(rows, params, input_shape, optimizer_slots):
     """Resources of a network from its rows.
 
-    To predict: the parameters and the largest input plus output of a row. To
-    train: the parameters, their gradients and the optimizer's slots (one with
-    momentum), the outputs of all rows and the input. 4 bytes a number.
+    Memory, 4 bytes a number. To predict: the parameters and the largest input plus
+    output of a row. To train: the parameters, their gradients and the optimizer's slots
+    (one with momentum), the outputs of all rows and the input.
 
     Parameters:
         rows: a `Layer` for each layer that counts, in order of execution.
@@ -163,7 +163,7 @@ def optimizer_slots(model):
 
 
 def check_layout(shape, channels_last):
-    """Raise ValueError for a batch of images that is in the other layout."""
+    """Raise ValueError for a shape that has not four axes, or the other layout."""
     if len(shape) != 4:
         raise ValueError(
             f"Expected the shape of a batch of images, four numbers, not {shape}."

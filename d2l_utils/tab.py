@@ -1,9 +1,9 @@
 """Tabs in live notebooks: cells that belong to one or several frameworks.
 
 A cell that starts with `%%tab pytorch` (or `%%tab mxnet, jax`, or `%%tab all`)
-runs only while one of its tabs is selected, and else says that it does not. That is an
-input transformer and not a cell magic, so that an error in the cell is an error of the
-cell.
+runs only while one of its tabs is selected, and else says that it does not. An input
+transformer does this and not a cell magic, so that an error in the cell fails the cell
+itself.
 
     %load_ext d2l_utils.tab
     tab.interact_select(['pytorch', 'mxnet', 'tensorflow', 'jax'])
@@ -73,7 +73,7 @@ def current() -> str:
 
 
 def selected(*names: str) -> bool:
-    """Whether one of some tabs is selected; older notebooks ask for it.
+    """Whether one of the named tabs is selected; older notebooks call it.
 
     Parameters:
         names: of tabs.
@@ -126,7 +126,7 @@ def interact_select(tabs: str | Sequence[str] = tuple(FRAMEWORKS)) -> Any:
         tabs: the names to choose from. The first is selected where no other is.
 
     Returns:
-        A drop-down list of ipywidgets, with a line below it for what cannot be chosen;
+        A drop-down list of ipywidgets, with a line below for what cannot be chosen;
         or None where there is nothing to choose.
 
     Raises:
@@ -156,7 +156,7 @@ def interact_select(tabs: str | Sequence[str] = tuple(FRAMEWORKS)) -> Any:
         try:
             select(change["new"])
         except RuntimeError as error:
-            chooser.value = current()  # which comes here first
+            chooser.value = current()  # calls `changed`, which clears `said`
             said.value = f"<b>{error}</b>"
 
     chooser.observe(changed, names="value")
@@ -164,14 +164,14 @@ def interact_select(tabs: str | Sequence[str] = tuple(FRAMEWORKS)) -> Any:
 
 
 def transform(lines: list[str]) -> list[str]:
-    """What IPython runs of a cell: all of it, all but its %%tab line, or a line that
-    says for whom it is.
+    """The lines that IPython runs in place of a cell's.
 
     Parameters:
         lines: of the cell, with their line ends.
 
     Returns:
-        The lines to run.
+        All of them; all but the %%tab line; or, where none of its tabs is selected, a
+        line that prints `not_run`.
 
     Raises:
         ValueError: the cell names a tab that does not exist.
@@ -191,7 +191,7 @@ def transform(lines: list[str]) -> list[str]:
 
 
 def not_run(tabs: Sequence[str]) -> str:
-    """What a cell says that belongs to tabs that are not selected.
+    """What a cell prints whose tabs are not selected.
 
     Parameters:
         tabs: their names.

@@ -1,7 +1,8 @@
 """Weights on disk, the same file for every framework: safetensors.
 
-Every parameter and every statistic of a model is in its file. What all frameworks
-have is named by kind and running number in order of execution, and travels:
+Every parameter and every statistic of a model is in its file. Those of layers that all
+frameworks have are named by kind and running number in order of execution, such as
+`conv0.weight`, and can be loaded in all four:
 
     conv      convolutions, in groups and depthwise ones, too: weight (out, in of a
               group, *size), as OIHW; bias
@@ -16,8 +17,8 @@ have is named by kind and running number in order of execution, and travels:
     embedding weight (number, features)
 
 All else is named after its framework, as `torch:net.1.weight_ih_l0`, and is loaded
-there alone; so are arrays in plain attributes, unless a pass in evaluation mode makes
-them anew (`torch:net.1.mean (attribute)`). A tensor that is used several times is
+there alone. So are arrays in plain attributes (`torch:net.1.mean (attribute)`), except
+those that a pass in evaluation mode makes anew. A tensor that is used several times is
 stored once.
 """
 
@@ -33,8 +34,8 @@ from d2l_utils.frameworks import FRAMEWORKS
 
 FORMAT = "2"
 FORMATS = ("1", FORMAT)  # 1: float32, convolutions, dense layers, bn only
-BATCHES = ".batches"  # ends what may be missing: then it is 0
-ATTRIBUTE = " (attribute)"  # ends what a model may have or not have, as its last loss
+BATCHES = ".batches"  # ends names of tensors that a file may lack: they are 0
+ATTRIBUTE = " (attribute)"  # ends names that file or model may lack
 MOST_CHANNELS, LARGEST_INPUT = 512, 2**22  # of an input, in channels and in numbers
 LONGEST_SHOWN = 60  # characters of a text from a file
 PREFIXES = {f.module: f.title for f in FRAMEWORKS.values()}
@@ -50,6 +51,9 @@ def stored_path(name: str) -> Path:
 
     Parameters:
         name: of the network, such as 'nin28_56'.
+
+    Returns:
+        The path of a .safetensors file.
 
     Raises:
         WeightsError: for a name that is not there; it lists those that are.
@@ -71,9 +75,10 @@ def stored_path(name: str) -> Path:
 class Tensor:
     """One tensor of a model.
 
-    own: its name in its framework; value: what the framework has it in; layout: a
+    own: its name in its framework; value: the framework's object for it; layout: a
     function that permutes an array from the framework's layout to the stored one, or
-    None where these are the same; holder: (holder, key) of a plain attribute.
+    None where these are the same; holder: (holder, key) of a plain attribute, which is
+    holder[key].
     """
 
     own: str
@@ -94,7 +99,7 @@ class Tensor:
         return own.reshape(shape)
 
     def made(self, make, shape):
-        """What make(its shape in a file) gives, as the framework has it: of `shape`."""
+        """What make(shape in a file) gives, in the framework's layout, of `shape`."""
         stored = self.to_stored(np.empty(shape, np.int8)).shape
         return self.from_stored(make(stored), shape)
 
@@ -126,15 +131,17 @@ def arrays_held(holders, is_array, skip):
 
 
 def dtype_name(array):
-    """The name of an array's dtype, also of one that NumPy lacks, see `as_bits`."""
+    """The name of an array's dtype, or of the one that `as_bits` has noted."""
     names = array.dtype.names
     return names[0] if names else array.dtype.name
 
 
 def as_bits(array, dtype=None):
-    """An array of a dtype that NumPy lacks, as bfloat16, as integers with its bits.
+    """An array of a dtype that NumPy lacks, as unsigned integers of the same bits.
 
-    The name of its only field is that of the dtype, which is the array's own or given.
+    They stand in one field, which has the name of the dtype, such as bfloat16. dtype:
+    this name, where `array` is of integers already; by default, that of its own dtype.
+    Arrays of dtypes that NumPy has stay as they are.
     """
     if dtype is None and array.dtype.kind != "V":
         return array
@@ -143,7 +150,7 @@ def as_bits(array, dtype=None):
 
 
 def from_bits(array, dtype_of):
-    """The inverse; dtype_of: what gives NumPy's dtype of a name."""
+    """The inverse of `as_bits`; dtype_of(name): the dtype as NumPy takes it."""
     if not array.dtype.names:
         return array
     return array.view(array.dtype[0]).view(dtype_of(array.dtype.names[0]))
@@ -152,9 +159,9 @@ def from_bits(array, dtype_of):
 def write(path, tensors, *, model, input_shape, num_classes=None, exact=False):
     """Write named arrays, all or nothing.
 
-    model: the class name; input_shape: (C, H, W); num_classes: for readers of the
-    file, where there is such a number; exact: keep float64, in which NumPy computes,
-    and which otherwise becomes float32, in which models are.
+    model: the class name; input_shape: (C, H, W); num_classes: noted in the file, None
+    where there is none; exact: keep float64, instead of storing it as float32. Raises
+    WeightsError for a dtype that cannot be stored.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save
@@ -240,12 +247,12 @@ def _shown(text):
 
 
 def input_shape(metadata):
-    """(C, H, W) of the images that a stored network was built for."""
+    """(C, H, W) of the images that a stored network was built for; or WeightsError."""
     try:
         c, h, w = (int(metadata[k]) for k in ("channels", "height", "width"))
     except (KeyError, ValueError) as error:
         raise WeightsError("The weights file does not name its input shape.") from error
-    # A network is built for this shape before its weights can be compared.
+    # A network is built for it before any check; a bad file must not fill the memory.
     if min(c, h, w) < 1 or c > MOST_CHANNELS or c * h * w > LARGEST_INPUT:
         sizes = _shown(f"({c}, {h}, {w})")
         raise WeightsError(f"The weights file is for images of {sizes}: no network is.")
@@ -255,9 +262,9 @@ def input_shape(metadata):
 def check(tensors, metadata, expected, model, framework=None):
     """Raise WeightsError unless the tensors are those that a model expects.
 
-    expected: {name: (shape, name of the dtype)} of the model, whose class name is
-    `model` and whose framework's is `framework`, where shape and dtype may be None:
-    not known. Any tensor of floating point may be stored in float32.
+    expected: {name: (shape, name of the dtype)} of the model, each None where it is not
+    known. model: its class name. framework: its folder, such as 'torch'. A tensor of
+    any floating point type may be stored in float32.
     """
     stored = _shown(metadata.get("model", "?"))
     about = f"The weights of {stored} do not fit this {model}"
@@ -291,7 +298,7 @@ def without_repeats(tensors, again):
     """Tensors without those that a model has under another name, too.
 
     again: {name: first name} of a model that uses a tensor several times. Files of
-    format 1 have it under each of its names.
+    format 1 have it under each of its names. Raises WeightsError where these differ.
     """
     for name in again.keys() & tensors.keys():
         if not np.array_equal(tensors[name], tensors.get(again[name])):
@@ -317,9 +324,9 @@ def known_shape(model):
 def build_for(model, metadata, build):
     """Build a model, if it is not, for the images that a file names.
 
-    build(shape) raises ValueError where the model cannot take them; then it is
-    another architecture, and is built at another size for `check` to say so.
-    Returns the (C, H, W) to trace the model at.
+    build(shape) raises ValueError where the model cannot take them: the file is of
+    another architecture. Then the model is built at 224 pixels, so that `check` can say
+    what differs. Returns the (C, H, W) to trace the model at.
     """
     c, h, w = getattr(model, "_input_shape", None) or input_shape(metadata)
     try:
