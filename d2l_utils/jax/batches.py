@@ -28,5 +28,5 @@ def as_array(x):
 
 
 def to_arrays(batch, matrices=None):
-    """A batch, see `as_tensors`, with bytes as `to_images`; also within a trace."""
+    """A batch, see `as_tensors`, its bytes through `to_images`; may be traced."""
     return as_tensors(batch, lambda x: x, lambda x: to_images(x, matrices))

@@ -6,7 +6,7 @@ from d2l_utils import host
 from d2l_utils.devices import Devices
 from d2l_utils.rollcall import WAIT, call_roll
 
-SILENT = 20  # seconds, after which one that says nothing is given up
+SILENT = 20  # seconds without a heartbeat, after which a process is given up
 
 host.share_gpu_memory_in_jax()
 
@@ -50,7 +50,8 @@ for_training = _devices.for_training
 def join(workers, rank):
     """Let this process be one of several: see d2l_utils.train.
 
-    workers: ['host:port', ...], of which the first is where they meet.
+    workers: ['host:port', ...]; all meet at the first. rank: the position of this one
+    among them, from 0.
     """
     call_roll(workers, rank)
     jax.distributed.initialize(

@@ -1,12 +1,12 @@
 """JAX on a CPU: the same step, with its slow operations written another way.
 
-XLA's CPU compiler spends most of a training step of a small convolutional network
-in few operations: the gradient of max pooling, which runs on one thread; the
-gradients of weights in 1x1 convolutions and of biases; and convolutions whose kernel
-is larger than the map, where it lets the two change places. `faster` traces a
-function and evaluates what it recorded, operation by operation, with equal formulas in
-place of these. The result differs by rounding only. Nothing in JAX is changed, models
-need not know.
+On a CPU, a training step of a small convolutional network that XLA has compiled spends
+most of its time in few operations: the gradient of max pooling, which runs on one
+thread; the gradients of weights in 1x1 convolutions and of biases; and convolutions
+whose kernel is larger than the map, where XLA lets the two change places. `faster`
+traces a function and evaluates what it recorded, operation by operation, with equal
+formulas in place of these. The result differs by rounding only. Nothing in JAX is
+changed, models need not know.
 """
 
 import itertools
@@ -74,7 +74,7 @@ def _again(primitive, inputs, params):
 
 
 def _padded_first(x, kernel, p):
-    """A convolution with a kernel larger than x, by way of x with its padding.
+    """A convolution whose kernel is larger than x, with x padded first.
 
     Up to thirty times as fast; None for any other. Without the barrier XLA would
     fold the padding back into the convolution before it compares the sizes.

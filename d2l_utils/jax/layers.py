@@ -40,16 +40,16 @@ KINDS = {
     nn.MultiHeadDotProductAttention: "attention",
 }
 WHOLE = ("recurrent", "attention")  # whose inner layers are no rows of their own
-FEATURES_LAST = (*WHOLE, "dense", "embedding")  # on whatever axes
+FEATURES_LAST = (*WHOLE, "dense", "embedding")  # whose rows keep features last
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 LEAVES |= {"negative_slope": "weight", "embedding": "weight"}
 LEAVES |= {"mean": "mean", "var": "var"}  # Flax's names and the stored ones
-_asked = None  # [(placeholder, rule)] of initializers, while variables are made
+_asked = None  # within `_asking`: [(placeholder, rule)] of the initializers
 MARK = "d2l_utils:"  # begins the names that `trace` gives to layers' outputs
 
 
 def modal(model):
-    """Whether it tells training from evaluation."""
+    """Whether the model has modes, by a field `training`."""
     return any(f.name == "training" for f in dataclasses.fields(model))
 
 
@@ -60,7 +60,7 @@ def clone(model, training):
 
 @contextlib.contextmanager
 def mode(model, training):
-    """`model.apply` in a reader's own step is in this mode, too, if there are modes."""
+    """`model.apply` in a reader's own step runs in this mode, if the model has any."""
     there = modal(model)
     before = there and model.training
     try:
@@ -85,8 +85,8 @@ def init_cnn(key: jax.Array, shape: tuple, dtype=jnp.float32) -> jax.Array:
 
     NumPy draws them from the seed of `set_seed`, one layer after the other, so that
     the same network starts alike in all four frameworks, to the bit, also with a dense
-    layer behind a flattening. The key is used only where the draws could not be: when
-    `init` is called within a `jax.jit`, or a layer within `nn.scan` or `nn.vmap`.
+    layer behind a flattening. The key is used only where NumPy cannot draw: when `init`
+    is called within a `jax.jit`, or a layer within `nn.scan` or `nn.vmap`.
 
     Parameters:
         key: a PRNG key.
@@ -130,14 +130,14 @@ def _init(key, shape, dtype, rule, of_key):
 
 
 def traced(keys):
-    """Whether what is made of these keys now is abstract: it may be made again."""
+    """Whether arrays made from these keys now would be abstract: JAX is tracing."""
     one = jnp.zeros(())  # abstract within eval_shape, whatever the keys are
     return any(isinstance(x, jax.core.Tracer) for x in (one, *jax.tree.leaves(keys)))
 
 
 @contextlib.contextmanager
 def _asking():
-    """What the initializers above give in here are placeholders, in this list."""
+    """Let the initializers above give placeholders, and note them in this list."""
     global _asked
     before, _asked = _asked, []
     try:
@@ -156,7 +156,7 @@ def _draw(model, leaves, names, drawn, inputs):
     """Put draws in the place of placeholders, in the order in which layers were used.
 
     leaves: arrays or shapes of the variables; drawn: of `_drawn_for`; inputs: of the
-    model; of one image it is known what is flattened.
+    model. If these are one batch of images, it can be found out what is flattened.
     """
     places = {}
     if len(inputs) == 1 and inputs[0].ndim == 4:
@@ -172,7 +172,7 @@ def _draw(model, leaves, names, drawn, inputs):
 
 
 def init_eagerly(model, init, *inputs):
-    """What `init()` makes of these inputs, operation by operation, with draws."""
+    """What `init()` makes of these inputs, not compiled, with weights from NumPy."""
     with _asking() as asked:
         variables = init()
     leaves, tree = jax.tree.flatten(variables)
@@ -183,8 +183,9 @@ def init_eagerly(model, init, *inputs):
 
 
 def make_variables(model, key, *inputs):
-    """Fresh variables, compiled, with draws."""
-    # Each is called once: what an initializer draws in tracing would never change.
+    """Fresh variables, made by a compiled function, with weights from NumPy."""
+    # Each compiled initializer is used once: what it drew when it was traced, say in an
+    # initializer of the reader's own, would be the same in every call.
     there = (model._compiled or {}).pop(_name_of(inputs), None)
     make, about = there or _initializer(model)
     made = iter(make(key, *inputs))
@@ -194,7 +195,7 @@ def make_variables(model, key, *inputs):
 
 
 def _name_of(inputs):
-    """Under which an initializer for such inputs is kept with the model."""
+    """The key under which the model keeps an initializer for such inputs."""
     return "initializer", str(jax.tree.map(_shape, tuple(inputs)))
 
 
@@ -238,7 +239,7 @@ def _with_those_of_training(model, variables, keys, inputs):
         jax.eval_shape(in_training)
     except ScopeParamNotFoundError:
         return merged(training.init({**dropout, **keys}, *inputs), variables)
-    except Exception:  # a step will say it
+    except Exception:  # the first step will raise it
         pass
     return variables
 
@@ -393,7 +394,7 @@ def trained(model, X_shape):
 
 @contextlib.contextmanager
 def evaluating(model):
-    """Nothing: what `_compiled` gives is in evaluation mode."""
+    """Nothing: functions from `_compiled` run in evaluation mode."""
     yield
 
 
@@ -477,7 +478,8 @@ def _named(variables):
 def own_tensors(model, shape, variables=None):
     c, h, w = shape
     known = shapes_of(model, (1, h, w, c)) if variables is None else variables
-    return {name: [x] for name, x in _named(known)}  # not one twice, as an array may be
+    # Each in a list of its own: tensors are told apart by id, and arrays may be shared.
+    return {name: [x] for name, x in _named(known)}
 
 
 def is_array(x):
@@ -496,7 +498,7 @@ def common(row, own):
         x = own.get(".".join((stats, *path, leaf)))
         if x is not None:
             kind = row.kind if leaf == "kernel" else "vector"
-            # A bias is of the outputs, whatever their number.
+            # A bias has one number an output, even if as many as were flattened.
             of_outputs = kind == "vector" and row.kind not in summary.FREE
             inside = None if of_outputs else flat
             if leaf != "embedding":
@@ -509,9 +511,9 @@ def common(row, own):
 def _to_stored(kind, flat, gradient, x):
     """(*size, in, out) as (out, in, *size); vectors (*size, c) as (c, *size).
 
-    flat: the (h, w, c) that was flattened, since CHW order is stored. gradient: a
-    transposed convolution has the kernel (h, w, out, in) of the convolution whose
-    gradient it is; else (h, w, in, out), and upside down.
+    flat: the (h, w, c) that was flattened, since CHW order is stored. gradient: whether
+    a transposed convolution has the kernel (h, w, out, in) of the convolution whose
+    gradient it is; else its kernel is (h, w, in, out), flipped along h and w.
     """
     if kind == "vector":
         if flat and x.size == math.prod(flat):

@@ -47,8 +47,8 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
 
     Its fields are its hyperparameters; a subclass makes `self.net` in `setup` and
     defines `loss(params, X, Y, state)`. It may define `forward`, `training_step`,
-    `configure_optimizers` and more. With a field `training: bool = False`, the Trainer
-    makes a copy of the model in which it is True.
+    `configure_optimizers` and more. If it has a field `training: bool = False`, the
+    Trainer trains a copy of the model in which that is True.
 
     Example:
         >>> class Linear(d2l.Module):
@@ -243,4 +243,4 @@ class FashionMNIST(_FashionMNIST):
 
     def to_tensors(self, images, labels):
         X = to_images(images, self.resize_matrices())
-        return X.block_until_ready(), jnp.asarray(labels)  # else many wait in memory
+        return X.block_until_ready(), jnp.asarray(labels)  # else batches pile up

@@ -1,7 +1,7 @@
 """JAX: one training in several processes, as `python -m d2l_utils.train` starts them.
 
 All devices of all processes are one mesh, and each process computes what lies on its
-own. Here stands how arrays that every process has get there, and come back.
+own. The functions here bring arrays that every process has there, and back.
 """
 
 import jax

@@ -1,6 +1,6 @@
 """JAX: the arrays of a TrainState, as NumPy arrays and back.
 
-Also what else training changes, see `attributes.py`.
+Also the hooks for what else training changes, which `attributes.py` lists at its top.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ def _numpy(x):
 
 
 def _back(x, array):
-    """An array as it was in the place of x: a key, or bfloat16."""
+    """An array as the type that x has: a key, or bfloat16."""
     if _is_key(x):
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(x))
     if getattr(x, "dtype", None) == jax.numpy.bfloat16 and array.dtype == np.uint16:

@@ -22,18 +22,18 @@ from d2l_utils.training import Trainer as _Trainer
 
 
 def _jitted(function):
-    """The function of jax.jit that a method is, if it is one."""
+    """The function of jax.jit within a method; None if there is none."""
     while not isinstance(function, jax.stages.Wrapped):
-        if not hasattr(function, "__wrapped__"):  # by which Flax's decorators lead on
+        if not hasattr(function, "__wrapped__"):  # which Flax's decorators set
             return None
         function = function.__wrapped__
     return function
 
 
 def _written(model, name):
-    """A step of the model; the function within, where its author wrote @jax.jit.
+    """A step of the model; where its author wrote @jax.jit, the plain function.
 
-    A graph of its own could not hand out what `plot` records in it.
+    What `plot` records could not leave a graph of the step's own.
     """
     step = getattr(model, name)
     jitted = _jitted(step)
@@ -101,7 +101,8 @@ class Trainer(_Trainer):
         """Train the model on the data.
 
         Parameters:
-            model: a `Module`; data : a `DataModule`, or whatever has its two loaders.
+            model: a `Module`.
+            data: a `DataModule`, or whatever has its two loaders.
             key: where fresh weights come from. Without it training starts from a copy
                 of the weights that the model is bound to or was trained to; if there
                 are none, from fresh ones of `get_key()`.
@@ -211,7 +212,7 @@ class Trainer(_Trainer):
                 not_rewritten = error
         try:
             if isinstance(not_rewritten, failures.FrozenDraws):
-                raise not_rewritten  # traced once, it would not draw again
+                raise not_rewritten  # JAX keeps the trace: it would not draw again
             steps = traced(lambda step: step)
         except Exception as error:  # what looks at values cannot be traced
             why = failures.in_one_line(error)

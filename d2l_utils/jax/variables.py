@@ -62,7 +62,7 @@ Kept = namedtuple("Kept", "params batch_stats")
 
 
 def merged(*variables):
-    """Nested dicts of variables as one; later ones count."""
+    """Nested dicts of variables as one; where several have a leaf, the last counts."""
     flat = {}
     for each in variables:
         flat |= flatten_dict(each)

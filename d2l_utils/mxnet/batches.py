@@ -11,16 +11,16 @@ from d2l_utils.data import resize_matrices
 
 @lru_cache(maxsize=8)
 def _resizers(n, shape_in, shape_out, device):
-    """R_h n times over, as a batched product takes it, and R_w, on the device."""
+    """R_h repeated n times, as `batch_dot` needs it, and R_w, on the device."""
     R_h, R_w = (np.array(R, ctx=device) for R in resize_matrices(shape_in, shape_out))
     return np.broadcast_to(R_h, (n, *R_h.shape)).copy(), R_w
 
 
 def to_images(X, size, device):
-    """Bytes as images: float32 (n, c, *size) in [0, 1] on the device.
+    """Bytes as images: float32 (n, c, h', w') in [0, 1] on the device.
 
-    X: uint8 (n, h, w), or (n, c, h, w), in MXNet or NumPy; size: (h', w'), or None
-    where nothing is to be resized.
+    X: uint8 (n, h, w), or (n, c, h, w), which is not resized, in MXNet or NumPy; size:
+    (h', w') to resize to, or None.
     """
     X = _on(device, X).astype("float32") / 255
     if X.ndim == 4:
@@ -47,7 +47,7 @@ def _on(device, x):
 def to_tensors(batch, device, size=None):
     """A batch of arrays as MXNet's, on the device, see `as_tensors`.
 
-    Images in bytes become `to_images`.
+    Images in bytes go through `to_images`; float64 becomes float32.
     """
     return as_tensors(
         batch, lambda x: _on(device, x), lambda x: to_images(x, size, device)

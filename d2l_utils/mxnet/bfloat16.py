@@ -27,9 +27,9 @@ CACHE = ("_cached_graph", "_cached_op", "_cached_op_args")
 def why_not_faster():
     """Why products in bfloat16 take no less time here than in float32; '' if they do.
 
-    On a processor with AMX they do not: what MXNet 1.9.1 brings does not use its tiles
-    (made to, it overwrites memory that is not its own), and AVX-512's bfloat16 is slow
-    there: NiN at 224 pixels trains at 24 images/s on two cores, in float32 at 35.
+    With AMX they take longer: MXNet 1.9.1's library does not use AMX's tiles (made to,
+    it overwrites memory that is not its own), and AVX-512's bfloat16 is slow there: NiN
+    at 224 pixels trains at 24 images/s on two cores, in float32 at 35.
     """
     if not host.cpu_has_bfloat16():
         return "this processor has no fast units for bfloat16"
@@ -81,7 +81,7 @@ class Graphs:
 
     def __init__(self, model):
         self.model, self.low = model, False
-        self.known = {}  # {block: {what for: cache}}, None for what Gluon has compiled
+        self.known = {}  # {block: {(low, *grad_reqs), or None for Gluon's own: cache}}
         self.use(False)
 
     @property
@@ -104,7 +104,7 @@ class Graphs:
             cache = tuple(getattr(block, name) for name in CACHE)
             known = self.known.setdefault(block, {})
             now = [k for k, (graph, *_) in known.items() if graph is cache[0]]
-            if not now:  # compiled since
+            if not now:  # Gluon has compiled the block anew
                 known.clear()
             known[now[0] if now else None] = cache
             (inputs, graph), _, args = known[None]
@@ -123,7 +123,8 @@ class Graphs:
 def _gains(product, weight):
     """Whether a product takes less time in bfloat16, if there is one at all.
 
-    There is none for convolutions in groups behind another one, which cannot be tried.
+    Not for convolutions in groups: behind another convolution they have no bfloat16
+    form, which a trial of one product alone does not show.
     """
     groups = product.get("attrs", {}).get("num_group", "1")
     if weight is None or math.prod(weight.shape) < FEWEST_WEIGHTS or groups != "1":
@@ -136,10 +137,10 @@ def lowered(graph, params, low=True, gains=_gains):
     """The symbol `graph`; if `low`, with those products in bfloat16 that gain by it.
 
     MXNet has no gradient for the bias of a dense layer whose weights are frozen, so
-    there the bias is added after the product. Neither does a cast add to gradients
-    that accumulate; an operation that does stands before it.
+    there the bias is added after the product. Nor does a cast add to gradients that
+    accumulate (grad_req 'add'), so such inputs first go through an operation that does.
 
-    params: {name: parameter}.
+    params: {name: parameter}. gains(product, weight): whether bfloat16 is faster.
     """
     stored = json.loads(graph.tojson(remove_amp_cast=False))
     old, new, places, casts, lows = stored["nodes"], [], [], {}, set()

@@ -1,15 +1,15 @@
 """MXNet: one training on several devices, each with a copy of the weights.
 
 Gluon keeps a parameter in several contexts, and its Trainer sums their gradients by a
-kvstore. Here stands what they leave open: that the optimizer knows all contexts, and
-what several devices cannot train.
+kvstore. This file does what they leave open: it sees that the optimizer knows all
+contexts, and refuses what several devices cannot train.
 """
 
 from mxnet import autograd, gluon, optimizer
 
 from d2l_utils.mxnet.layers import parameters, value_of
 
-# Their updates depend on more than gradients: each device would make one of its own.
+# Optimizers whose updates would differ from device to device, and why.
 OF_THEIR_OWN = {optimizer.SGLD: "draws noise", optimizer.Nadam: "keeps one schedule"}
 
 
@@ -22,16 +22,16 @@ class Contexts:
     def copy_weights(self, model):
         """Give each device a copy of the model's parameters, until `gather`.
 
-        The statistics of batch normalization each device changes for itself.
+        Each device changes its own statistics of batch normalization.
         """
         for p in parameters(model):
             if p.list_ctx() != self.devices:
                 p.reset_ctx(self.devices)
 
     def gather(self, model):
-        """The parameters are on the first device alone."""
+        """Bring the parameters back to the first device alone."""
         for p in parameters(model):
-            value = value_of(p).copy()  # Gluon takes the mean, which rounds
+            value = value_of(p).copy()  # Gluon would take the mean, which rounds
             p.reset_ctx(self.devices[0])
             p.set_data(value)
 
@@ -55,7 +55,7 @@ class Contexts:
                 "A parameter with grad_req 'add' keeps its gradients, which several "
                 "devices would sum again in each step. Train it with num_gpus=1."
             )
-        # Gradients are summed here, before they are clipped, and not in the store.
+        # The kvstore only sums gradients; the update is made here, after clipping.
         optim._kvstore_params["update_on_kvstore"] = False
 
     def sum_gradients(self, losses, optim):

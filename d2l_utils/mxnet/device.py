@@ -11,7 +11,7 @@ class _Devices(Devices):
         return mx.cpu()
 
     def num_gpus(self):
-        return mx.context.num_gpus()  # 0 in MXNet's wheels for processors
+        return mx.context.num_gpus()  # 0 in MXNet's CPU wheels
 
     def gpu(self, i=0):
         return mx.gpu(i)
@@ -42,7 +42,7 @@ for_training = _devices.for_training
 
 
 def join(workers, rank):
-    """MXNet trains on one machine: what its wheel has for several wants servers too."""
+    """Raise ValueError: MXNet trains on one machine only, see the message."""
     raise ValueError(
         "In MXNet, a Trainer uses the GPUs of one machine: its kvstore for several "
         "wants servers besides the workers, which are not started here. JAX, PyTorch "

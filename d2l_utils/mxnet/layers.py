@@ -34,7 +34,7 @@ KINDS = {
         (nn.MaxPool2D, nn.AvgPool2D, nn.GlobalAvgPool2D, nn.GlobalMaxPool2D), "pool"
     ),
 }
-STORED_NAMES = {  # in a weights file: attribute of a layer
+STORED_NAMES = {  # name in a weights file: attribute of a layer
     "weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
 }  # fmt: skip
 NORM = {"weight": "gamma", "bias": "beta"}
@@ -82,7 +82,7 @@ class _Init(mx.init.Initializer):
         self.rule = rule
 
     def __call__(self, block, array=None):
-        if array is not None:  # Gluon's way
+        if array is not None:  # Gluon calls it with a name and an array
             return super().__call__(block, array)
         if any(isinstance(block, k) for k, v in KINDS.items() if v in initial.KINDS):
             for p, init in ((block.weight, self), (block.bias, mx.init.Zero())):
@@ -154,7 +154,7 @@ def initialize(model):
 
 
 def materialize(model, *inputs):
-    """Make the weights of all blocks, also of those that are for training alone."""
+    """Make the weights of all blocks, also of those called in training only."""
     initialize(model)
     with autograd.pause():
         model(*inputs)
@@ -221,7 +221,7 @@ def trace(model, X_shape):
 
     def row(block, args, output):
         if not isinstance(args[0], np.ndarray):
-            return  # a symbol: MXNet looks for the shape of an outer parameter
+            return  # a symbol: MXNet infers the shape of an outer block's parameter
         kind = next(k for cls, k in KINDS.items() if isinstance(block, cls))
         matrices, known = [getattr(block, "weight", None)], _trained(block)
         if kind == "recurrent":
@@ -241,10 +241,10 @@ def trace(model, X_shape):
 
     try:
         model.apply(visit)
-        with autograd.pause():  # the engine's errors appear when a result is read
+        with autograd.pause():
             X = np.zeros(X_shape, dtype=_dtype_of(model), ctx=device_of(model))
             model(X)
-            npx.waitall()
+            npx.waitall()  # errors in the engine are raised only here
     finally:
         for hook in hooks:
             hook.detach()

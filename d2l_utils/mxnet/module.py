@@ -43,7 +43,7 @@ class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
     `forward`, `training_step`, `configure_optimizers` and more.
 
     Parameters:
-        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
+        plot_train_per_epoch, plot_valid_per_epoch: points of each curve per epoch.
 
     Example:
         >>> class Linear(d2l.Module):
@@ -165,7 +165,7 @@ class FashionMNIST(_FashionMNIST):
         return Examples(images, labels, self)
 
     def get_dataloader(self, train):
-        host.keep_memory()  # else its threads pay page faults for every batch
+        host.keep_memory()  # else the loader's threads pay page faults for every batch
         return super().get_dataloader(train)
 
     def to_tensors(self, images, labels):

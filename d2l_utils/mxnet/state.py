@@ -1,10 +1,10 @@
 """MXNet: the arrays of a model and its optimizer, as NumPy arrays and back.
 
-Gluon's own file of optimizer states is a pickle; here its arrays are read from the
-updaters of a Trainer, of which it has one for each device, with the same values.
-Parameters are numbered in the model's order: Gluon's names, and the optimizer's order,
-which follows them, differ from one instance of a model to the next. Also what else
-training changes, see `attributes.py`.
+Gluon's own file of optimizer states is a pickle; here the arrays are read from the
+updaters of a Gluon Trainer, one for each device, all with the same values. Parameters
+are numbered in the model's order: Gluon's names, and the optimizer's order, which
+follows them, differ from one instance of a model to the next. Also the hooks for what
+else training changes, which `attributes.py` lists at its top.
 """
 
 import numpy as onp
@@ -17,12 +17,12 @@ GENERATORS, LATE = (), False  # MXNet has one generator, which cannot be read
 
 
 def _parameters(x):
-    """All of a block, those of a Gluon Trainer."""
+    """All parameters of a block, or those that a Gluon Trainer updates."""
     return x._params if isinstance(x, gluon.Trainer) else parameters(x)
 
 
 def _slots(model, optim):
-    """[(name, [array of each device])] of the optimizer, made before its first step."""
+    """[(name, [array of each device])] of the optimizer; made here if not there yet."""
     if not isinstance(optim, gluon.Trainer):  # from scratch
         return []
     own, found = {id(p): i for i, p in enumerate(optim._params)}, []
@@ -124,14 +124,17 @@ def put(x, array):
         return x
     if not isinstance(x, np.ndarray):
         return np.array(array, dtype=array.dtype)
-    if x.grad is not None and x.shape == array.shape:  # an optimizer has it
+    if x.grad is not None and x.shape == array.shape:  # an optimizer holds it
         x[:] = array
         return x
     return np.array(array, dtype=array.dtype, ctx=x.ctx)
 
 
 def remember(model, seed, back):
-    """A function that calls `back` and takes back changes of parameters and draws."""
+    """A function that calls `back` and takes back changes of parameters and draws.
+
+    seed: what MXNet's generator was seeded with just now.
+    """
     params = [p for p in parameters(model) if p._data is not None]
     arrays = [x for p in params for x in p.list_data()]
     arrays += [x for p in params if p.grad_req != "null" for x in p.list_grad()]

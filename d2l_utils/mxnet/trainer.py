@@ -41,10 +41,10 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(lambda: len(for_training()))
     state_hooks = state
-    contexts = None  # where one training is on several devices
-    compiles_steps = False  # but the blocks of the network, see `compile`
+    contexts = None  # `Contexts` of a training on several devices
+    compiles_steps = False  # only the blocks of the network, see `compile`
     graphs = None  # of the model in training
-    by_reader = ()  # what was hybridized before
+    by_reader = ()  # [(block, settings)] that were hybridized before
 
     def find_device(self):
         self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
@@ -121,7 +121,8 @@ class Trainer(_Trainer):
             with autograd.pause(), failures.Traced() as first:
                 model(*inputs)
                 npx.waitall()
-            if first.drew or first.printed:  # that of `forward` happens in every call
+            if first.drew or first.printed:
+                # A plain `forward` does so in every call, a compiled one no more.
                 with autograd.pause(), failures.Traced() as second:
                     model(*inputs)
                 first.drew &= not second.drew
@@ -193,13 +194,13 @@ class Trainer(_Trainer):
         else:
             results[0][0][0].backward()
         if self._first:
-            npx.waitall()  # for what may not be possible, before weights change
+            npx.waitall()  # raises errors of the step before weights change
         if self.gradient_clip_val > 0:
             for device in self.gpus or [self.device]:
                 with device:
                     self.clip_gradients(self.gradient_clip_val, self.model)
-        # 1, since the loss is a mean. What the step does not use keeps its values, as
-        # in the other frameworks; Gluon would refuse the step.
+        # 1, since the loss is a mean. Parameters that the step does not use keep their
+        # values, as in the other frameworks; by default Gluon would refuse the step.
         if self.contexts:
             self.optim.update(1, ignore_stale_grad=True)
         else:
@@ -244,7 +245,7 @@ class Trainer(_Trainer):
     def clip_gradients(self, grad_clip_val, model):
         params = [p for p in parameters(model) if p.grad_req != "null"]
         grads = [p.grad() for p in params if p.data()._fresh_grad]
-        grads = grads or [p.grad for p in model.parameters()]  # the model's own
+        grads = grads or [p.grad for p in model.parameters()]  # arrays, not Gluon's
         norm = np.sqrt(sum((g**2).sum() for g in grads))
         scale = np.minimum(1.0, grad_clip_val / (norm + 1e-6))  # not read: no wait
         for g in grads:

@@ -19,7 +19,10 @@ def to_images(X, matrices=None):
 
 
 def to_tensors(batch, matrices=None):
-    """A batch of arrays as tensors, see `as_tensors`; bytes become `to_images`."""
+    """A batch of arrays as tensors, see `as_tensors`.
+
+    Images in bytes go through `to_images`; float64 becomes Keras's `floatx()`.
+    """
 
     def tensor(x):
         x = x if tf.is_tensor(x) else tf.convert_to_tensor(x)

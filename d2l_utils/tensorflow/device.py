@@ -89,7 +89,8 @@ for_training = _devices.for_training
 def join(workers, rank):
     """Let this process be one of several: see d2l_utils.train.
 
-    workers: ['host:port', ...], where each of them listens.
+    workers: ['host:port', ...], where each of them listens. rank: the position of this
+    one among them, from 0.
     """
     call_roll(workers, rank)
     task = {"type": "worker", "index": rank}
@@ -103,7 +104,7 @@ def join(workers, rank):
 def workers_strategy():
     """The strategy of several workers; None where this process is alone.
 
-    It has to be made before TensorFlow computes anything.
+    It has to be made before TensorFlow computes anything, and is made only once.
     """
     workers = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
     if len(workers.get("worker", ())) < 2:

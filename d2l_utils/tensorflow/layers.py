@@ -37,7 +37,7 @@ KINDS = {
         (nn.MaxPool2D, nn.AvgPool2D, nn.GlobalAvgPool2D, nn.GlobalMaxPool2D), "pool"
     ),
 }
-FEATURES_LAST = ("dense", "recurrent", "embedding")  # in every framework
+FEATURES_LAST = ("dense", "recurrent", "embedding")  # whose rows keep features last
 
 # Attributes of layers, and their names in stored weights.
 STORED_NAMES = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
@@ -111,9 +111,10 @@ def _init(x, dtype, rule):
 
 @contextlib.contextmanager
 def laying_out(model, X_shape):
-    """Dense layers that are built within get the draws of `init_cnn` as others do.
+    """Dense layers built in the block begin as in the other frameworks, to the bit.
 
-    An initializer is given a shape and does not know what was flattened.
+    `init_cnn` is given only a shape and does not know what was flattened, so afterwards
+    their rows are put into the order of channels last.
     """
     global _laying_out
     fresh, before = to_lay_out(model), _laying_out
@@ -132,7 +133,7 @@ def laying_out(model, X_shape):
 
 
 def to_lay_out(model):
-    """The dense layers without weights that `init_cnn` or `init_he` is for."""
+    """The unbuilt dense layers whose initializer is `init_cnn` or `init_he`."""
     if _laying_out or not tf.executing_eagerly():
         return []
     layers = model._flatten_layers()
@@ -144,8 +145,8 @@ def to_lay_out(model):
 def mode(model, training):
     """Calls of the model run in this mode; what was set before is restored.
 
-    So do, in training, those of its layers that a step calls itself, as `self.net(X)`,
-    where the call itself does not say otherwise.
+    In training, so do direct calls of its layers, such as `self.net(X)` in a step,
+    unless the call says otherwise.
     """
     before, model.training = getattr(model, "training", None), training
     with contextlib.ExitStack() as undo:
@@ -168,7 +169,7 @@ def _with_default(signature, **defaults):
 
 
 def materialize(model, *inputs):
-    """Make the weights of all layers, also of those that are for training alone."""
+    """Make the weights of all layers, also of those called in training only."""
     with warnings.catch_warnings():  # of layers that this call does not build
         warnings.filterwarnings("ignore", message=r"`build\(\)` was called on layer")
         model(*inputs, training=False)
@@ -221,7 +222,8 @@ def trace(model, X_shape):
     Keras builds a layer in its first call, and a build that fails on the way
     cannot be repeated. So layers of KINDS only work out shapes here: they need no
     weights and get none. Padding by a layer of its own counts as part of the next
-    layer, as in the other frameworks. ref is (layer, one input of it unflattened).
+    layer, as in the other frameworks. ref is (layer, the shape of one example of its
+    input, before it was flattened).
     """
     rows, name, flat = [], summary.Namer(), ()  # flat: what was flattened last
 
@@ -388,11 +390,11 @@ def _to_stored(kind, attr, inside, x):
     are stored channels first.
     """
     if "kernel" not in attr:
-        # A bias is of the outputs, whatever their number.
+        # Never a bias: it has one number an output, even if as many as `inside`.
         features = kind in summary.FREE and x.ndim == 1 < len(inside)
         flat = features and x.size == np.prod(inside)
         y = np.moveaxis(x.reshape(inside) if flat else x, -1, 0)
-        # A PReLU that shares its numbers among places has ones there.
+        # A PReLU that shares its numbers among places has axes of length 1 there.
         return y.reshape(-1) if flat or y.size == len(y) else y
     if kind == "depthwise":  # (*size, in, multiple)
         x = x.reshape(*x.shape[:-2], 1, -1)

@@ -1,8 +1,8 @@
 """TensorFlow: one training on several devices, each with a copy of the weights.
 
-`tf.distribute.MirroredStrategy` keeps the copies alike. Here stands what it leaves
-open: how a model whose weights are there already gets copies of them, which part of a
-batch a device computes, and how much it counts.
+`tf.distribute.MirroredStrategy` keeps the copies alike. This file does what that leaves
+open: copies of weights that a model has already, which part of a batch a device
+computes, and how much it counts.
 """
 
 import tensorflow as tf
@@ -14,12 +14,12 @@ from d2l_utils.batches import arrays_in, map_arrays
 class Mirrored:
     """The devices of one training.
 
-    names: of TensorFlow, such as 'GPU:0'. strategy: that of several workers.
+    names: of TensorFlow, such as 'GPU:0'. strategy: that of several workers, if any.
     """
 
     def __init__(self, names, strategy=None):
         if strategy is None:
-            # Collectives are for GPUs; virtual processors would wait for one another.
+            # Collectives are for GPUs; virtual devices would wait for one another.
             on_gpus = all("GPU" in name for name in names)
             sums = None if on_gpus else tf.distribute.ReductionToOneDevice()
             strategy = tf.distribute.MirroredStrategy(names, sums)
@@ -35,9 +35,9 @@ class Mirrored:
     def copy_weights(self, model):
         """Give each device a copy of the model's variables, until `gather`.
 
-        What is not trained, such as the statistics of batch normalization, each device
-        changes for itself; what is read of it is the mean, and of generators of dropout
-        the state on the first device.
+        Each device changes for itself what is not trained, such as the statistics of
+        batch normalization. Read, these are the mean over the devices; the states of
+        dropout's generators are those of the first device.
         """
         for v in model.variables:
             value = v.value
@@ -60,7 +60,7 @@ class Mirrored:
                     own.assign_add(tf.cast([rank, 0], own.dtype))
 
     def gather(self):
-        """The model has ordinary variables again, with the values of now."""
+        """Give the model ordinary variables again, with their present values."""
         while self.before:
             v, value = self.before.pop()
             value.assign(v.value.read_value() if v.trainable else v.value)

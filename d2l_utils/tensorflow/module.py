@@ -24,7 +24,7 @@ from d2l_utils.tensorflow.layers import (
 def set_seed(seed: int) -> None:
     """Seed weights, dropout and the order of the data.
 
-    Keras draws from Python's and NumPy's global generators, so these are seeded.
+    Keras draws from Python's and NumPy's global generators, so these are seeded, too.
 
     Parameters:
         seed: a whole number.
@@ -44,11 +44,11 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
     A subclass makes `self.net` in its constructor and defines `loss`; it may define
     `call`, `training_step`, `configure_optimizers` and more.
 
-    `training` is the mode of calls that do not name one; None, and they are in
-    evaluation mode. The Trainer sets it, and Keras passes it on to all layers.
+    `training` is the mode of calls that do not name one; None means evaluation mode.
+    The Trainer sets it, and Keras passes it on to all layers.
 
     Parameters:
-        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
+        plot_train_per_epoch, plot_valid_per_epoch: points of each curve per epoch.
 
     Example:
         >>> class Linear(d2l.Module):

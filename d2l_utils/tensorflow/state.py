@@ -1,7 +1,7 @@
 """Keras: the variables of a model and its optimizer, as NumPy arrays and back.
 
-Those of a model include the states of its dropout layers' generators. Also what else
-training changes, see `attributes.py`.
+Those of a model include the states of its dropout layers' generators. Also the hooks
+for what else training changes, which `attributes.py` lists at its top.
 """
 
 import tensorflow as tf
@@ -70,7 +70,7 @@ def array_of(x):
     if isinstance(x, tf.random.Generator):
         return x.state.numpy()
     known = _is_variable(x) or (tf.is_tensor(x) and hasattr(x, "numpy"))
-    if not known or x.dtype in (tf.resource, tf.variant):  # or within a graph
+    if not known or x.dtype in (tf.resource, tf.variant):  # a handle, or within a graph
         return None
     return x.numpy()
 
@@ -92,7 +92,7 @@ def remember(model, optim, back):
     if stateful_random_ops.global_generator is not None:
         variables.append(stateful_random_ops.global_generator.state)
     before = [tf.identity(v) for v in variables]
-    rng = getattr(context(), "_rng", None)  # of operations with a state
+    rng = getattr(context(), "_rng", None)  # seeds tf.random's operations
     drawn = rng and rng.getstate()
 
     def all_back():

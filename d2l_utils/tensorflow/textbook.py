@@ -221,7 +221,7 @@ class Updater:
 class _Loops(Loops):
     def as_iterator(self, loader):
         """As a tf.data.Dataset, which `fit` of Keras takes, too."""
-        batch = next(iter(copy.copy(loader)))  # its next pass stays the first
+        batch = next(iter(copy.copy(loader)))  # a copy: this counts as no pass
         kinds = tuple(tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in batch)
         dataset = tf.data.Dataset.from_generator(
             lambda: iter(loader), output_signature=kinds

@@ -88,9 +88,9 @@ def _in_float32(x):
 
 
 def _written(model, name):
-    """A step of the model; the function within, where its author wrote @tf.function.
+    """A step of the model; where its author wrote @tf.function, the plain function.
 
-    A graph of its own could not hand out what `plot` records in it.
+    What `plot` records could not leave a graph of the step's own.
     """
     if not _is_graph(getattr(model, name)):
         return getattr(model, name)
@@ -112,11 +112,11 @@ class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
     gpus_there = staticmethod(lambda: len(for_training()))
     state_hooks = state
-    mirrored = None  # where one training is on several devices
+    mirrored = None  # `Mirrored` of a training on several devices
     may_compile, how_to_compile = staticmethod(_is_graph), "@tf.function"
 
     def find_device(self):
-        """The device; without a GPU asked for that of the caller's `with`."""
+        """The device; if no GPU is asked for, that of the caller's `with tf.device`."""
         self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
         workers = workers_strategy()
         if workers or len(self.gpus) > 1:
@@ -182,7 +182,7 @@ class Trainer(_Trainer):
             self.mirrored.spread_seeds(self.model)
 
     def seed_step(self, seed):
-        if not self.plan.compiled:  # it clears TensorFlow's caches
+        if not self.plan.compiled:  # set_seed clears TensorFlow's caches
             tf.random.set_seed(seed)
 
     def make_weights(self, model):
@@ -203,7 +203,7 @@ class Trainer(_Trainer):
         steps = self.train_step, self.val_step
         variables = self.model.trainable_variables
         self.trained = [id(v) for v in variables]
-        if variables and hasattr(self.optim, "build"):  # none are made inside a graph
+        if variables and hasattr(self.optim, "build"):  # a graph cannot make slots
             self.optim.build(variables)
         if self.plan.compiled:
             try:
@@ -262,7 +262,7 @@ class Trainer(_Trainer):
             _in_bfloat16(self.model) if self.plan.bfloat16 else contextlib.nullcontext()
         )
         with mode(self.model, training=True), low, tf.GradientTape() as tape:
-            for v in self.model.trainable_variables:  # also those built as frozen
+            for v in self.model.trainable_variables:  # also if frozen when built
                 tape.watch(v.value)
             step = _written(self.model, "training_step")
             l, recorded = self.run_training_step(step, batch)
@@ -274,7 +274,7 @@ class Trainer(_Trainer):
             if self.mirrored:  # the norm is that of the whole batch's gradients
                 grads = self.mirrored.sum_of(grads)
             grads = self.clip_gradients(self.gradient_clip_val, grads)
-            if self.mirrored:  # Keras sums once more
+            if self.mirrored:  # apply_gradients sums over the devices once more
                 grads = [g / self.mirrored.size for g in grads]
         self.optim.apply_gradients(zip(grads, variables))
         return self.counted(recorded, share)

@@ -19,7 +19,7 @@ def to_images(X, matrices=None, device="cpu"):
 
 
 def _as_tensor(x, device):
-    if isinstance(x, np.ndarray) and not x.flags.writeable:  # PyTorch would warn of it
+    if isinstance(x, np.ndarray) and not x.flags.writeable:  # of which PyTorch warns
         x = x.copy()
     return torch.as_tensor(x, device=device)
 
@@ -27,8 +27,8 @@ def _as_tensor(x, device):
 def to_tensors(batch, device, matrices=None, dtype=torch.float32):
     """A batch of arrays or tensors as tensors on the device, see `as_tensors`.
 
-    Images in bytes become `to_images`, numbers of 64 bits `dtype`, whole labels int64,
-    as PyTorch's losses take them.
+    Images in bytes go through `to_images`; float64 becomes `dtype`, and integer labels
+    int64, which PyTorch's losses expect.
     """
 
     def tensor(x):

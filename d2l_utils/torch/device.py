@@ -15,17 +15,17 @@ class _Devices(Devices):
     def num_gpus(self):
         if torch.cuda.is_available():
             return torch.cuda.device_count()
-        return int(torch.backends.mps.is_available())  # Apple's one
+        return int(torch.backends.mps.is_available())  # Apple has one GPU
 
     def gpu(self, i=0):
         kind = "mps" if torch.backends.mps.is_available() else "cuda"
         return torch.device(kind, i)
 
     def split_cpu(self, n):
-        return [self.cpu()] * n  # a process each
+        return [self.cpu()] * n  # n processes share it
 
     def gpu_memory(self):
-        if not torch.cuda.is_available():  # PyTorch does not count Apple's
+        if not torch.cuda.is_available():  # for Apple's GPU PyTorch keeps no peak
             return None
         peak, current = torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated()
         return peak, current, torch.cuda.get_device_name()
@@ -50,8 +50,8 @@ for_training = _devices.for_training
 def join(workers, rank):
     """Let this process be one of several: see d2l_utils.train.
 
-    workers: ['host:port', ...], of which the first is where they meet; those of one
-    host take its GPUs in turn.
+    workers: ['host:port', ...]; all meet at the first, and those on the same host take
+    its GPUs in turn. rank: the position of this one among them, from 0.
     """
     call_roll(workers, rank)
     hosts = [worker.rpartition(":")[0] for worker in workers]

@@ -26,8 +26,8 @@ from d2l_utils import base, failures, initial
 from d2l_utils.alike import LostContact
 from d2l_utils.board import StatusLine
 
-MARK = "\x1e"  # begins a line to the Trainer; others are for the reader
-# In torchrun's account of the first process that failed.
+MARK = "\x1e"  # begins a line that is for the Trainer; other lines are the reader's
+# Finds, in torchrun's report, the rank of the first process that failed, and why.
 DEAD = re.compile(r"Root Cause.*?rank\s*: (\d+).*?traceback : ([^\n]*?) received", re.S)
 IN_A_SCRIPT = (
     "Or start a script with `torchrun --nproc-per-node {} SCRIPT`, see "
@@ -36,10 +36,10 @@ IN_A_SCRIPT = (
 
 
 def train_in_processes(trainer, model, data, fit):
-    """Train in len(trainer.gpus) processes; then all is as where they have ended.
+    """Train in len(trainer.gpus) processes, and take over the state that they end in.
 
-    fit: a training in this process, which goes on from a checkpoint. Raises the error
-    of a process that fails, and TypeError for what cannot be sent.
+    fit: the `fit` that trains in this process; it loads their checkpoint. Raises the
+    error of a process that fails, and TypeError for what cannot be sent.
     """
     own, display = trainer.checkpoint, model.board.display
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +49,7 @@ def train_in_processes(trainer, model, data, fit):
             sent = Path(folder) / "sent.pickle"
             sent.write_bytes(_packed(trainer, model, data))
             _run(sent, trainer, trainer.status_line(display))
-            fit(model, data)  # its epochs are done
+            fit(model, data)  # all epochs are done: it only loads the checkpoint
         except KeyboardInterrupt:
             where = f"fit goes on from {own}" if own else "what was trained is lost"
             print(f"Interrupted: {where}.")
@@ -74,7 +74,7 @@ def _packed(trainer, model, data):
     states += random.getstate(), np.random.get_state()
     try:
         return cloudpickle.dumps((trainer, model, data, states))
-    except Exception as error:  # whatever a class says that cannot be pickled
+    except Exception as error:  # classes that cannot be pickled raise anything
         raise TypeError(
             f"{type(model).__name__}, or its data, cannot be sent to {n} processes: "
             f"{failures.in_one_line(error)}. {IN_A_SCRIPT.format(n)}"
@@ -126,7 +126,7 @@ def _run(sent, trainer, line):
 
 
 def _kind(names, other):
-    """A class of warnings or errors, by module and name."""
+    """The class of a warning or error, from [module, name]; `other` if not found."""
     try:
         return getattr(import_module(names[0]), names[1])
     except (ImportError, AttributeError):
@@ -166,7 +166,7 @@ def main(sent):
     else:
         trainer.status_line = lambda active: _Line(True)
         warnings.showwarning = _warn
-    # Asked to end, it does so between two steps, and writes the checkpoint.
+    # SIGTERM acts as an interrupt: fit ends between two steps and writes a checkpoint.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     base.remember_seed(states[0])
     initial.go_on_from(states[1])

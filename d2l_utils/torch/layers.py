@@ -35,7 +35,7 @@ KINDS = {
         "pool",
     ),
 }
-STORED_NAMES = {  # in a weights file: attribute of a layer
+STORED_NAMES = {  # name in a weights file: attribute of a layer
     "weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
     "batches": "num_batches_tracked",
 }  # fmt: skip
@@ -130,7 +130,7 @@ def materialize(model, *inputs):
     init_when_built(model)
     with evaluating(model):
         model(*inputs)
-        if unbuilt(model):  # some layers are there for training alone
+        if unbuilt(model):  # some layers are called in training only
             for module in model.modules():  # PyTorch's own stay in evaluation mode,
                 own = not type(module).__module__.startswith("torch.nn.")
                 module.training = own  # so that no statistics change
@@ -194,7 +194,7 @@ def build(model, X_shape):
 
 
 def dtype_of(model):
-    """The type of number that the model's parameters are."""
+    """The floating-point type of the model's parameters."""
     types = (p.dtype for p in model.parameters() if p.is_floating_point())
     return next(types, torch.get_default_dtype())
 
@@ -205,7 +205,7 @@ def device_of(model):
 
 
 def images_dtype(model):
-    """The type of number that images are for a model: float64 where it is, too."""
+    """The dtype of images for a model: float64 if its parameters are, else float32."""
     return torch.float64 if dtype_of(model) == torch.float64 else torch.float32
 
 
@@ -291,8 +291,8 @@ def scores(model, batch):
 def logits(model, X):
     with evaluating(model):
         X = torch.as_tensor(X, device=device_of(model)).to(images_dtype(model))
-        # As in training: a model that was trained and one that was loaded, whose
-        # weights lie differently in memory, compute the same to the bit.
+        # Channels innermost in memory, as in training. So a trained and a loaded model,
+        # whose weights are laid out differently, compute the same to the bit.
         X = X.to(memory_format=torch.channels_last)
         return model(X).cpu().numpy()
 
@@ -343,7 +343,7 @@ def to_numpy(tensor):
     x = tensor.detach().cpu().contiguous()
     try:
         return x.numpy()
-    except TypeError:  # NumPy lacks it
+    except TypeError:  # a dtype that NumPy lacks
         bits = x.view(getattr(torch, f"uint{8 * x.element_size()}")).numpy()
         return weights.as_bits(bits, str(x.dtype).split(".")[1])
 

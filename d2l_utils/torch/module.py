@@ -46,7 +46,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
     `forward`, `training_step`, `configure_optimizers` and more.
 
     Parameters:
-        plot_train_per_epoch, plot_valid_per_epoch: points of the curves, an epoch.
+        plot_train_per_epoch, plot_valid_per_epoch: points of each curve per epoch.
 
     Example:
         >>> class Linear(d2l.Module):
@@ -120,7 +120,7 @@ class Classifier(ClassifierMixin, Module):
 
 
 class Examples(_Examples, torch.utils.data.Dataset):
-    """See d2l_utils.data; with the names of torchvision's data set."""
+    """`Examples` of d2l_utils.data, with the attributes of torchvision's data sets."""
 
     @property
     def data(self):

@@ -4,9 +4,9 @@ A launcher such as torchrun starts the same script several times:
 
     torchrun --nproc-per-node 4 train.py
 
-DistributedDataParallel averages their gradients. Here stands what it leaves open: which
-part of a batch a process computes, how much it counts, and that the processes agree on
-what they train. In a process that was started alone nothing of this is used.
+DistributedDataParallel averages their gradients. This file does what that leaves open:
+which part of a batch a process computes, how much it counts, and whether the processes
+agree on what they train. A process that was started alone uses nothing of this.
 """
 
 import atexit
@@ -28,9 +28,9 @@ def launched() -> bool:
 
 @contextlib.contextmanager
 def drawing_from(seed: int, device: torch.device):
-    """PyTorch's generator begins with this seed, and is afterwards as it was.
+    """Seed PyTorch's generator for the block; restore its state afterwards.
 
-    So each process drops units of its own, and all their loaders draw the same order.
+    So each process draws dropout of its own, while all loaders draw the same order.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -38,7 +38,7 @@ def drawing_from(seed: int, device: torch.device):
 
 
 def is_lost(error) -> bool:
-    """Whether an error is one of the communication between processes."""
+    """Whether an error comes from the communication between processes."""
     return isinstance(error, RuntimeError) and (
         isinstance(error, distributed.DistError) or "gloo" in str(error)
     )
@@ -87,7 +87,7 @@ class Processes:
         Its gradients are those of the mean of the processes' losses.
         """
         device = next(model.parameters()).device
-        # What a step leaves out keeps its value, as it does in one process.
+        # A step need not use all weights; those it does not use keep their values.
         return DistributedDataParallel(
             _Step(model),
             device_ids=[device] if device.type == "cuda" else None,

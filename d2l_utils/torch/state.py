@@ -1,6 +1,6 @@
 """PyTorch: the tensors of a model and its optimizer, as NumPy arrays and back.
 
-Also what else training changes there, see `attributes.py`.
+Also the hooks for what else training changes, which `attributes.py` lists at its top.
 """
 
 import copy
@@ -95,7 +95,7 @@ def options(optim):
     if groups is None:  # an optimizer from scratch
         return [("", optim)]
     found = [(f"groups.{i}", group) for i, group in enumerate(groups)]
-    # Whoever holds them: a model, a Trainer, a variable of a notebook.
+    # Schedulers may be held by a model, a Trainer or a variable of a notebook.
     schedulers = [
         x
         for x in attributes.living(_and_subclasses(LRScheduler))
@@ -150,7 +150,7 @@ def put(x, array):
     if not isinstance(x, torch.Tensor):
         return torch.from_numpy(array.copy())
     new = _tensor(array.copy(), x).to(x.device)
-    if x.requires_grad and x.is_leaf and x.shape == new.shape:  # an optimizer has it
+    if x.requires_grad and x.is_leaf and x.shape == new.shape:  # an optimizer holds it
         x.detach().copy_(new)
         return x
     return new
@@ -158,7 +158,7 @@ def put(x, array):
 
 def remember(model, optim, device, back):
     """A function that calls `back` and takes back changes of tensors and generators."""
-    # Weights that the step makes itself stay as it made them.
+    # Lazy weights that the step makes are not taken back.
     tensors = [x for x in (*model.parameters(), *model.buffers()) if not is_lazy(x)]
     before = [x.detach().clone() for x in tensors]
     grads = [None if x.grad is None else x.grad.clone() for x in tensors]

@@ -165,7 +165,7 @@ class Residual(nn.Module):
 
     def __init__(self, num_channels, use_1x1conv=False, strides=1):
         super().__init__()
-        if not isinstance(use_1x1conv, bool):  # taken for True, it would train on
+        if not isinstance(use_1x1conv, bool):  # a number would be taken for True
             raise TypeError(
                 f"use_1x1conv is True or False, not {use_1x1conv!r}. If the first "
                 "number is that of input channels, as an older edition has it, leave "

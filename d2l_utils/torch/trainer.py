@@ -34,8 +34,8 @@ def in_bfloat16(device):
     """Networks compute in bfloat16, and what leaves them is float32.
 
     A network is whatever has weights and is called from outside of another one: a
-    model, or a part of it in a step of the reader's own. In it PyTorch's autocast is
-    at work, by whose lists some operations stay in float32.
+    model, or a part of it in a step of the reader's own. Within it PyTorch's autocast
+    chooses the type of each operation; some stay in float32.
     """
     inside = []
 
@@ -45,7 +45,7 @@ def in_bfloat16(device):
         if not inside and next(module.parameters(), None) is None:
             return  # a loss, say
         if not inside:
-            # Anew for each step: it keeps bfloat16 copies of the weights.
+            # A new one each time: it caches bfloat16 copies of the weights.
             autocast = torch.autocast(device.type, LOW)
             autocast.__enter__()
             leaving.callback(autocast.__exit__, None, None, None)
@@ -135,8 +135,9 @@ class Trainer(_Trainer):
             init_when_built(model)
             return
         # Convolutions are much faster on a CPU with channels innermost in memory.
-        # PyTorch goes by a weight's strides, and those of a 1x1 kernel or of a single
-        # channel tell only if they are written anew, which `contiguous` leaves out.
+        # PyTorch sees that by a weight's strides. With a 1x1 kernel or one channel both
+        # layouts are the same in memory: `contiguous` then keeps the old strides, and
+        # `to` sets them.
         for p in model.parameters():
             if p.dim() == 4:
                 p.data = p.data.to(memory_format=torch.channels_last)
