@@ -35,7 +35,7 @@ DATA_IMAGES = 60_000  # all: what d2l takes to shuffle grows with their number
 ROUNDS, QUICK_ROUNDS = 9, 2
 OVERHEAD_ROUNDS = 10  # a difference of 2 % is within the spread of one pair
 QUICK_SECONDS = 560  # of all cases together, so that they end within 10 minutes
-QUICK_IMAGES = {100: 128, 25: 32, 0: 8}  # from so many GFLOP/s on: images a batch
+QUICK_IMAGES = {100: 128, 25: 32, 0: 8}  # {GFLOP/s at least: images a batch}
 QUICK_DATA_IMAGES = 12_800
 RECIPE = {"lr": 0.01, "settings": {"dropout": 0.2}}  # with momentum 0.9
 GOALS, MOST_EPOCHS = (0.8, 0.85), 8
@@ -44,14 +44,14 @@ GROWTH = (  # batch size, images a round, of NiN28
 )  # fmt: skip
 SEEDS = (1, 4, 6)  # the first that start NiN28 with no class dead
 PRECISION_EPOCHS = 6
-FORMS = ("forward", "loss", "training_step")  # of a reader's own
+FORMS = ("forward", "loss", "training_step")  # methods that a reader may write
 BFLOAT16 = ("pytorch", "mxnet", "tensorflow")
 
 
 def in_bfloat16(framework):
     """Whether Trainer(precision='auto') computes in bfloat16 on this machine."""
     if framework == "mxnet" and "amx_bf16" in cpu_flags():
-        return False  # see d2l_utils.mxnet.bfloat16, which only MXNet can import
+        return False  # as d2l_utils.mxnet.bfloat16 has it, which imports MXNet
     return framework in BFLOAT16 and cpu_has_bfloat16()
 
 
@@ -146,7 +146,7 @@ class Contender:
         for line in self.process.stdout:
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 return json.loads(line)["contender"]
-        CLOCK.left()  # raises where the contender was ended for it
+        CLOCK.left()  # raises OutOfTime if the timer has killed the contender
         raise RuntimeError(f"A contender ended; see {self.log}.")
 
     def tell(self, word):
@@ -174,14 +174,14 @@ def _environ(theirs):
 
 
 def environ_of(framework, who):
-    """What d2l_utils would set is left at MXNet's default for a loop by hand."""
+    """For MXNet's loop by hand, its default number of threads, not d2l_utils's."""
     if framework == "mxnet" and who == "native":
         return {"MXNET_OMP_MAX_THREADS": str(max(len(os.sched_getaffinity(0)) // 2, 1))}
     return {}
 
 
 def stored_arrays(part, n):
-    """Files with the first images and labels of a part, the same for every one."""
+    """Files with the first n images and labels of a part, as contenders load them."""
     split, paths = getattr(load_fashion_mnist(), part), []
     for name, array, dtype in zip(split._fields, split, ("uint8", "int32")):
         path = BUILD / f"{part}-{name}-{n}.npy"
@@ -341,6 +341,7 @@ def precision_case(framework):
 
 
 def put_ratio(record, name, ours, others):
+    """Enter the median and the range of ours / others, rates of the same rounds."""
     ratios = [a / b for a, b in zip(ours, others)]
     record[f"ratio_{name}"] = statistics.median(ratios)
     record[f"spread_{name}"] = [min(ratios), max(ratios)]
@@ -370,7 +371,8 @@ def import_case(framework, rounds):
                 timeout=CLOCK.left(),
             )
             found.append(time.perf_counter() - start)
-    alone, ours = (statistics.median(found[1:]) for found in seconds)  # files warm
+    # Without the first import, which had to read files from the disk.
+    alone, ours = (statistics.median(found[1:]) for found in seconds)
     record = {"what": "import", "framework": framework, "alone": alone, "ours": ours}
     return record | {"above": ours - alone}
 

@@ -63,7 +63,7 @@ def model_of(task, names):
 def in_form(framework, model_class, form):
     """The model with a method as a reader writes it, which does what ours does.
 
-    Where steps are compiled, the author of an own one allows it.
+    A training_step allows that it is compiled, where the framework compiles steps.
     """
 
     class Own(model_class):
@@ -100,8 +100,9 @@ def in_form(framework, model_class, form):
 def he_weights(seed, shape):
     """A convolution's first weights, by its shape (height, width, in, out).
 
-    The same in every framework and both packages. He's, as in the exercises: from
-    Glorot's NiN28 leaves ln 10 late, and in both some seeds kill classes at once.
+    The same in every framework and both packages. Drawn by He's rule, as in the
+    exercises: with Glorot's, NiN28's loss stays at ln 10 for long. With either, some
+    seeds leave classes dead from the start.
     """
     scale = (2 / np.prod(shape[:3])) ** 0.5
     draws = np.random.default_rng([seed, *shape]).normal(0, scale, shape)
@@ -109,7 +110,7 @@ def he_weights(seed, shape):
 
 
 def start_from_he_weights(framework, seed, model):
-    """What JAX does by `init_cnn`."""
+    """Set these weights in a model; in JAX `init_cnn` gives them, see `main`."""
 
     def outer_first(shape):
         out, channels, *kernel = shape
@@ -211,7 +212,7 @@ def train_with_trainer(task, d2l, model, data, started):
     trainer = d2l.Trainer(max_epochs=1, **settings)
     if task["what"] == "training" and task["who"] == "d2l":
         data.val_dataloader = lambda: None
-    model.board.display = task["who"] == "d2l"  # its reader sees every point drawn
+    model.board.display = task["who"] == "d2l"  # d2l draws every point
     fit_epoch = trainer.fit_epoch
 
     def epoch():
@@ -238,7 +239,7 @@ def train_with_trainer(task, d2l, model, data, started):
     if task["who"] == "ours":
         trainer.prepare(model, data)
         if task["what"] == "training":
-            trainer.num_val_batches = 0  # a loader of its own would change the plan
+            trainer.num_val_batches = 0  # replacing val_dataloader changes the plan
         serve(task, contender, started)
     else:
         trainer.fit_epoch = MethodType(

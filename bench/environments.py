@@ -1,7 +1,7 @@
 """Environments in which the textbook's own package runs, built once in build/bench.
 
-d2l 1.0.3 is installed without its dependencies, which are pinned beside frameworks
-of its time here. For JAX it runs in our own environment, which is put on the path.
+d2l 1.0.3 is installed without its dependencies: these are pinned here, with frameworks
+of its time. For JAX most packages are those of our own environment, by a .pth file.
 """
 
 import subprocess

@@ -20,9 +20,10 @@ ANYWHERE = {
     ("ratio_training_step", "NiN"): dict.fromkeys(FRAMEWORKS, 0.9),
     ("ratio_data", 224): {"pytorch": 5.0, "mxnet": 5.0, "tensorflow": 5.0},
 }  # fmt: skip
-# Without bfloat16, ours trains in float32, as the others do. A little below what was
-# measured with AVX2. With AVX-512 all were met but one: TensorFlow's plain loop was as
-# fast as ours (0.98), within the spread of the rounds.
+# Without bfloat16, ours trains in float32, as the others do. These floors are a little
+# below what was measured with AVX2. With AVX-512, where JAX is not measured yet, all
+# were met but one: TensorFlow trained at 0.98 of its plain loop's rate, and the rounds'
+# range includes 1.
 FLOAT32 = {
     ("ratio_d2l", "NiN"): {
         "pytorch": 2.0, "tensorflow": 1.4, "jax": 1.8, "mxnet": 2.8,

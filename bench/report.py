@@ -33,7 +33,7 @@ FLOP_PER_MAC = 3 * 2  # forward and the two gradients; a product and a sum
 def machines():
     """[(path, what it holds)] of all results, the fastest class of processors first."""
     found = [(p, json.loads(p.read_text("utf-8"))) for p in RESULTS.glob("*.json")]
-    for _, results in found:  # older ones do not name it, and had such units
+    for _, results in found:  # older files name no class, and are of this one
         results.setdefault("class", "bfloat16")
     order = list(CLASSES)
     return sorted(found, key=lambda pair: (order.index(pair[1]["class"]), pair[0]))
@@ -57,7 +57,7 @@ def ratio(record, name):
     if f"ratio_{name}" not in record:
         return ""
     text = f"{record[f'ratio_{name}']:.2f}"
-    if f"spread_{name}" not in record:  # there was one round
+    if f"spread_{name}" not in record:  # measured by hand, once
         return text
     low, high = record[f"spread_{name}"]
     return f"{text} ({low:.2f} to {high:.2f})"

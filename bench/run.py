@@ -27,9 +27,9 @@ SHARES = {cases.training_case: 6, cases.data_case: 2}  # of the time; others 1
 
 
 def chosen(framework, quick, images=None):
-    """[(what measures, its arguments after the framework)], the most telling first.
+    """[(what measures, its arguments after the framework)] of a framework's cases.
 
-    images: of a round, in a quick run.
+    A quick run has few, the most telling first; images: of a round in it.
     """
     rounds = cases.QUICK_ROUNDS
     if quick:
@@ -121,7 +121,10 @@ def store(record):
 
 
 def machine_name():
-    """Processor, cores and class (units may be hidden), fit for a file's name."""
+    """Processor, threads and class, fit for a file's name.
+
+    The class, since a virtual machine may hide some of a processor's units.
+    """
     words = "".join(c if c.isalnum() else " " for c in processor_name()).lower().split()
     return "-".join([*words, *cpu_text().strip("cpu ()").split(), processor_class()])
 

@@ -26,7 +26,7 @@ LINKS = {  # bytes a second, in each direction
 }  # fmt: skip
 PARAMETERS = {"NiN": 1_992_166, "GoogLeNet": 5_977_530}
 RATE = 10_000  # images a second of one GPU
-SHARE = 0.1  # of a step
+SHARE = 0.1  # of a step's time, for the exchange
 
 
 # Measured -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 from d2l_utils import base, sources, study
 
 GROUP = "ensembles"
-PAIRS = {  # variants whose probabilities are kept
+PAIRS = {  # {average: its two variants, whose probabilities are kept}
     "two_nin28": ("nin28", "nin28"),
     "two_googlenet28": ("googlenet28", "googlenet28"),
     "nin28_and_googlenet28": ("nin28", "googlenet28"),
@@ -21,9 +21,10 @@ PAIRS = {  # variants whose probabilities are kept
 
 
 def members(pair, seeds):
-    """{seed: the two records that are averaged}: of one kind, from a seed and the next.
+    """{seed: the names of the two records that are averaged}.
 
-    seeds: of which there are records of both.
+    Of two variants, both are from that seed; of one variant, from that seed and the
+    next. seeds: of which both variants have records.
     """
     after = dict(zip(seeds, [*seeds[1:], *seeds[:1]]))
     other = after if pair[0] == pair[1] else dict(zip(seeds, seeds))
@@ -35,10 +36,10 @@ def members(pair, seeds):
 
 
 def average(names, labels, folder):
-    """The record's network and scores of the average of these two."""
+    """(costs of both networks together, test scores of their average)"""
     records = [study.read(folder / f"{name}.json") for name in names]
     p = np.mean([np.load(folder / f"{name}.npz")["p"] for name in names], 0, float)
-    p /= p.sum(axis=1, keepdims=True)  # they are kept in 16 bits
+    p /= p.sum(axis=1, keepdims=True)  # they are stored in 16 bits
     counted = {
         key: sum(record["network"][key] for record in records)
         for key in ("params", "macs")

@@ -5,7 +5,7 @@ PyTorch or JAX may be installed. It knows its time, and leaves out what will not
 
 1. tests of the package on a GPU;
 2. ten epochs of NiN at 224 px and of GoogLeNet at 96 px, ours against a loop by hand,
-   the first step, which compiles, apart;
+   and the time until the first step, which compiles, is done;
 3. what is missing of the study, the most important first.
 
 FOLDER gets report.md, log.txt, and records.tar.gz, to be unpacked in d2l_utils/results.
@@ -37,7 +37,7 @@ from study.train import notebook_class
 ON_GPU = ("pytorch", "jax")
 BATCH_SIZE, EPOCHS = 128, 10
 JOBS = 4  # small trainings at a time: alone, none fills a large GPU
-MOST_OF_A_STEP = 0.4  # of the time left, that tests or one timing may take
+MOST_OF_A_STEP = 0.4  # share of the time left that tests or one timing may take
 
 
 def there():
@@ -49,7 +49,11 @@ def there():
 
 
 def timed(framework, case, who):
-    """Seconds until the first step is done, and of each epoch after it."""
+    """{'first': seconds until the first step is done, 'epochs': seconds of each, ...}.
+
+    In the loop by hand, the first epoch is counted without its first step; in ours
+    with it.
+    """
     d2l = import_module(FRAMEWORKS[framework].here)
     size, (lr,) = TEXTBOOK[case]["size"], TEXTBOOK[case]["lrs"]
     d2l.set_seed(1)
@@ -143,7 +147,11 @@ def native_jax(d2l, model, data, lr, started):
 
 
 def by_hand(step, n, wait, started):
-    """Time the epochs of a loop by hand."""
+    """Time the epochs of a loop by hand, as `timed` returns them.
+
+    step(indices of a batch) returns the loss, wait(loss) waits for the device; n:
+    training images.
+    """
     epochs, first = [], None
     steps = 2 if fast_mode() else math.ceil(n / BATCH_SIZE)
     for epoch in range(1 if fast_mode() else EPOCHS):
@@ -244,7 +252,7 @@ def main(argv=None):
                     session.say(f"| {what} | {r['first']:.1f} | {sum(r['epochs']):.1f} "
                                 f"| {r.get('device', '')} |")  # fmt: skip
     session.pack()
-    if not fast_mode():  # then nothing would be a result
+    if not fast_mode():  # in which nothing is a result
         minutes = session.left() / 60 - 0.5
         command = ["-m", "study.run", "--minutes", f"{minutes:.2f}"]
         session.do("the study", *command, "--jobs", str(JOBS), share=0.95)

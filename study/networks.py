@@ -1,7 +1,8 @@
 """The study's networks that no notebook defines, in PyTorch.
 
-Each function makes a `Network`, so that the recipe is the same for all. Widths of
-compared networks are such that MACs or parameters agree; a test counts them.
+Functions that table.py names return a `Network`, so that the recipe is the same for
+all. Widths of compared networks are such that MACs or parameters agree; a test counts
+them.
 """
 
 import torch
@@ -68,10 +69,10 @@ def nin_block(channels, kernel, stride, padding, conv1s=2, next_kernel=1, **opti
 def evidence(last_relu=False, **options):
     """The last block, with one map a class, and the mean of each.
 
-    Behind a last ReLU, as in the paper, a class of which all maps have become 0 gets no
-    gradient and is not predicted any more. Which classes that befalls depends on the
-    start, and would stand between the networks that are compared; so only those have
-    this ReLU that are to show it.
+    Behind a last ReLU, as in the paper, a class whose map has become 0 for all images
+    gets no gradient and is not predicted any more. Which classes that befalls depends
+    on the first weights and would blur comparisons of networks; so only those networks
+    have this ReLU that are to show its effect.
     """
     block = nin_block(10, 3, 1, 1, **options)
     if not last_relu:
@@ -163,10 +164,10 @@ class Branches(nn.Module):
 
 
 class Residual(nn.Module):
-    """A block of `channels` outputs, a linear 1x1 convolution, and the input added.
+    """A block, a linear 1x1 convolution to `channels`, and the input added.
 
-    Where the input has other channels, a 1x1 convolution fits it (Szegedy et al.,
-    2017).
+    project: the input has another number of channels, and a 1x1 convolution fits it
+    (Szegedy et al., 2017). shortcut: False leaves the input out, for comparison.
     """
 
     def __init__(self, block, channels, project, shortcut=True):
@@ -220,6 +221,7 @@ def in_turn(channels, n=3):
 
 
 def asymmetric(c1, c2, c3, c4):
+    """`in_turn` for the 3x3 convolution, and twice for the 5x5."""
     three = nn.Sequential(conv(c2[0], 1), in_turn(c2[1]))
     five = nn.Sequential(conv(c3[0], 1), in_turn(c3[1]), in_turn(c3[1]))
     return Branches(conv(c1, 1), three, five, branch4(c4))
@@ -271,7 +273,7 @@ def googlenet28(
     """A GoogLeNet for 28 x 28 pixels, and its changes.
 
     kind: '' or the only branch, see `single`. block: what stands in place of Inception;
-    'expanded' on the smaller maps alone, as there.
+    'expanded' on the smaller maps alone, as in the paper.
     stem: a '3x3' convolution, or '7x7' with stride 2 as in GoogLeNet. blocks: how
     many of the five. head: 'average' and a dense layer, or 'dense' on the last maps.
     """

@@ -8,7 +8,7 @@ network nin28_56 predicts for each validation image.
 parity.json: what each framework found in the parts of the notebook; and the largest
 differences between any two in one step, which `make parity` has measured before.
 
-The notebook compares its own with these.
+The notebook compares its own results with these.
 """
 
 import argparse

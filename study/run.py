@@ -82,7 +82,7 @@ class Run:
 
 
 def neighbour(lr, by):
-    """The next learning rate on the grid ..., 0.01, 0.03, 0.1, 0.3, ..."""
+    """The rate `by` places further on the grid ..., 0.01, 0.03, 0.1, 0.3, ..."""
     return float(f"{10 ** ((round(2 * math.log10(lr)) + by) / 2):.0e}")
 
 
@@ -120,7 +120,7 @@ def runs_of(variant, seeds):
 def next_run(only, done):
     """The most important run that is missing and not in `done`; None if none is left.
 
-    `done` is a set of names and of faults that were said.
+    `done`: names of runs that were begun, and messages about records that were printed.
     """
     for which in ("first", "later"):
         for group, variants in GROUPS.items():
@@ -184,7 +184,7 @@ def seconds_of(run, known):
 
 
 def guessed_macs(variant):
-    """Of one image, before a record tells: what networks of such images have."""
+    """MACs for one image, guessed from its size where no record tells."""
     return {28: 3e7, 56: 4e7, 60: 4.5e7, 96: 2.8e8, 224: 8e8}.get(variant.size, 1e8)
 
 
@@ -207,7 +207,7 @@ def command_of(run):
 
 
 def environ(jobs):
-    """Of one of so many runs at a time: each would start a thread a processor."""
+    """The environment of one of `jobs` runs at a time; each has a share of threads."""
     if jobs == 1:
         return None
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -219,7 +219,7 @@ beginning = threading.Lock()  # runs begin one after another: RUNNING names all
 
 
 def carry_out(run, jobs=1):
-    """Whether the run ended with its record; its output is in a log."""
+    """Carry out a run; True if it ended with its record, else its log is kept."""
     log = BUILD / f"{run.name}.log"
     with open(log, "a", encoding="utf-8") as out:
         command = command_of(run) + ["--together"] * (jobs > 1)

@@ -11,7 +11,7 @@ LEARNING_RATES = (0.003, 0.01, 0.03, 0.1)  # with momentum 0.9
 FIRST_SEEDS, LATER_SEEDS = (1, 2, 3), (4, 5)
 HELD_OUT = 10_000  # training images, the last ones, on which settings are chosen
 SIZES = (1_000, 5_000, 20_000, 60_000)  # of a training set
-# Epochs that make the smaller ones see enough: 1,600 steps and more.
+# Epochs on a set of each size: the smallest, too, is trained on for 1,600 steps.
 EPOCHS_OF = {1_000: 200, 5_000: 60, 20_000: 25, 60_000: 15}
 MOST_SHIFT = 16  # pixels: twice the total stride of NiN28
 
@@ -25,7 +25,7 @@ class Variant:
     passes over `images` training images. lrs: learning rates; from several, one is
     chosen on the images held out. cosine: whether the learning rate falls to 0 along a
     cosine, step by step. start: of the weights, 'glorot' or 'he'. smoothing: of the
-    labels. steps: 0, or the number after which a run stops, with the loss of each.
+    labels. steps: 0, or after how many a run stops; it then records the loss of each.
     canvas: 0, or pixels a side of an empty canvas on which each image is centred.
     seeds: those that are run first. keep: what is stored beside a record, of
     'probabilities' and 'weights'. textbook: whether the validation images are the test

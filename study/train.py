@@ -1,8 +1,9 @@
 """One run of the study, in a process of its own: `python -m study.train VARIANT ...`.
 
-A run is a variant with a learning rate, either from a seed on all its images, scored
-once on the test images, or to choose the learning rate, on the images held out. It
-keeps a checkpoint, and goes on from it when it is begun again.
+A run trains a variant with one learning rate. Either it trains from a seed on all
+images of the variant, and is scored once on the test images; or it helps to choose the
+learning rate, and is scored on the images held out. It keeps a checkpoint, and goes on
+from it when it is begun again.
 """
 
 import argparse
@@ -35,7 +36,7 @@ PACKAGES = {
 
 
 def settings_of(variant, lr, choosing):
-    """What a record was made with: a record of other settings is another one."""
+    """The settings of a run, which its record stores; a record of others is refused."""
     found = dataclasses.asdict(variant) | {"lr": lr}
     for name in ("name", "lrs", "seeds", "keep"):
         del found[name]
@@ -139,7 +140,8 @@ def split(data, images, choosing, variant):
     if variant.canvas:
         train, test = ((on_canvas(X, variant.canvas), y) for X, y in (train, test))
     data.train = train
-    # Looked at after each epoch where it is the textbook's; else a batch, for speed.
+    # Scored after each epoch: the test images in the textbook's, else one batch, for
+    # speed.
     data.val = (
         test if variant.textbook else tuple(x[: variant.batch_size] for x in train)
     )
@@ -186,7 +188,7 @@ def notebook_class(section, framework, name):
 
 
 def begin(d2l, variant, model, data):
-    """The first weights."""
+    """Draw the first weights."""
     if variant.framework == "jax":
         return  # its classes name the rule themselves, by kernel_init
     X = next(iter(data.get_dataloader(True)))[0]
@@ -215,7 +217,7 @@ def scores(d2l, variant, model, data, test, choosing, out):
     if choosing:
         return {"held_out": {"accuracy": accuracy}}
     found = {"test": study.scores(p, labels)}
-    if variant.size <= 60:  # in evaluation mode, unlike the history's
+    if variant.size <= 60:  # cheap; in evaluation mode, unlike the history's
         X, y = tuple(data.train)
         q = probabilities_of(d2l, model, X, variant.size)
         found["train"] = {"accuracy": float((q.argmax(axis=1) == y).mean()),
