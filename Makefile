@@ -1,5 +1,6 @@
 # Every target makes the environment that it needs. `make help` lists them.
-# The python3 of this machine, where it is one of these; else the first that is there.
+# This machine's python3, if its version is one of these; else the first of them that
+# is installed.
 PYTHONS     := 3.13 3.12 3.11
 PYTHON      ?= $(firstword $(shell for p in python3 $(PYTHONS:%=python%); do \
   $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done) python3)
@@ -32,8 +33,9 @@ BOOK_VENV := $(if $(wildcard $(DONE)),$(VENV),.venv-book)
 BOOK_PY   := $(BOOK_VENV)/bin/python
 BOOK_DONE := $(BOOK_VENV)/.done
 
-# The tests grade with nbgrader, which has menus in JupyterLab: apart from it. It is made
-# before the parts are, or make would begin with those that do not need it.
+# nbgrader, with which the tests grade, adds menus to JupyterLab: so it is installed in a
+# folder of its own. That is done before the parts of the tests start: otherwise make
+# would start with those that do not need it, instead of the longest.
 NBGRADER := build/nbgrader/.done
 
 # reveal.js, which draws slides, from a package that carries it.
@@ -73,7 +75,7 @@ lab: $(DONE)  ## open JupyterLab on notebooks/
 html: $(BOOK_DONE)  ## build the book in build/html (ANSWERS=no: in build/handout, to hand out)
 	+@$(MAKE) --no-print-directory -j 2 $(SYNC) html-notebooks html-pages
 
-# Each is for one processor.
+# Each uses one processor; `make html` runs both at a time.
 .PHONY: html-notebooks html-pages
 html-notebooks:
 	$(BOOK_PY) -m book.notebooks.colab --out $(HTML)/notebooks --answers $(ANSWERS) $(SELECTED)
@@ -168,8 +170,8 @@ python-version:
 	  echo "make PYTHON=/path/to/python3.13 ..."; exit 1; }
 .PHONY: python-version
 
-# On Linux, a plain index has PyTorch with CUDA libraries of several GB; elsewhere
-# there are none in it.
+# On Linux, PyTorch from a plain index brings CUDA libraries of several GB; on other
+# systems it comes without them.
 TORCH_CPU = $(shell sed -n 's/^torch==\([0-9.]*\).*/torch==\1+cpu/p' requirements.txt)
 define install_cpu_torch
 @test "$$(uname)" != Linux || $(PY) -m pip install -q --disable-pip-version-check \
@@ -180,11 +182,11 @@ define install_cpu_torch
   echo "PyTorch brings its CUDA libraries, several GB."; exit 1; }
 endef
 
-# Where Python wants NumPy 2, MXNet goes without the dependencies that it names: it
-# works with NumPy 2, and what else it needs stands in requirements.txt.
+# MXNet is installed without the dependencies that it names, which want NumPy 1: it works
+# with NumPy 2, too, and what else it needs stands in requirements.txt.
 MXNET := "mxnet==1.9.1; sys_platform == 'linux'"
 
-# Python compiles what is imported when it is: a small part, so that pip need not do it.
+# --no-compile: Python compiles a module when it is first imported; most never are.
 $(VENV)/.done: requirements.txt pyproject.toml book/pyproject.toml | python-version
 	$(PYTHON) -m venv $(VENV)
 	$(if $(CPU),$(install_cpu_torch))

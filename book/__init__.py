@@ -2,7 +2,7 @@
 
 import sys
 
-# On import, jsonschema, which nbformat needs, would load what checks formats that no
-# notebook has. The first builds a grammar: two seconds for each command.
+# nbformat imports jsonschema, which would import these to check formats that no
+# notebook has. rfc3987_syntax builds a grammar: two seconds for each command.
 for _name in ("rfc3987_syntax", "isoduration"):
     sys.modules.setdefault(_name, None)

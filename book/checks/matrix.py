@@ -72,7 +72,7 @@ def python_of(name):
 
 
 def build_commands(name, base):
-    """What builds an environment, with the interpreter that it is made of."""
+    """The commands that build an environment; base: the interpreter to make it with."""
     python, env = python_of(name), ENVIRONMENTS[name]
     wanted = [FRAMEWORKS[f].module for f in env.frameworks if f != "mxnet"]
     install = [python, "-m", "pip", "install", "--disable-pip-version-check"]
@@ -109,7 +109,7 @@ def counts(name, step, output):
     try:
         suite = ElementTree.parse(FOLDER / f"{name}.xml").getroot().find("testsuite")
     except OSError:
-        return {"passed": 0, "failed": 0, "skipped": 0}  # it did not come that far
+        return {"passed": 0, "failed": 0, "skipped": 0}  # pytest did not get to its end
     n = {k: int(suite.get(k)) for k in ("tests", "failures", "errors", "skipped")}
     failed = n["failures"] + n["errors"]
     passed = n["tests"] - failed - n["skipped"]

@@ -51,7 +51,7 @@ SCALES = {
     "thousand": 10**3, "million": 10**6, "billion": 10**9,
     "kB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
-# A number in words means about that much.
+# A result may differ from a number in words by this share of it.
 ABOUT = Decimal("0.05")
 
 _some = "|".join(sorted(WORDS, key=len, reverse=True))
@@ -132,7 +132,7 @@ def _piece(token):
         yield f"`{token.content}`", False
     elif token.type.startswith("math"):
         yield f"${token.content}$", False
-    elif token.type in ("text", "image"):  # of a picture, what is said in its place
+    elif token.type in ("text", "image"):  # of a picture, its alt text
         yield token.content, True
 
 
@@ -165,8 +165,8 @@ class Number:
     """A number in prose.
 
     text, start: as it is written, and where in its block. kind: 'digits', 'percent',
-    'shape', 'ratio' or 'words'. step: of its last digit. scale: of the word behind it,
-    as in 9.2 million.
+    'shape', 'ratio' or 'words'. step: what 1 in its last digit is worth. scale: of the
+    word behind it, as in 9.2 million.
     """
 
     text: str
@@ -294,7 +294,7 @@ def shapes_in(sides):
 
 
 def lines_of_output(outputs):
-    """The lines that a cell printed; words of the first, a table's head, go for all."""
+    """The lines that a cell printed; words of the first, the head, count for all."""
     found = []
     for output in outputs:
         text = output.get("text") or output.get("data", {}).get("text/plain", "")
@@ -327,7 +327,7 @@ def is_backed(number, sentence, lines, anyway=False):
 
 
 def closest(number, lines):
-    """What a message says of the number there that is closest to one of the prose."""
+    """What a message says of the number in `lines` closest to one of the prose."""
     wanted = {"words": {True, False}, "percent": {True}}.get(number.kind, {False})
     seen = [s for line in lines for s in line.seen if s.percent in wanted]
     if not seen:

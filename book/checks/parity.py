@@ -4,11 +4,11 @@ Each framework, in a process of its own, loads the same weights into the model o
 its edition, takes the same images, and stores activations, logits, loss,
 gradients and the update of one step (parity_worker.py). Every ordered pair is
 compared, with the first as the reference. Exits non-zero above the tolerances.
-Then the network that comes with the package: all load it, save it again to the last
-bit, and predict the same class for each of some validation images on which it is not
-torn between two.
-And new networks: from one seed, all start from the same bits, and the losses of two of
-them stay as close as rounding lets them.
+Then the network that comes with the package: all frameworks load it, save it again to
+the last bit, and predict the same class for each of 2,000 validation images, except
+where its two largest logits are nearly equal.
+And new networks: from one seed, all frameworks start from the same bits, and the losses
+of two of these networks stay as close as rounding lets them.
 
 Differences are relative: to the largest value of a tensor for activations, logits
 and loss; of L2 norms for gradients and updates, where a single ReLU or maximum
@@ -72,9 +72,9 @@ TOLERANCES = {
 }
 KINDS = tuple(TOLERANCES["float32"])
 LOGIT_RANGE = (0.1, parity_worker.LARGEST_LOGIT)
-LOSS_TOLERANCES = {20: 1e-4, 100: 1e-2}  # {steps: of the value of the loss}
-LEAST_FALL = 0.3  # of the loss in these steps: else it would prove nothing
-TORN = 1e-4  # between the two largest logits: no prediction to be compared
+LOSS_TOLERANCES = {20: 1e-4, 100: 1e-2}  # {in so many first steps: relative to loss}
+LEAST_FALL = 0.3  # of the loss in 100 steps: else agreement would prove nothing
+TORN = 1e-4  # where the two largest logits are closer, predictions are not compared
 
 
 def compare(reference, other):
@@ -122,7 +122,7 @@ def vacuous(result):
 def parts_of(case):
     """What is measured beside the forward pass; of a variant, no gradients.
 
-    Without momentum, the update says the same: it is them times the learning rate.
+    The update says the same: without momentum it is the gradients times LR.
     """
     return ("update",) if case[0].endswith("_exercises") else parity_worker.PARTS
 
@@ -256,7 +256,7 @@ def compare_all_carried(frameworks, folder):
 
 
 def compare_started(reference, other):
-    """How the networks of two results of `starts` begin, and go on."""
+    """How two results of `starts` differ: initial weights, and losses in training."""
     weights = {k for k in {**reference, **other} if k.startswith("start/")}
     same = [k for k in weights if np.array_equal(reference.get(k), other.get(k))]
     row = {"tensors": len(weights), "tensors different": len(weights) - len(same)}

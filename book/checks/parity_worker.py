@@ -21,7 +21,7 @@ from book.source import cells
 from d2l_utils import data, inference, sources, weights
 from d2l_utils.frameworks import FRAMEWORKS
 
-LARGEST_LOGIT = 10  # larger ones leave nothing for the loss to say
+LARGEST_LOGIT = 10  # with larger ones, the softmax is 0 or 1 and hides differences
 NUM_IMAGES = 4  # few: XLA has no fast convolution in float64
 PARTS = "gradients", "update"
 # Trained for 100 steps on one batch, with momentum, at rates at which rounding grows
@@ -34,7 +34,7 @@ LR = 0.5  # large, so that an update is not lost in the rounding of the weight
 
 
 def images(size):
-    """Real images (n + 1, 1, size, size) float32, and labels (n,) without the last."""
+    """Real images, (n + 1, 1, size, size) float32, and labels of the first n, int32."""
     split = sources.load_sample().val
     X = data.images_to_float(split.images[: NUM_IMAGES + 1])[:, None]
     matrices = data.resize_matrices((28, 28), (size, size))
@@ -71,8 +71,8 @@ class Batches(data.DataModule):
 
 # The frameworks: what a model needs in either dtype, beside the hooks of
 # d2l_utils/<framework>/layers.py. `learn` makes one step of the model's optimizer, and
-# returns the loss, the gradients as {stored name: array}, and what `stored` should be
-# given beside the model to find the weights after it.
+# returns the loss, the gradients as {stored name: array}, and the variables from which
+# `inference.stored` reads the weights after the step (None: from the model).
 
 
 def parameters(model):
@@ -111,10 +111,10 @@ class PyTorch:
         return loss.item(), gradients, None
 
     def as_others(self, model, before, after):
-        """Running variances after a step as the other frameworks have them.
+        """Change running variances in `after` to those of the other frameworks.
 
-        PyTorch takes in the sum of squares over n - 1, where n is the number of values
-        of a channel in the batch, and the others over n.
+        For a batch's variance, PyTorch divides the sum of squares by n - 1, where n is
+        the number of values of a channel, and the others by n.
         """
         for row in self.layers.trace(model, (NUM_IMAGES, *model._input_shape)):
             if row.kind == "bn":
@@ -194,7 +194,7 @@ class JAX:
         from d2l_utils.jax.variables import make_state
 
         self.jax, self.optax, self.dtype, self.layers = jax, optax, dtype, layers
-        options = {"xla_backend_optimization_level": 0}  # compiles in a tenth
+        options = {"xla_backend_optimization_level": 0}  # compiles ten times as fast
         self.jit = partial(jax.jit, compiler_options=options)
         self.make_state = make_state
 
@@ -255,7 +255,7 @@ def find_model(section, framework, name, replace=None):
 
 
 def new_model(Model, **settings):
-    """An instance that trains without dropout and, by default, momentum."""
+    """An instance that trains without dropout and, by default, without momentum."""
     there = inspect.signature(getattr(Model, "func", Model).__init__).parameters
     settings = {"lr": LR, "momentum": 0, "dropout": 0.0, **settings}
     return Model(**{k: v for k, v in settings.items() if k in there})
@@ -317,7 +317,7 @@ def measure(framework, case, path, dtype="float32", replace=None, parts=PARTS):
 
 
 def rule_of(section):
-    """The name of the initializer that a section's networks start by."""
+    """The name of the initializer that a section's networks start with."""
     return "init_he" if section.endswith("_exercises") else "init_cnn"
 
 
@@ -330,7 +330,7 @@ def started(framework, case, rule, **settings):
         model = new_model(find_model(section, framework, cls), **settings)
         model.apply_init([X], getattr(d2l, rule))
         return model, None
-    # There, an initializer is written where the layers are.
+    # In Flax, layers are given their initializer: it is replaced in the source.
     written = {"init_he": "nn.initializers.he_normal()", "init_cnn": "d2l.init_cnn"}
     replace = written[rule_of(section)], f"d2l.{rule}"
     model = new_model(find_model(section, framework, cls, replace), **settings)

@@ -1,9 +1,9 @@
 """Notebooks that need no repository: `python -m book.notebooks.colab [--out DIR]`.
 
 Each edition, without its outputs, with `d2l_utils` inside the set-up cell as a wheel
-with its hash. They run by upload or mail in Colab, Kaggle and Jupyter. The wheel goes
-without the sample of the data set, since these places have a network, and with that
-data alone, records of the study and a stored network, that its section shows.
+with its hash. They run by upload or mail in Colab, Kaggle and Jupyter. The wheel leaves
+out the sample of the data set, since these places have a network; of the study's
+records and the stored networks, it holds only those that its section shows.
 `--answers nbgrader` writes blank exercises in nbgrader's format, see exercises.py: what
 is done in them there can be graded.
 """
@@ -32,9 +32,9 @@ from book.translate import catalogues
 from d2l_utils import base, study, weights
 from d2l_utils.frameworks import FRAMEWORKS
 
-GPU = "pytorch", "tensorflow", "jax"  # what runs on one in Colab
+GPU = "pytorch", "tensorflow", "jax"  # frameworks that run on a GPU in Colab
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
-BESIDE = "pyproject.toml", "LICENSE"  # of the package, for its wheel
+BESIDE = "pyproject.toml", "LICENSE"  # beside the package; its wheel needs them
 PACKAGE = "d2l_utils"
 BUILD = "from setuptools import build_meta as b; b.build_wheel('dist')"
 WEIGHTS = weights.STORED / "nin28_56.safetensors"
@@ -85,7 +85,7 @@ def whole_wheel():
     with tempfile.TemporaryDirectory() as copy:
         for name in BESIDE:
             shutil.copy(ROOT / name, copy)
-        # The whole one, in the wheel's metadata, would be a hundredth of a notebook.
+        # The wheel's metadata holds it; the whole one would be 1% of a notebook.
         files.write(Path(copy, "README.md"), "What notebooks share.\n")
         left_out = shutil.ignore_patterns("*.gz", "__pycache__")
         shutil.copytree(ROOT / PACKAGE, Path(copy, PACKAGE), ignore=left_out)
@@ -107,7 +107,8 @@ def whole_wheel():
 def carried(whole, needed):
     """Of {name: content} of the whole wheel, what a section with these `needs` gets.
 
-    All of the data would soon fill the notebook. What is there stands in `base.PART`.
+    All of the data would soon make the notebook too large. The file `base.PART` lists
+    what is in the wheel.
     """
     results, sample = (f"{PACKAGE}/{p.name}" for p in (study.RESULTS, weights.STORED))
     groups = json.loads(whole[f"{results}/{study.GROUPS.name}"])
@@ -141,25 +142,25 @@ def recorded(contents, record):
 def make_wheel(folder, needed):
     """Write the wheel of a section with these `needs`; the same code, the same bytes.
 
-    Packed as a whole, in the notebook, it is a tenth smaller than with each file packed
-    alone. The stored network comes first: all else can then be packed together.
+    Its files are not compressed: compressed as a whole, in the notebook, it is a tenth
+    smaller. The stored network comes first: all else can then be compressed together.
     """
     name, whole = whole_wheel()
     path = Path(folder, name)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as wheel:
         kept = carried(whole, needed)
         for name in sorted(kept, key=lambda n: not n.endswith(WEIGHTS.name)):
-            info = zipfile.ZipInfo(name)  # of the same time, whenever it is written
+            info = zipfile.ZipInfo(name)  # dated 1980, whenever it is written
             info.external_attr = 0o644 << 16
             wheel.writestr(info, kept[name])
     return path
 
 
 def compressed(whole, network):
-    """What lzma.decompress makes `whole` of: of streams one after the other.
+    """`whole` in LZMA streams, one after the other, for lzma.decompress.
 
-    The stored network, most of a wheel that has it, is one of its own, told that its
-    numbers have four bytes: a tenth smaller.
+    The stored network, most of a wheel that has it, is a stream of its own, with the
+    settings for numbers of four bytes: a tenth smaller.
     """
     if network not in whole:
         return lzma.compress(whole, preset=9)
@@ -174,8 +175,10 @@ def compressed(whole, network):
 
 
 def packed_wheel(wheel, needed):
-    """{wheel, hash, name, needed}: a wheel, by its path, and what of the data is in it,
-    as they stand in the set-up cell."""
+    """{wheel, hash, name, needed}: the fields of SETUP for the wheel at a path.
+
+    needed: what it holds of the package's data, see `needs`.
+    """
     packed = compressed(wheel.read_bytes(), WEIGHTS.read_bytes())
     text = base64.b85encode(packed).decode()  # no quotes in it
     lines = [text[i : i + WIDTH] for i in range(0, len(text), WIDTH)]
@@ -201,7 +204,7 @@ def package():
 
 
 def packed_package(book, section):
-    """A section's wheel by `packed_wheel`, from the last time if it is the same."""
+    """A section's wheel by `packed_wheel`; that of the last run if nothing changed."""
     needed = needs(book, section)
     return files.kept(
         book.root / "build" / "wheels" / f"{section}.json",
@@ -219,8 +222,8 @@ def setup_source(packed, framework):
 def self_contained(book, section, framework, packed, language="en", answers="yes"):
     """An edition, ready to be run, with the package inside.
 
-    answers: "no" has room for the reader's in place of those of exercises, and
-    "nbgrader" besides what this needs to grade them.
+    answers: "no" blanks the answers to exercises, and "nbgrader" also adds what
+    nbgrader needs to grade the reader's.
     """
     if answers == "nbgrader":
         nb = for_nbgrader(book, section, framework, language=language)
@@ -258,7 +261,7 @@ def write(book, out, sections, frameworks, answers="yes"):
 
 
 def write_section(book, out, section, frameworks, answers):
-    """Write those of one section that are not there as they should be; all paths."""
+    """Write the notebooks of a section that are missing or stale; all their paths."""
     made, packed = [], packed_package(book, section)
     for language, framework in itertools.product(
         catalogues.languages(book, section), frameworks

@@ -78,17 +78,17 @@ def setup_source(book, framework):
 
 
 def key(cell):
-    """By this the id of a cell begins as long as it is as it was made."""
+    """The beginning of a generated cell's id; an edited cell keeps its former id."""
     digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode())
     return digest.hexdigest()[:12]
 
 
 def install_line(target, framework):
-    """Lines of a set-up cell, indented by four: install `target`, which brings nothing
-    along that is there, and what the framework lacks (Colab has all but MXNet)."""
+    """Lines of a set-up cell, indented by four: install `target`, and those of the
+    framework's packages that are missing (Colab has all but MXNet)."""
     packages = {"mxnet": ("mxnet",), "jax": ("jax", "flax", "optax")}
     packages = packages.get(framework, (FRAMEWORKS[framework].package,))
-    # Its own requirements would bring an old NumPy.
+    # MXNet's own requirements would bring an old NumPy.
     wanted = "--no-deps mxnet==1.9.1" if framework == "mxnet" else "{name}"
     return (
         f"%pip install -q {target}\n"
@@ -267,7 +267,7 @@ def label(framework):
 def edited_parts(book, nb):
     """[[kind, text, tags, what else there is, ...], ...]: all that an author edits.
 
-    Of the notebook itself, metadata that no program writes by itself.
+    At the end, the notebook's own metadata, without what programs write by themselves.
     """
     cells = []
     for c in nb.cells:
@@ -290,9 +290,10 @@ def digest(book, nb):
 def take_back(book, section):
     """Take an edit saved in the four-tab notebook back into the source.
 
-    Where Jupytext has written the source already, it is put in its short form.
-    Raises SourceError if both were edited since the last `make notebooks`, or for what
-    a source cannot hold; then nothing is written.
+    Jupytext may have written the source already, with drawings and included cells in
+    full: then it is shortened. Returns whether anything was written. Raises SourceError
+    if both were edited since the last `make notebooks`, or for what a source cannot
+    hold; then nothing is written.
     """
     path, source = book.four_tab_path(section), book.source_path(section)
     if not path.exists():
@@ -323,7 +324,7 @@ def take_back(book, section):
 
 
 def source_text(book, section, nb, md):
-    """The source that a notebook is; md: the present one, whose head it keeps.
+    """The text of the source for a notebook; md: the present one, whose head it keeps.
 
     Raises SourceError where reading it would not give the same notebook again.
     """

@@ -125,7 +125,7 @@ def names(code):
 def used_by(check, locked, answers):
     """The code that a check needs of the locked cells above it, as one text.
 
-    What the answers define or change is theirs.
+    Names that the answers define or change are left to the answers.
     """
     given = [
         (*names(rows), changed(node)[0], rows) for node, rows in statements(locked)
@@ -168,8 +168,9 @@ def plain(cell):
 def produced(answer, below):
     """What an answer's code has to produce, as [(verb, what)].
 
-    answer: its cell; below: the cells that follow. Names that the next of these to
-    mention them takes as they are; entries that a check asks for; what is shown.
+    answer: its cell; below: the code cells that follow. To define: names that the next
+    cell to mention them reads and does not set. To enter: entries of a dictionary that
+    a check asks for. To show: what is printed or plotted.
     """
     uses = [names(plain(c)) for c in below]
     asked = {s for c in below if CHECKS & tags_of(c) for s in strings(plain(c))}

@@ -1,9 +1,9 @@
 """Run the notebooks in fast mode and compare with their stored outputs.
 
 `python -m book.notebooks.nbval [--framework jax] [--section nin]` runs every edition
-under nbval, strictly, two at a time, and one four-tab notebook, for one tab: a tab's
-code is that of its edition (test_editions), so what a second one could show is how
-cells are chosen. `--all` runs the four-tab notebook of every section.
+under nbval, strictly, two at a time, and one four-tab notebook, for one tab. A tab's
+code is that of its edition (tests/test_editions.py), so one is enough to show that the
+cells of a tab are chosen. `--all` runs the four-tab notebook of every section.
 Frameworks that are not installed are left out, with a line that says so.
 """
 

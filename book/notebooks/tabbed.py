@@ -44,7 +44,8 @@ def outputs_of(cell, tabs):
 def readable(nb):
     """The notebook without what nobody can read.
 
-    Halves of characters, which no file can hold, and displays that were emptied.
+    Lone surrogates, which no file can hold, are replaced, and displays that were
+    emptied are left out.
     """
     text = json.dumps(nb, ensure_ascii=False).encode("utf-16", "surrogatepass")
     nb = nbformat.from_dict(json.loads(text.decode("utf-16", "replace")))

@@ -73,7 +73,7 @@ def read(book, name, titles, language, anchors, answers):
 
     anchors, answers: see exporter.render.
     """
-    from book.pages.exporter import render  # takes long, as does what it imports
+    from book.pages.exporter import render  # slow to import, with what it imports
 
     if language != "en" and not catalogues.is_translated(book, language, name):
         return None

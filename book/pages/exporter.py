@@ -31,7 +31,8 @@ from book.pages.passages import blocks
 from book.source.reading import new_cell
 from book.translate.catalogues import english
 
-# What a picture or a table says is not said again in text; scripts never get in.
+# Types of outputs, the preferred first: what is shown as a picture or a table is not
+# shown as text, too. JavaScript is not among them.
 SHOWN_TYPES = [
     "image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown",
     "text/latex", "text/plain",
@@ -48,7 +49,8 @@ def draws(output):
 def described(outputs, alt, caption=""):
     """Outputs with a description of each picture that came without.
 
-    The last has the caption, if there is one; else what the cell printed has to say it.
+    That of the last picture is the caption, if there is one; of others, `alt` and what
+    the cell printed.
     """
     said = " ".join(o.text for o in outputs if o.output_type == "stream").split()
     said, made = ". ".join([alt, *filter(None, [" ".join(said)])]), []
@@ -115,7 +117,7 @@ def text_cell(cell, passage):
 
 
 def kind_of_answer(cells):
-    """The name among the strings of what a fold holds."""
+    """The name, among the strings, of what a folded answer holds."""
     code = [c for c in cells if c.cell_type == "code"]
     ran = any(c.outputs for c in code)
     return "answer_result" if ran else "answer_code" if code else "answer_words"
@@ -164,7 +166,7 @@ def figure(output, mime, alt):
 
 
 def shown(output, alt):
-    """An output in a form that pages have: of what has none, the names of its types."""
+    """An output in a form that pages can show, or the names of its types."""
     data = output.get("data", {"text/plain": ""})
     if not set(data).isdisjoint(SHOWN_TYPES):
         return output
@@ -177,7 +179,8 @@ def shown(output, alt):
     return NotebookNode({**output, "data": NotebookNode(made)})
 
 
-# A line with columns, which wrapping would spoil; the characters that a page holds.
+# A line with columns, which wrapping would spoil. In characters: the width of a page,
+# and what is too short to be wrapped.
 COLUMNS = re.compile(r"\t|\S {2,}\S|^ {2,}\S")
 ROOM, SHORT = 88, 40
 
@@ -199,7 +202,7 @@ def density(text):
     return "dense" if wide else ""
 
 
-# What is looked for in code: names with a dot, an underscore or a capital.
+# What the search finds in code: names with a dot, an underscore or a capital.
 NAME = re.compile(r"\b(?=\w*[._A-Z])[A-Za-z_][\w.]*\w")
 
 
@@ -219,7 +222,7 @@ class BodyExporter(HTMLExporter):
         config = Config({"NbConvertBase": {"display_data_priority": SHOWN_TYPES}})
         super().__init__(
             config=config,
-            default_preprocessors=[],  # after each, it would check the notebook anew
+            default_preprocessors=[],  # after each, nbconvert validates the notebook
             template_name="d2l",
             extra_template_basedirs=[str(TEMPLATES)],
             **options,
@@ -238,8 +241,8 @@ class BodyExporter(HTMLExporter):
         return self
 
     def from_notebook_node(self, nb, resources=None, **kwargs):
-        # HTMLExporter would parse the whole page, to give pictures a description and
-        # parts of its own template a place in the order of tabs: half of the time.
+        # HTMLExporter would parse the whole page, to add alt texts, and `tabindex` to
+        # parts of its own template: half of the time.
         return super(HTMLExporter, self).from_notebook_node(nb, resources, **kwargs)
 
     def written(self, source):
@@ -271,7 +274,7 @@ class BodyExporter(HTMLExporter):
             before = source[: max(source.find(needle), 0)]
             return f"{of.file}:{of.line + before.count(chr(10))}"
 
-        marks = self.marks if of.kind == "text" else Marks()  # not what we add
+        marks = self.marks if of.kind == "text" else Marks()  # what we add has none
         text = Text(self.folder, where, marks, self.strings, self.anchors, self.strict)
         return text.to_html(source, of.get("fold"))
 

@@ -3,7 +3,7 @@
 `data` gives the page two sets of curves: of the four frameworks in parity.md, and of
 the study's records of NiN's plateau at 96 pixels, of all that are there.
 `python -m book.pages.live_curves` draws notebooks/img/curves.svg, the picture of the
-first that stands where no script runs.
+first set that is shown where no script runs.
 """
 
 import itertools
@@ -81,7 +81,7 @@ def plateau(folder):
 
 
 def integers(values, name):
-    """A loss in units of its last digit, which is shorter; None where it is none."""
+    """Losses in units of their last digit, which is shorter; None for nan or inf."""
     unit = 10 ** DIGITS[name]
     return [round(v * unit) if math.isfinite(v) else None for v in values]
 
@@ -90,8 +90,8 @@ def integers(values, name):
 
 LEFT, RIGHT, STEP = 62, 96, 1.2  # margins and the width of a step, in pixels
 LOSS, APART = (16, 190), (232, 342)  # top and bottom of the two panels
-# Colours of d2l_utils.figures, pale ones darker; dashes; widths, as they lie on one
-# another.
+# Colours (those of d2l_utils.figures, pale ones darker), dashes, and widths: each is
+# thinner than the one before, so that all are seen where they coincide.
 LINES = [
     ("#0072b2", "", 4),
     ("#d55e00", "8 4", 2.6),
@@ -120,7 +120,7 @@ def drawing(lines):
     def loss_at(v):
         return LOSS[1] - (LOSS[1] - LOSS[0]) * (v / unit - low) / (high - low)
 
-    def apart_at(v):  # a decade below the smallest there is: zero
+    def apart_at(v):  # zero is a decade below the smallest difference
         part = (1 + math.log10(v)) / (1 + top) if v else 0
         return APART[1] - (APART[1] - APART[0]) * part
 
@@ -168,8 +168,8 @@ def grid(y, right, label):
 
 
 def curve(heights, color, dashes, width):
-    """A line through all steps, short: scaled, each step is 2 to the right of the one
-    before, and as far up or down as a whole number says."""
+    """An SVG path through all steps. To be short, it is scaled: a step is 2 wide, and
+    heights are whole numbers."""
     scale = STEP / 2
     ys = [round(y / scale) for y in heights]
     moves = "".join(f"l2 {b - a}".replace(" -", "-") for a, b in itertools.pairwise(ys))

@@ -47,7 +47,8 @@ ATTRIBUTES = {
     "img": {"src"},
 }
 # fmt: on
-# Stands for a formula until the text is clean; with an e, for the first sign itself.
+# Stands for a formula, by its number, until the HTML is cleaned; with an e in place of
+# the number, for a character SIGN of the text itself.
 MARK = re.compile("\ue000(\\d+|e)\ue001")
 SIGN, ESCAPED = "\ue000", "\ue000e\ue001"
 # A line must not break between a formula and the brackets, comma or stop beside it, as
@@ -80,7 +81,7 @@ QUESTION = re.compile(  # whose answer is folded beneath it
 LISTED = re.compile(r'(?=<h\d id="references">)')  # the list of what is cited
 
 
-WEBP_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # of Pillow; others lose something
+WEBP_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}  # of Pillow; WebP keeps them whole
 
 
 class PageError(Exception):
@@ -108,7 +109,7 @@ class Marks:
     answers: dict = field(default_factory=dict)
 
     def place(self, fold=None):
-        """The anchor under which is found what comes now; fold: that of an answer."""
+        """Where the search leads for what comes now; fold: the anchor of its answer."""
         above = self.headings[-1][1] if self.headings else ""
         if fold:
             self.answers.setdefault(fold, above)
@@ -177,7 +178,7 @@ def _attribute(tag, name, value):
     return value
 
 
-PICTURE = re.compile(r'<img((?: [\w-]+="[^"]*")*)>')  # as it is cleaned
+PICTURE = re.compile(r'<img((?: [\w-]+="[^"]*")*)>')  # as CLEANER writes it
 CLEANER = nh3.Cleaner(
     tags=TAGS,
     clean_content_tags=DROPPED,
@@ -307,7 +308,7 @@ class Text(RendererHTML):
         self.formulas, self.folds = [], []
 
     def to_html(self, source, fold=None):
-        """fold: the anchor of the answer that the text is a part of."""
+        """The HTML of a text; fold: the anchor of the answer that it is a part of."""
         above, reader = self.marks.place(fold), parser()
         reader.renderer = self
         text = sanitize(reader.render(source.replace(SIGN, ESCAPED)))
@@ -337,7 +338,7 @@ class Text(RendererHTML):
         return head + opened + re.sub("<li>", item, items)
 
     def _link_mentions(self, text):
-        """Links for [3], "Figure 8.3.1" and "section 8.3.5", but in code and links."""
+        """Links for [3], "Figure 8.3.1", "section 8.3.5", but within NOT_LINKED."""
         made, inside = [], []
         for part in re.split(r"(<[^>]*>)", text):
             tag = re.match(r"<(/?)(\w+)", part)
@@ -431,7 +432,7 @@ class Text(RendererHTML):
 
     def heading_open(self, tokens, i, options, env):
         text = self.renderInline(tokens[i + 1].children, options, env)
-        tokens[i + 1].children = []  # it is here already
+        tokens[i + 1].children = []  # they are rendered here
         level, title = int(tokens[i].tag[1]), self._plain(text).strip()
         anchor, *others = self._anchors(title)
         self.marks.headings.append((level, anchor, title))
@@ -446,7 +447,7 @@ class Text(RendererHTML):
         )
 
     def _anchors(self, title):
-        """The anchor of a heading, which outlives its number, and that of Jupyter."""
+        """A heading's anchor without its number, which may change, and Jupyter's."""
         if self.anchors:
             return self.anchors[len(self.marks.headings)]
         taken = {h[1] for h in self.marks.headings} | {*self.marks.aliases} | RESERVED

@@ -4,8 +4,8 @@ With `--answers no`, exercises are without their answers.
 
 Each section becomes one self-contained page: the cells as exporter.py renders them,
 in a frame with the contents of the book, a search, and links to the neighbours and to
-the other languages. Nothing is run here, no framework imported; sources and editions
-are read by editions.py.
+the other languages. Nothing is run here, no framework imported; bodies.py reads sources
+and editions.
 """
 
 import argparse
@@ -251,7 +251,7 @@ def instructors_body(book, titles, t, cache):
     """(HTML, headings) of the page for instructors."""
 
     def made():
-        from book.pages import instructors  # takes long, as does what it imports
+        from book.pages import instructors  # slow to import, with what it imports
 
         template = ENVIRONMENT.get_template("instructors.md.j2")
         return instructors.body(book, titles, t, template)
@@ -302,7 +302,7 @@ def pages_of(book, sections, titles, language, languages, cache, beside, answers
     )  # fmt: skip
     if language == "en":
         others = {"api": api_body(titles, t, cache)}
-        if answers:  # by which they are graded
+        if answers:  # for it says what answers are graded by
             others["instructors"] = instructors_body(book, titles, t, cache)
         made |= pages_beside(bodies, names, titles, t, index, others)
     return made

@@ -39,7 +39,7 @@ def same_words(cells):
     words, values = [parts[0][0]], []
     for i in range(1, len(parts[0]), 2):
         column = [p[i] for p in parts]
-        alone = re.search(f"{BETWEEN.pattern}$", words[-1])  # begins what it says
+        alone = re.search(f"{BETWEEN.pattern}$", words[-1])  # begins a part
         if len(set(column)) == 1 and not alone:  # in all lines: a word like others
             words[-1] += column[0] + parts[0][i + 1]
         else:

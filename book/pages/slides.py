@@ -34,7 +34,7 @@ from d2l_utils.frameworks import FRAMEWORKS
 
 SHOWS = re.compile(r"^\{(code|output)(?:, *(code|output))?\}$", re.M)
 POINT = re.compile(r"^\+ (.+(?:\n {2}.+)*)", re.M)  # of a list, shown by a key
-LINES = 20  # of code that the last row can read
+LINES = 20  # of code that the last row of a hall can read
 PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 HEADING = re.compile(r"^#+ .*$", re.M)
 REFERENCES = re.compile(r"^#+ References$", re.M)
@@ -83,8 +83,8 @@ def said(cells, framework):
 def plan(cells, framework):
     """[(index of a slide, [(cell, text)] of what is said, its minutes)], in order.
 
-    That is the text up to the next slide. What stands there under a heading of its own
-    goes with the next one, what stands before the first slide with this.
+    What is said with a slide is the text up to the next one. Text there under a further
+    heading goes with the next slide, text before the first slide with the first.
     """
     at = [i for i, c in enumerate(cells) if SLIDE in c.tags]
     ends, found, early = [0, *at[1:], len(cells)], [], []
@@ -115,7 +115,7 @@ class Deck:
         self.resources = {"page": {"titles": titles, "t": t}}
 
     def slide(self, at, spoken, minutes):
-        """The one whose text is the cell `at`; see `plan`."""
+        """The Slide whose text is the cell with index `at`; see `plan`."""
         slide, made = self.cells[at], []
         spoken = [self.text(*part) for part in spoken]
         for i, part in enumerate(SHOWS.split(slide.source)):

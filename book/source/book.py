@@ -108,11 +108,11 @@ class Book:
         return _parsed(settings)["tool"]["d2l_utils"]["repository"]
 
     def set_github(self):
-        """'owner/name' on GitHub, if pyproject.toml says so, for what is committed."""
+        """'owner/name' on GitHub by pyproject.toml, or None; for what is committed."""
         return on_github(self.repository())
 
     def github(self):
-        """The same for pages, which may go by the remote of this clone instead."""
+        """The same for pages: where pyproject.toml names none, by git's `origin`."""
         return on_github(self.repository() or git_remote(self.root))
 
 

@@ -8,7 +8,7 @@ LOADED_TAGS = ("imports", "model")
 
 
 def load(section, framework, replace=None, tags=LOADED_TAGS, book=BOOK):
-    """Run the cells of an edition that have one of the tags; returns its namespace.
+    """Run the cells of an edition that have one of the tags; returns their namespace.
 
     By default these are its imports and models. replace: (old, new) changes the
     source first; that is for tests which put an error in. Raises ValueError for an

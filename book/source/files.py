@@ -17,7 +17,7 @@ from pathlib import Path
 from d2l_utils import frameworks, tab
 from d2l_utils.base import replace_file
 
-CODE = Path(__file__).parents[1]  # of all that is built
+CODE = Path(__file__).parents[1]  # book/, which makes all that is built
 PACKAGES = (  # whose versions may change what is built
     "jupytext", "latex2mathml", "markdown-it-py", "mdit-py-plugins", "nbconvert",
     "nbformat", "nh3", "pillow", "pygments", "setuptools",
@@ -27,10 +27,10 @@ PACKAGES = (  # whose versions may change what is built
 def write(path, content):
     """Write text (UTF-8, line ends as they are) or bytes; makes the folder.
 
-    Raises OSError, with the name of the file, if that cannot be done; then it is as it
-    was before.
+    Raises OSError, with the name of the file, if that cannot be done; then the file is
+    as it was before.
     """
-    path = Path(os.path.realpath(path))  # a link stays one
+    path = Path(os.path.realpath(path))  # a symbolic link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = content.encode() if isinstance(content, str) else content
     try:
@@ -41,7 +41,7 @@ def write(path, content):
 
 
 def picture(path):
-    """The bytes of a picture; of a drawing with the line ends of any other system."""
+    """The bytes of a picture; a drawing (SVG) gets the same line ends on any system."""
     raw = path.read_bytes()
     return raw.replace(b"\r\n", b"\n") if path.suffix == ".svg" else raw
 
@@ -56,9 +56,10 @@ def code_key():
 
 
 def kept(path, parts, make):
-    """What `make()` gives, from the file at `path` where that is of the same parts.
+    """The result of `make()`, kept in the file at `path` while its parts stay the same.
 
-    parts: all that it is made of, besides this code; both as JSON can hold it.
+    parts: all that the result is made of, besides this code. JSON must be able to hold
+    both parts and result.
     """
     parts = json.dumps([code_key(), parts], sort_keys=True)
     key = hashlib.sha256(parts.encode()).hexdigest()
@@ -72,10 +73,10 @@ def kept(path, parts, make):
 
 
 def built(path, parts, make):
-    """The paths of what `make()` writes: `kept`, so that it is not made again.
+    """The paths of the files that `make()` writes and returns; called only if needed.
 
-    Whatever was changed or deleted since, or is not there as it was made, is written
-    anew, with all that belongs to it. make: returns the paths.
+    That is where the parts or this code have changed, see `kept`, and where one of the
+    files was changed or deleted: then all of them are written anew.
     """
 
     def made():
@@ -89,7 +90,7 @@ def built(path, parts, make):
 
 
 def contents(paths):
-    """[[path, hash]] of those files that are there: what something is made of."""
+    """[[path, SHA-256], ...] of those of these files that exist."""
     return [
         [str(p), hashlib.sha256(p.read_bytes()).hexdigest()]
         for p in paths

@@ -35,6 +35,7 @@ def parser():
     made.use(amsmath_plugin).use(dollarmath_plugin)
     # The rule of the plugin lets a formula end inside code that begins with a dollar.
     made.inline.ruler.at("math_inline", _inline_formula)
-    # It would refuse drawings in SVG; what is unsafe is taken out of the HTML of pages.
+    # By itself, markdown-it refuses data URIs of SVG; unsafe links are taken out of the
+    # HTML of pages.
     made.validateLink = lambda url: True
     return made

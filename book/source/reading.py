@@ -43,7 +43,7 @@ INCLUDE = re.compile(r":::\{include\} *(?P<section>\w+) *: *(?P<names>\w+( *, *\
 class SourceCell:
     """A cell of a source.
 
-    tabs: its frameworks (all, for text). head: the %%tab line, with its end. file,
+    tabs: its frameworks (all, for text). head: the %%tab line, with its line end. file,
     line: where it begins, for messages; the line is None if it is not known. include:
     (line, digest of all its cells) of the directive that a cell comes from, or ().
     metadata: what else the cell has, such as the slide type chosen in Jupyter.
@@ -67,15 +67,15 @@ class SourceCell:
 # Cells --------------------------------------------------------------------------
 
 
-# What is made of a text, and of nothing else, is kept as long as this process runs:
-# four editions in each language come from the same source. Nobody changes it.
+# What depends on a text alone is kept as long as this process runs: four editions in
+# each language come from the same source. What is returned must not be changed.
 _notebook = functools.cache(functools.partial(nbformat.reads, as_version=4))
 
 
 def jupytext():
     """Jupytext, which is loaded where a source has to be read or written.
 
-    Without what it adds to Jupyter's server: that takes longer than all else of it.
+    What it adds to Jupyter's server is left out: it takes longer to load than the rest.
     """
     if "jupytext" not in sys.modules:
         for name in OF_A_SERVER:
@@ -87,9 +87,9 @@ def jupytext():
 
 
 def new_cell(kind, source, outputs=(), **metadata):
-    """A notebook's cell, not checked by itself, which takes a millisecond each.
+    """A new cell of a notebook, not validated, which would take a millisecond a cell.
 
-    Whole notebooks are checked when they are written or shown.
+    Whole notebooks are validated when they are written or shown.
     """
     made = {"id": random_cell_id(), "cell_type": kind, "source": source}
     made["metadata"] = copy.deepcopy(metadata)
@@ -282,7 +282,7 @@ def author_metadata(cell):
 def in_full(book, path):
     """Whether a source holds drawings or included cells in full, or hides fences.
 
-    So Jupytext writes it when the four-tab notebook is saved in Jupyter.
+    Jupytext writes it like that when the four-tab notebook is saved in Jupyter.
     """
     cells = jupytext().read(path, fmt="md:myst").cells
     return any(
@@ -318,14 +318,14 @@ def embed(book, text):
 
 
 def as_source(book, cell, former=()):
-    """What a text cell of the four-tab notebook is in the source; former: see below."""
+    """A text cell of the four-tab notebook as in the source; former: see `extract`."""
     return in_source(extract(book, cell.source, former), cell.metadata.get("tags", ()))
 
 
 def extract(book, text, former=()):
     """The inverse of `embed`.
 
-    former: {description with its marks: name} of drawings, by which one is known that
+    former: {'![description](': name} of drawings, by which one is recognized whose file
     was changed after it had been embedded.
     """
     if not EMBEDDED.search(text):

@@ -22,7 +22,7 @@ SHOWN = re.compile(r" {0,3}(?P<mark>`{3,}(?=[^`]*$)|~{3,})")  # opens a block of
 SLIDE = "slide"  # tag of a text for slides.py alone
 TITLES = "|".join(f.title for f in FRAMEWORKS.values())
 LABEL = re.compile(rf"\*(?:{TITLES})(?:, (?:{TITLES}))*:\*(?: |$)")
-PROSE = re.compile(r"[^\W\d_]|[`$](?![`$])|\(")  # what begins so may follow a label
+PROSE = re.compile(r"[^\W\d_]|[`$](?![`$])|\(")  # begins lines that a label may precede
 COMMENT = re.compile(r"<!-- (:::.*) -->")
 HIDDEN = "<!-- slide\n", "\n-->"  # before and behind a slide
 
@@ -42,7 +42,7 @@ class Passage(NamedTuple):
 
 
 def lines_of(text):
-    """(line, whether it is within code that the text shows) of each line."""
+    """(line, whether it is within a fenced block of code) of each line of a text."""
     code = ""
     for line in text.split("\n"):
         yield line, bool(code)
@@ -100,7 +100,7 @@ def _named(names, where):
 
 def in_notebook(text, tags=()):
     """The text of a cell as the four-tab notebook has it; tags: those of the cell."""
-    if SLIDE in tags:  # one that would end the comment is shown
+    if SLIDE in tags:  # one with --> would end the comment, and is shown
         return text if "-->" in text else text.join(HIDDEN)
     made, label = [], ""
     for line, in_code in lines_of(text):

@@ -69,7 +69,11 @@ def in_words(text):
 
 
 def differences(source, text, forms, allowed=()):
-    """What a translation lacks or has too much, a line each."""
+    """What a translation lacks or has too much, a line each.
+
+    forms: strings of its language, by which it mentions figures and sections. allowed:
+    what may differ, as texts.
+    """
     ours, theirs, found = inline(source), inline(text), []
     ours["mentions"] = Counter(mentions(source, [catalogues.english()]))
     theirs["mentions"] = Counter(mentions(text, [forms]))

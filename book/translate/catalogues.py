@@ -47,7 +47,7 @@ def begun(book):
 
 
 def languages(book, *sections):
-    """The languages of sections: English, and those that one is translated into."""
+    """English, and the languages that one of the sections is translated into."""
     found = (x for x in begun(book) if any(is_translated(book, x, s) for s in sections))
     return ("en", *found)
 
@@ -92,7 +92,7 @@ def wanted(book, name, old):
 
 
 def closest(unit, gone):
-    """Of the entries whose text is gone, the one of which a unit is a new version."""
+    """The entry, of those whose text is gone, that became this unit, or None."""
     if unit.context and unit.context != CODE:  # the name of a string of the interface
         return next((e for e in gone if e.msgctxt == unit.context), None)
     matcher = difflib.SequenceMatcher(b=unit.text, autojunk=False)
@@ -159,7 +159,7 @@ def write(book, language, name):
 def made_of(book, section, frameworks, languages):
     """All that the notebooks and pages of a section are made of, for `files.kept`.
 
-    Of a section that it includes cells from, that is its code.
+    Of other sections, whose cells it includes, that is the code alone.
     """
     source = book.source_path(section)
     includes = INCLUDE.finditer(source.read_text(encoding="utf-8"))
@@ -187,7 +187,7 @@ def code_in(path):
 # Using it -------------------------------------------------------------------------
 
 
-@functools.cache
+@functools.cache  # _: when the file was changed, so that it is read anew then
 def _entries(path, _):
     return {key(e): e.msgstr for e in read(path) if is_used(e)}
 

@@ -36,7 +36,7 @@ class Unit:
 
 
 def flow(text):
-    """The text of a block as if its source had lines of any length."""
+    """The text of a block without the line breaks that only wrap its source."""
     if "```" in text or "$$" in text:
         return text
     if re.match(ITEM, text):
@@ -132,8 +132,11 @@ def translated_code(code, entries):
 
 
 def translated(cells, entries_of, section, note):
-    """Cells of a section, translated. entries_of: {(context, text): translation} of
-    a section; the comments of an included cell are translated where it comes from.
+    """Cells of a section, translated.
+
+    entries_of: function of a section that gives {(context, text): translation}; the
+    comments of an included cell are looked up in the section that it comes from. note:
+    see `translated_text`.
     """
     made = []
     for cell in cells:

@@ -184,8 +184,8 @@
     mark();
   }
 
-  // A page has the same blocks in every language: the switch leads to the one in view,
-  // with the same framework. Without this, it leads to the page.
+  // A page has the same blocks in every language: the links to other languages lead to
+  // the block in view, with the same framework; without this, to the top of the page.
   const blocks = () => [...document.querySelectorAll("main > :not(.note)")];
   const HEADER = 70; // pixels that the header hides
 
@@ -218,7 +218,8 @@
       });
   }
 
-  // What an address leads to may be in a fold. Headings had numbers once.
+  // What an address leads to may be in a folded answer, which is opened. In older
+  // addresses, a heading's anchor begins with its number.
   function unfold() {
     const named = decodeURIComponent(location.hash.slice(1));
     const target = document.getElementById(named);
@@ -231,8 +232,9 @@
     if (folds.length) target.scrollIntoView();
   }
 
-  // The texts of the whole book are in every page; every word must be in a part. Where
-  // words are not spaced, what is not found as it is typed is looked for word by word.
+  // The texts of the whole book are in every page. A part is found if it has all words of
+  // the query. In Chinese and Japanese, which have no spaces between words, a query that
+  // is not found as it is typed is cut into words.
   function find(index, query) {
     query = query.normalize("NFKC").toLowerCase();
     const words = query.split(/\s+/).filter(Boolean);
@@ -274,7 +276,8 @@
     return found.sort((a, b) => !!a.answer - !!b.answer || b.score - a.score || a.late - b.late);
   }
 
-  // A part of the text from word to word; of an answer, only that it is one.
+  // A passage of the text around what was found, in whole words; of an answer, only that
+  // it is one.
   function excerpt({ text, at, words, named, answer }, t) {
     const line = make("span", { className: "excerpt" });
     let from = Math.max(at - 40, 0), to = at + 110;
@@ -305,7 +308,7 @@
       list.hidden = true;
       count.textContent = "";
     };
-    // A name that the tab does not have leads to one that has it.
+    // A name that is not in the chosen tab's code leads to a tab that has it.
     const tab = ({ named }) => {
       const tabs = named.length ? named[0].tabs.split(" ") : [];
       const now = document.documentElement.dataset.framework;
@@ -334,7 +337,7 @@
         const more = make("button", { type: "button", className: "more" });
         more.textContent = t.more.replace("{count}", found.length - first);
         more.addEventListener("click", (event) => {
-          event.stopPropagation(); // it is gone when the page hears of it
+          event.stopPropagation(); // the document would close the list
           const rest = found.slice(first).map(item);
           more.parentElement.replaceWith(...rest);
           rest[0].firstChild.focus();
@@ -352,7 +355,7 @@
       const link = event.target.closest("a");
       if (!link) return;
       close();
-      if (link.href === location.href) unfold(); // to where the address is already
+      if (link.href === location.href) unfold(); // there will be no hashchange
     });
     document.querySelector(".search").addEventListener("keydown", (event) => {
       const links = [box, ...list.querySelectorAll("a, button")];
@@ -395,7 +398,7 @@
     unfold();
   });
   addEventListener("hashchange", unfold);
-  // With the pictures, and live figures drawn, all has its height.
+  // Blocks have their heights only once pictures are loaded and live figures drawn.
   addEventListener("load", () =>
     requestAnimationFrame(() => requestAnimationFrame(goToPlace)));
 })();

@@ -16,8 +16,8 @@
     }
   }
 
-  // The address follows, so that it can be handed on. Where storage is blocked, those
-  // remember that the page leads to.
+  // The choice is put into the address, so that it can be handed on. Where storage is
+  // blocked, the links to other pages carry it, too.
   function remember(framework) {
     const url = new URL(location.href);
     try {
@@ -73,7 +73,7 @@
   addEventListener("click", (event) => {
     const button = event.target.closest('[role="tab"], .elsewhere button');
     if (!button) return;
-    const to = button.dataset.framework; // the tab is there before and after
+    const to = button.dataset.framework; // its tab, unlike the button, stays displayed
     const tab = button.closest(".group").querySelector(`[role="tab"][data-framework="${to}"]`);
     choose(tab);
     if (tab !== button) tab.focus({ preventScroll: true });

@@ -189,7 +189,7 @@ live.add("conv1x1", (place) => {
     made.style.background = `rgb(${bytes})`;
     return made;
   };
-  let asked = false; // to be told the pixel's values, by a key
+  let asked = false; // whether a key chose the pixel: then its values are said, too
   const update = live.oncePerFrame(() => {
     const X = state.shuffle ? shuffled(picture) : picture;
     const Y = convolved(X);

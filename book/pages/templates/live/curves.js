@@ -38,7 +38,7 @@ live.add("curves", (place, data) => {
     return { key, digits, window, names, lines: made, last, compared };
   }
 
-  // The chart. Round numbers for an axis, about so many:
+  // The chart. Round numbers for an axis, about as many as asked for:
   function ticks(low, high, about) {
     const raw = (high - low) / about, power = 10 ** Math.floor(Math.log10(raw));
     const by = [1, 2, 5, 10].find((m) => m * power >= raw * 0.999) * power;
@@ -182,7 +182,7 @@ live.add("curves", (place, data) => {
     if (step < from || step > to) view(step < from ? step : step - (to - from), to - from);
     follow();
   }
-  // Show so many steps and one, from that one on, as far as there are such.
+  // Show the steps from `start` to `start + span`, as far as there are such.
   function view(start, span) {
     const least = Math.min(Math.max(MANY, 2 * set.window) - 1, set.last);
     span = clamp(Math.round(span), least, set.last);

@@ -23,8 +23,8 @@ live.network = (() => {
   }
   const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 
-  // The layers with their weights: of each convolution (output channels padded to a
-  // multiple of 4, then kernel row, kernel column, input channel), and its biases.
+  // The layers with their weights and biases. The axes of a convolution's weights are
+  // output channel (padded to a multiple of 4), kernel row, kernel column, input channel.
   function load(base64) {
     const raw = new DataView(bytes(base64).buffer);
     let at = 0, channels = 1;
@@ -43,7 +43,7 @@ live.network = (() => {
     });
   }
 
-  // The pixels of a map that a kernel covers at one place, a zero outside of it.
+  // The pixels of a map that a kernel covers at one place; 0 for those outside the map.
   function patch(X, { kernel, padding }, top, left, found) {
     const { side, channels, values } = X;
     let n = 0;

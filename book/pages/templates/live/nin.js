@@ -10,7 +10,7 @@ live.add("nin", (place, data) => {
     base: new Uint8Array(N), truth: -1, dx: 0, dy: 0, angle: 0, cover: null,
     mode: "move", shown: 0, follow: true, cell: null,
   };
-  let result = null, whole = null; // of the image as seen, and without the square on it
+  let result = null, whole = null; // of passes: the image as seen, and without the square
 
   // The image as it is moved and turned, bilinear, and with the square on it.
   function seen(covered = true) {
@@ -32,7 +32,8 @@ live.add("nin", (place, data) => {
     return made;
   }
 
-  // Passes: never two at once, each in slices that leave room for the pointer.
+  // Passes through the network: one at a time, in slices between which the page can react
+  // to the pointer.
   let busy = false, wanted = false, stale = true;
   const channel = new MessageChannel();
   let slice = () => {};
@@ -95,7 +96,7 @@ live.add("nin", (place, data) => {
     paint(pixels, seen());
     context.imageSmoothingEnabled = false;
     context.drawImage(small, 0, 0, canvas.width, canvas.height);
-    const unit = ZOOM / 2; // a pixel of the 56
+    const unit = ZOOM / 2; // the side of one of the network's 56x56 pixels
     if (result && overlay.input.checked) {
       const map = result.maps[state.shown], most = Math.max(...result.maps.map((m) => Math.max(...m)));
       map.forEach((v, k) => {
