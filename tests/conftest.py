@@ -27,7 +27,7 @@ from d2l_utils.frameworks import FRAMEWORKS
 
 LEFT_OUT = pytest.StashKey()
 
-# No example may hang; on a busy machine, an answer may take its time.
+# Hypothesis: an example that hangs fails, but not a slow one on a busy machine.
 settings.register_profile("patient", deadline=20_000)  # ms
 settings.load_profile("patient")
 
@@ -45,7 +45,7 @@ def pytest_configure(config):
         "runs with --slow alone; the reason says what sees the same fault sooner",
     )
     os.environ.update(nbval.JAX_SETTINGS)  # before JAX is imported
-    # A shell starts what runs in the background with interrupts ignored.
+    # Some tests interrupt; what a shell starts in the background ignores interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -106,9 +106,9 @@ def other(framework):
 def d2l(framework):
     """The framework module under test."""
     module = import_module(FRAMEWORKS[framework].here)
-    # A step that is compiled and a checkpoint look through all objects there are, for
-    # generators and schedulers. What importing made holds none but NumPy's global one,
-    # which is not found in this way.
+    # Compiling a step, or making a checkpoint, searches all objects of the process for
+    # generators and schedulers. Those that importing made need not be searched: their
+    # only generator, NumPy's global one, is not found in this way.
     gc.freeze()
     return module
 
@@ -225,7 +225,7 @@ def rng():
 
 @pytest.fixture
 def reveal(tmp_path):
-    """A folder like that of reveal.js, which does nothing."""
+    """A folder like that of reveal.js, whose script does nothing."""
     folder = tmp_path / "reveal"
     folder.mkdir()
     for name in ("reset.css", "reveal.css"):

@@ -1,9 +1,10 @@
-"""One network of the layers that the frameworks have in common, and what it is by hand.
+"""One network of the layers that all frameworks have, and its logits, computed by hand.
 
 For images (n, 1, 6, 6): two convolutions, the second of them depthwise, a transposed
 one, group normalization, PReLU, layer normalization of what is flattened, a dense
-layer; and an embedding of the pixels above a half, whose mean is added. Gluon's group
-normalization takes no NumPy arrays: in MXNet the network is without it.
+layer. To their result is added the mean over the pixels of an embedding of whether each
+is above a half. Gluon's group normalization takes no NumPy arrays: in MXNet the network
+is without it.
 """
 
 import numpy as np

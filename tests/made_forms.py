@@ -1,7 +1,8 @@
 """Forms in which readers write networks, for tests: the same in every framework.
 
 `forms(f)` is a table {name: Form}; `f` has the few operations that they need, by one
-name in every framework, and `made(framework, d2l, f, form)` is a class of such models.
+name in every framework, and `made(framework, d2l, f, form, calls)` is a class of such
+models.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ class Form:
 
     layers(): {attribute: layer}; forward(self, X); loss(self, Y_hat, Y, weights), where
     weights() are the model's; step(self, l, X, Y), a training step that gives its loss
-    by l(X, Y); accuracy(self, Y_hat, Y); trained(self, name): whether it is not frozen.
+    by l(X, Y); accuracy(self, Y_hat, Y); frozen: what the first convolution does not
+    train, its "weight" or the whole "layer".
     """
 
     layers: object = None
@@ -168,7 +170,7 @@ def forms(f):
 
 
 def made(framework, d2l, f, form, calls):
-    """A class of models in that form; calls: {method: how often}, counted."""
+    """A class of models in that form; calls: {method: how often}, as they run."""
 
     def counted(name, method):
         def own(self, *args, **kwargs):

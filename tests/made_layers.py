@@ -112,7 +112,7 @@ def tensorflow_layers():
         def build(self, shape):
             self.scale = self.add_weight(shape=(4,), initializer="ones")
             self.count = self.add_weight(shape=(), dtype="int32", trainable=False)
-            self.mean = tf.Variable(tf.zeros(4), trainable=False)  # Keras knows not
+            self.mean = tf.Variable(tf.zeros(4), trainable=False)  # untracked
             self.last = None
 
         def call(self, X, training=False):
@@ -209,7 +209,7 @@ def described(framework, rng):
             made.append(int(rng.integers(len(made))))
         else:
             made.append(kind)
-    made = [x if x != 0 else "conv" for x in made]  # the first sees one channel
+    made = [x if x != 0 else "conv" for x in made]  # layer 0 fits one channel only
     return (*made, str(rng.choice(HEADS)))
 
 
@@ -395,7 +395,7 @@ def answers(framework):
 
 
 def disturbed(framework, model, X, rng):
-    """Changes every weight, and every statistic by passes in training mode.
+    """Change every weight, and every statistic by passes in training mode.
 
     X: images (n, 1, 6, 6). Returns what predicts: the model, in JAX bound.
     """

@@ -133,9 +133,9 @@ def made_class(framework, d2l):
 
 
 def tiny_class(framework, d2l):
-    """One small network with what the books' networks have, and batch normalization.
+    """The class of a small network with the book's layers and batch normalization.
 
-    Its class: Tiny(lr, momentum, dropout, num_classes), for images of 28 pixels.
+    Tiny(lr, momentum, dropout, num_classes), for images of 28 pixels.
     """
 
     def described(dropout, num_classes):
@@ -259,7 +259,8 @@ def measured(logits, y):
 def gradients(layers, weights, X, y):
     """((loss, accuracy), {stored name: gradient}) of a batch.
 
-    A convolution has to be the first layer: no gradient goes on behind it.
+    Not for batch normalization. A convolution has to be the first layer: no gradient of
+    its input is computed.
     """
     values = outputs(layers, weights, X)
     logits, grads = values[-1], {}

@@ -1,9 +1,9 @@
 """Trainings on several virtual devices, or processes: what they end in.
 
-`python tests/made_several.py FRAMEWORK OUT KIND N...` trains the same networks on so
-many devices, and stores weights, records and plans as a .npz for each number and
-process: small ones, or those of the notebooks. PyTorch's devices are the processes in
-which torchrun has started this.
+`python tests/made_several.py FRAMEWORK OUT KIND N...` trains the same networks on N
+devices, for each N, and stores weights, records and plans as a .npz for each network,
+number and process. KIND is `small`, or `notebooks` for the networks of these. PyTorch's
+devices are the processes in which torchrun has started this.
 """
 
 import os

@@ -6,7 +6,7 @@ flattening. "Crossed": two convolutions that are defined in the other order.
 """
 
 GROUPED = [(6, 1, 5, 5), (4, 3, 3, 3)]
-SHAPES = {  # of weights as stored, of images of 28 pixels
+SHAPES = {  # of stored weights, for 28 pixels: (convolutions, dense layers)
     "LeNet": (GROUPED, [(7, 4 * 5 * 5), (10, 7)]),
     "Crossed": ([(3, 1, 3, 3), (10, 3, 26, 26)], []),
 }

@@ -368,7 +368,8 @@ def test_loaders_without_a_length(framework, d2l, Small, images, kind):
     arrays = images, LABELS.astype("int32")
     histories, curves = [], []
     batches = list(unnumbered("generator", framework, arrays)())
-    if (kind, framework) == ("own", "pytorch"):  # it draws a number for each pass
+    # PyTorch's loader draws a random number for each pass: the list has to, as well.
+    if (kind, framework) == ("own", "pytorch"):
         from torch.utils.data import DataLoader
 
         batches = DataLoader(batches, batch_size=None)

@@ -192,7 +192,7 @@ def test_a_contender_is_ended_when_the_time_is_over(monkeypatch, tmp_path):
     monkeypatch.setattr(cases, "BUILD", tmp_path)
     monkeypatch.setattr(cases, "stored_arrays", lambda part, n: [])
     monkeypatch.setattr(cases, "CLOCK", cases.Clock())
-    # Reading them would start Jupytext, which asks for pandoc by Popen.
+    # Reading the models would load Jupytext, which asks for pandoc by Popen.
     monkeypatch.setattr(cases, "stored_models", lambda *names: tmp_path)
     popen = subprocess.Popen
     endless = [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -1,4 +1,4 @@
-"""What parity.md compares itself with is of this notebook, and agrees."""
+"""The stored curves and numbers that parity.md shows are of its settings, and agree."""
 
 import ast
 import itertools

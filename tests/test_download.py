@@ -33,7 +33,7 @@ def here(tmp_path, monkeypatch, rng):
     monkeypatch.setattr(sources, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(fetching, "TIMEOUT", TIMEOUT)
     monkeypatch.setattr(fetching, "LARGEST", 10**5)
-    monkeypatch.setattr(sources, "LARGEST", 2 * 10**6)  # the sample is not smaller
+    monkeypatch.setattr(sources, "LARGEST", 2 * 10**6)  # enough for the sample
     sources.load_fashion_mnist.cache_clear()
     yield tmp_path
     sources.load_fashion_mnist.cache_clear()

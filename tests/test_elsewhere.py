@@ -154,7 +154,7 @@ def test_training(elsewhere, framework, system):
     script = elsewhere.folder / "tests/training.py"
     script.write_text(TRAINING, "utf-8")
     shutil.rmtree(elsewhere.folder / "the weights", ignore_errors=True)
-    # Names of files in ASCII are more than JAX can take.
+    # JAX fails where names of files have to be ASCII: hence UTF-8.
     assert "trained" in elsewhere(system, script, framework, utf8="1")
 
 

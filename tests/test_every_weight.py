@@ -92,7 +92,8 @@ def test_as_many_outputs_as_inputs(framework, d2l, tmp_path):
     """Only arrays over the inputs are turned for channels first, no bias."""
     path, rng = tmp_path / "w.safetensors", np.random.default_rng(5)
     layers = (("conv", 2, 3, 3), ("conv", 8, 1, 1), ("flatten",), ("dense", 32))
-    biases = {"conv0": 2, "conv1": 8, "dense0": 32}  # inputs of (2, 2, 2) and (8, 2, 2)
+    # As many as the inputs of conv1, (2, 2, 2), and of dense0, (8, 2, 2).
+    biases = {"conv0": 2, "conv1": 8, "dense0": 32}
     kernels = {"conv0": (2, 1, 3, 3), "conv1": (8, 2, 1, 1), "dense0": (32, 32)}
     made = {f"{k}.bias": rng.normal(size=n) for k, n in biases.items()}
     made |= {f"{k}.weight": np.zeros(size) for k, size in kernels.items()}

@@ -431,9 +431,9 @@ def test_a_check_has_what_it_uses_and_not_what_is_the_students(course):
 
 
 def graded(course, source, submitted):
-    """{student: points} that nbgrader gives by itself; the manner of the page for
-    instructors. source: {file: notebook}; submitted: {student: notebooks alike}."""
-    # What nbgrader calls, alembic and jupyter, is in these.
+    """{student: points} that nbgrader gives by itself, called as the page for
+    instructors says. source: {file: notebook}; submitted: {student: the same}."""
+    # These folders have the programs that nbgrader calls, alembic and jupyter.
     scripts = [str(NBGRADER / "bin"), str(Path(sys.executable).parent)]
     path = os.pathsep.join([*scripts, os.environ["PATH"]])
     environ = {**os.environ, "PATH": path}
@@ -479,8 +479,8 @@ def test_nbgrader_gives_the_points_that_are_deserved(course, tmp_path):
 
 @pytest.mark.slow("20 seconds; the made-up course is graded alike")
 def test_the_exercises_are_graded(tmp_path):
-    """An empty submission, a right one, and one with a wrong answer; without what
-    trains, and so what is to be read."""
+    """An empty submission, a right one, and one with a wrong answer. Nothing is
+    trained, and answers in words, which a person grades, get no points."""
     section, framework = "nin_exercises", "pytorch"
     blank = exercises.for_nbgrader(BOOK, section, framework)
     right = exercises.for_nbgrader(BOOK, section, framework, blank=False)

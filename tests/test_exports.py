@@ -175,7 +175,7 @@ def test_sections_write_out_what_they_need():
 
 
 def test_sections_have_the_data_that_they_show_and_no_other(tmp_path, can_build):
-    """They are read in the cells of the editions here."""
+    """What a section shows is looked up here in its edition, not by colab.needs."""
     uses = {
         "nin28_56.safetensors": "d2l.stored_path('nin28_56')",
         "nin28_curves.json": "weights.STORED / 'nin28_curves.json'",

@@ -69,7 +69,7 @@ def test_convolutions(kernel, stride, pad):
     products = (kernel, stride, pad) in ((1, 1, 0), (4, 1, 0))
     if kernel == 1 and products:
         assert " convolution(" not in hlo
-    if kernel > 4:  # larger than x: XLA would let the two change places
+    if kernel > 4:  # larger than x: XLA would exchange the two
         swapped = "rhs_reversal"
         assert swapped in jax.jit(loss).lower(x, k).compile().as_text()
         assert swapped not in jax.jit(faster(loss)).lower(x, k).compile().as_text()

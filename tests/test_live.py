@@ -197,7 +197,7 @@ def test_a_1x1_convolution_mixes_channels_at_every_pixel(browser, figure):
         button.click()
         same, Y = pictures(browser, found)
         expected = mixed(found, X, relu=True)
-        # Two bytes: of the input and of the output. The mark covers no centre.
+        # Input and output are rounded to bytes. No pixel's centre is under the mark.
         assert np.array_equal(same, X) and abs(Y - expected).max() < 3 / 255
         assert min(abs(Y - other).max() for other in seen) > 0.2
         seen.append(Y)

@@ -71,7 +71,7 @@ def library_losses(known, precision, d2l, framework, f):
     return known[precision]
 
 
-ALIKE = {  # one of these is enough, as a rule: the same as ...
+ALIKE = {  # slow, for it is like this other form, which is always run
     "blocks": "list of layers", "two passes through one part": "shared layer",
     "variance in forward": "softmax in forward", "frozen layer": "frozen weights",
     "layer called ten times": "shared layer", "smoothed loss": "weighted loss",

@@ -148,7 +148,7 @@ def test_after_a_change_nothing_is_stale(whole, book, monkeypatch, change, chang
 
 
 def test_only_what_changed_is_made_again(book, monkeypatch):
-    """What includes the code of a section, when its text is changed, is not."""
+    """A section that includes code of another is not, when text of that is changed."""
     edit("mini", "The end.", "The end. Or is it?")(book, None)
     rendered, render = [], exporter.render
     written, self_contained = [], colab.self_contained

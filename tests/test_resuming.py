@@ -181,7 +181,7 @@ def test_methods_that_only_call_ours(d2l, few, tmp_path):
         def prepare_batch(self, batch):
             *X, y = super().prepare_batch(batch)
             self.seen += 1
-            # By 5, since 9 batches come before the checkpoint.
+            # Modulo 5, which does not divide the 9 batches before the checkpoint.
             factor = np.random.uniform(0.5, 1) * (1 + self.seen % 5)
             return (*(x * factor for x in X), y)
 

@@ -15,8 +15,8 @@ import pytest
 
 from d2l_utils import checkpoints
 
-# The networks that train as on one device. But for JAX, each device drops units of its
-# own, and normalizes by its part of a batch.
+# The networks that train as on one device. Except in JAX, each device drops units of
+# its own, and normalizes by its part of a batch.
 SAME = {
     "jax": tuple(made_several.NETWORKS),
     "mxnet": ("conv",),

@@ -391,7 +391,7 @@ def test_never_two_runners(place, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process is stopped here")
 def test_a_runner_is_paused_while_time_is_measured(place):
-    """By the state of a process that counts."""
+    """As the state of a busy process shows."""
     sleeper = subprocess.Popen([sys.executable, "-c", "while True: pass"])
 
     def state():
@@ -562,7 +562,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path, framework):
 def test_the_gpu_commands_path_on_a_cpu(framework, tmp_path, monkeypatch, capsys):
     """Tiny: of one framework, two networks for two batches, no result stored."""
     monkeypatch.setenv("D2L_UTILS_FAST", "1")
-    # Those of the textbook take long on a CPU.
+    # The textbook's networks take long on a CPU.
     small = {"net": "nin:NiN28", "size": 28, "lrs": (0.05,)}
     monkeypatch.setattr(gpu, "TEXTBOOK", dict.fromkeys(table.TEXTBOOK, small))
     monkeypatch.setattr(gpu, "ON_GPU", (framework, "no_such_framework"))
