@@ -147,7 +147,7 @@ class Contender:
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 return json.loads(line)["contender"]
         CLOCK.left()  # raises OutOfTime if the timer has killed the contender
-        raise RuntimeError(f"A contender ended; see {self.log}.")
+        raise RuntimeError(f"A contender ended early; see {self.log}.")
 
     def tell(self, word):
         self.process.stdin.write(f"{word}\n")

@@ -295,7 +295,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     stale = readme.update(ROOT / "README.md", "bench", readme_table(), args.check)
     if args.check and stale:
-        sys.exit("The table in README.md is stale: python -m bench.report")
+        sys.exit("The table in README.md is stale: run `python -m bench.report`")
     if args.check:
         return 0
     for results_path, results in machines():

@@ -69,7 +69,9 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     if load_fashion_mnist().is_sample:
-        sys.exit("Only the sample is at hand: benchmarks need the full data.")
+        sys.exit(
+            "Only the sample of Fashion-MNIST is here: benchmarks need the full data."
+        )
     cases.BUILD.mkdir(parents=True, exist_ok=True)
     frameworks = [args.framework] if args.framework else list(FRAMEWORKS)
     if args.quick:

@@ -374,8 +374,9 @@ class Beside:
         for holder, _, key in new:  # attributes that the first steps made
             if holder not in holders:
                 raise ValueError(
-                    f"it has {holder}.{key}, and here is no {holder} before the first "
-                    "step; make it in the model's constructor or configure_optimizers"
+                    f"it has {holder}.{key}, but this training has no {holder} before "
+                    "its first step; make it in the model's constructor or in "
+                    "configure_optimizers"
                 )
         undo = []
         try:

@@ -291,7 +291,7 @@ def replace_file(
         keep: False writes nothing to `path` and only tests whether it could be done.
 
     Raises:
-        FileExistsError: `path` is no file, but a folder, say.
+        FileExistsError: `path` is not a regular file, but a folder, say.
         OSError: it cannot be written; then `path` is as it was before.
 
     Example:
@@ -301,7 +301,9 @@ def replace_file(
     """
     path = Path(os.path.realpath(file_path(path)))
     if os.path.lexists(path) and not path.is_file():
-        raise FileExistsError(f"{path} is no file, so none is put in its place.")
+        raise FileExistsError(
+            f"{path} is not a regular file, so it is not overwritten."
+        )
     part = part or path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with open(part, "wb") as file:

@@ -236,7 +236,7 @@ def _of_labels(y, n=None, classes=None):
     name, shape = dtype_name(y), tuple(y.shape)
     if not shape:
         return (
-            "has a single number as labels: it is one example and no batch. A "
+            "has a single number as labels: this is one example, not a batch. A "
             "DataLoader, or get_tensorloader, makes batches of examples."
         )
     if not ("int" in name or "float" in name or name.startswith("bool")):

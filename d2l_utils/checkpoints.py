@@ -26,6 +26,7 @@ from d2l_utils.progress import Progress, is_number
 FORMAT = "3"
 PARTS = {"training", "progress", "order", "curves", "points", "settings", "changed",
          "states", "begin", "start", "first"}  # fmt: skip
+UNFIT = "does not fit its other records"
 
 
 class CheckpointError(ValueError):
@@ -107,11 +108,11 @@ def begin(trainer):
     if first != again:
         warn(
             trainer,
-            "the batches of its loader come in another order, or changed otherwise, "
-            "each time they are asked for, by what no checkpoint holds",
+            "its loader gives other batches each time it is asked, for a reason that "
+            "no checkpoint stores",
         )
     elif known and None not in (first, known["first"]) and first != known["first"]:
-        warn(trainer, "its first batch is another one than when the training began")
+        warn(trainer, "its first batch differs from the one it began with")
     beside.first = first if first == again else None
 
 
@@ -238,14 +239,14 @@ def resume(trainer):
             or progress.train_batch_idx != progress.epoch * number + len(progress.train)
         )
     ):
-        raise _misfit(path, f"{progress.train_batch_idx} steps were not done in it")
+        raise _misfit(path, f"its count of {progress.train_batch_idx} steps {UNFIT}")
     longest = max(map(len, progress.history.values()), default=0)
     if progress.epoch > max(longest, trainer.max_epochs):
-        raise _misfit(path, f"{progress.epoch} epochs were not done in it")
+        raise _misfit(path, f"its count of {progress.epoch} epochs {UNFIT}")
     names = [name for name in tensors if name.startswith("beside.")]
     arrays = {name.partition(".")[2]: tensors.pop(name) for name in names}
     if not all(map(str.isdecimal, arrays)):
-        raise _misfit(path, f"it has {names}")
+        raise _misfit(path, f"it has tensors that are not numbered, among {names}")
     arrays = {int(number): x for number, x in arrays.items()}
     wanted = {k: np.array(x) for k, x in trainer.state_tensors().items()}
     for name in dict.fromkeys([*wanted, *tensors]):
@@ -313,7 +314,7 @@ def _checked(about):
     restoring them shows whether they fit.
     """
     if type(about) is not dict or set(about) != PARTS:
-        raise ValueError("its parts are not those of a checkpoint")
+        raise ValueError("it lacks parts of a checkpoint, or has unknown ones")
     order = about["order"]
     if order is not None and (type(order) is not int or order < 0):
         raise ValueError(f"the order of its data is {order!r:.40}")

@@ -407,7 +407,9 @@ class FashionMNIST(DataModule):
 
     def to_tensors(self, images, labels):
         """A batch as `batches` gives it, as the framework's tensors, resized."""
-        raise NotImplementedError("Use the FashionMNIST of a framework module.")
+        raise NotImplementedError(
+            "Use the FashionMNIST of d2l_utils.torch, or another framework's."
+        )
 
     def visualize(self, batch, nrows=1, ncols=8, labels=()):
         """Show the images of a batch (X, y) with their class names."""

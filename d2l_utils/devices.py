@@ -91,8 +91,8 @@ class Devices:
             self.virtual = self.split_cpu(n)
         except RuntimeError as error:
             raise RuntimeError(
-                "The processor can be split before its first use alone: restart, and "
-                "call virtual_devices right after the imports."
+                "The processor can be split only before its first use: restart Python, "
+                "or the kernel, and call virtual_devices right after the imports."
             ) from error
 
     def for_training(self) -> list:

@@ -86,8 +86,9 @@ class Traced:
             )
         if self.printed:
             warnings.warn(
-                f"{whose} of your own prints: that was now, while steps are compiled. "
-                "Compiled steps do not print; those of a training_step of your own do.",
+                f"{whose} of your own prints. It printed just now, while the step was "
+                "compiled; compiled steps do not print. What a training_step of your "
+                "own prints is printed in every step.",
                 stacklevel=2,
             )
 

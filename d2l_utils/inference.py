@@ -59,7 +59,9 @@ def hooks_of(model):
                 return import_module(f"{framework.here}.layers")
     what = f"the class {model.__name__}" if isinstance(model, type) else repr(model)
     titles = ", ".join(f.title for f in FRAMEWORKS.values())
-    raise TypeError(f"A network is needed ({titles}), an instance of its class: {what}")
+    raise TypeError(
+        f"A network is needed ({titles}), an instance of its class, not {what}"
+    )
 
 
 def evaluate(model, data) -> dict[str, float]:
@@ -148,7 +150,7 @@ def _batches(hooks, model, X):
 def _images(model, X):
     """The images in NumPy, channels first; ValueError where they are none."""
     if isinstance(X, tuple | list) and any(hasattr(x, "shape") for x in X):
-        raise ValueError("Images are needed, X alone, and not a whole batch (X, y).")
+        raise ValueError("Give the images, X alone, and not a whole batch (X, y).")
     X = to_numpy(X)
     if X.dtype != np.uint8 and X.dtype.kind != "f":
         raise ValueError(f"These images are {X.dtype}; images are {IMAGES}, 0 to 1.")
@@ -328,7 +330,9 @@ def stored(model, shape, variables=None):
             try:
                 tensors[name] = x.to_stored(hooks.to_numpy(x.value))
             except TypeError as error:
-                raise weights.WeightsError(f"{name} is no array: {error}") from error
+                raise weights.WeightsError(
+                    f"{name} is not an array: {error}"
+                ) from error
     return tensors
 
 
@@ -357,10 +361,10 @@ def save_weights(model, path: str | PathLike, variables=None) -> None:
     tensors = stored(model, shape, variables)
     if not hooks.HOLDS_WEIGHTS:
         for name in named_tensors(model, shape)[0].keys() ^ tensors.keys():
-            what = "lack" if name not in tensors else "have, and the model lacks,"
-            raise weights.WeightsError(
-                f"Nothing is saved: the variables {what} {name}."
-            )
+            said = f"the model has {name}, which the variables lack"
+            if name in tensors:
+                said = f"the variables have {name}, which the model lacks"
+            raise weights.WeightsError(f"Nothing is saved: {said}.")
     weights.write(
         path,
         tensors,
@@ -432,5 +436,8 @@ def _load(hooks, model, tensors, metadata, variables):
 def _hooks_for_weights(model, variables):
     hooks = hooks_of(model)
     if variables is not None and hooks.HOLDS_WEIGHTS:
-        raise TypeError("Only in JAX are `variables` apart from the model.")
+        raise TypeError(
+            "`variables` is for JAX, where models do not hold their weights: leave it "
+            "out here."
+        )
     return hooks

@@ -108,7 +108,7 @@ class Progress:
     def from_json(cls, stored):
         """The progress that `to_json` gave; ValueError for anything else."""
         if type(stored) is not dict or set(stored) != {f.name for f in fields(cls)}:
-            raise ValueError("progress")
+            raise ValueError("progress lacks a field, or has an unknown one")
         for name, default in vars(cls()).items():
             value = stored[name]
             if type(default) in (int, float) and (

@@ -21,10 +21,11 @@ def call_roll(workers, rank, wait=WAIT):
     end = time.monotonic() + wait
     missing = _listen(workers, end) if rank == 0 else _call(workers[0], rank, end)
     if missing:
-        who = " and ".join(f"rank {r} ({workers[r]})" for r in missing)
+        who = "This worker" if len(missing) == 1 else "These workers"
+        ranks = ", ".join(f"rank {r} ({workers[r]})" for r in missing)
         raise ValueError(
-            f"The worker with {who} did not come within {wait:g} s. Is the command "
-            "started there, with this rank? Is the port closed by a firewall?"
+            f"{who} did not connect within {wait:g} s: {ranks}. Was the command "
+            "started there, with this rank? Does a firewall close the port?"
         )
 
 

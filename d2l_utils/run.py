@@ -41,7 +41,7 @@ def read_cells(path):
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8.") from error
+        raise ValueError(f"{path} is not UTF-8 text.") from error
     read = _markdown_cells if str(path).endswith(".md") else _notebook_cells
     try:
         return read(text)
@@ -79,8 +79,8 @@ def _is_code(info, line):
         return True
     if "input" in info or words[:1] in (["code-cell"], ["python"], ["ipython"]):
         raise ValueError(
-            f"the fence {info} in line {line} is not read; code of a cell stands in "
-            "```{.python .input}."
+            f"the fence {info} in line {line} cannot be read; begin a cell of code "
+            "with ```{.python .input}."
         )
     return False
 
@@ -92,8 +92,8 @@ def _notebook_cells(text):
         raise ValueError(f"it is neither an .md nor a notebook ({error}).") from error
     if isinstance(nb, dict) and nb.get("nbformat", 4) != 4:
         raise ValueError(
-            f"its nbformat is {nb['nbformat']}, and only 4 is read; jupyter nbconvert "
-            "--to notebook makes that of older ones."
+            f"its nbformat is {nb['nbformat']}, but only 4 can be read: convert it by "
+            "`jupyter nbconvert --to notebook`."
         )
     try:
         cells = [cell for cell in nb["cells"] if cell["cell_type"] == "code"]

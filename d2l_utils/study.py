@@ -203,7 +203,7 @@ def read(path: Path) -> dict:
     there = record.get("format") if isinstance(record, dict) else None
     if there != FORMAT:
         raise RecordError(
-            f"{path.name} has format {there!r}, and {FORMAT} is read here."
+            f"{path.name} has format {there!r}, but only {FORMAT} can be read here."
         )
     lacking = {"variant", "seed", "settings", "history"} - set(record)
     if lacking:

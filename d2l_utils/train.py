@@ -53,7 +53,7 @@ def framework_of(sources):
     found = [modules[m] for s in sources for m in IMPORTS.findall(s) if m in modules]
     if len(set(found)) != 1:
         raise ValueError(
-            "Which framework it trains in is not to be seen: say --framework "
+            "The file imports no framework of d2l_utils, or several: add --framework "
             f"{'|'.join(FRAMEWORKS)}."
         )
     return found[0]
@@ -80,7 +80,7 @@ def check_addresses(workers, rank):
         try:
             socket.getaddrinfo(host, int(port))
         except (OSError, OverflowError) as error:
-            why = f"{host}:{port} is no address that is known here: {error}."
+            why = f"{host}:{port} cannot be resolved on this machine: {error}."
             raise ValueError(why) from error
     with socket.socket() as own:
         try:

@@ -73,8 +73,8 @@ def check_num_gpus(asked, there):
     """
     if not isinstance(asked, Integral) or asked < -1:
         raise ValueError(
-            f"num_gpus={asked!r}: choose 0, the CPU, or 1, a GPU where there is one, "
-            "or a larger number, or -1 for all of them."
+            f"num_gpus={asked!r}: choose 0 (the CPU), 1 (a GPU where there is one), a "
+            "larger number, or -1 (all GPUs)."
         )
     if asked > max(there, 1):
         found = "1 is" if there == 1 else f"{there or 'none'} are"
@@ -108,10 +108,9 @@ def check_optimizer(model, optim):
         return
     raise TypeError(
         f"configure_optimizers of {type(model).__name__} returned "
-        f"{'nothing' if optim is None else f'a {type(optim).__name__}'}, and a Trainer "
-        "steps one optimizer: return that. A schedule may be kept as an attribute and "
-        "stepped in training_step or fit_epoch; for several optimizers in turn define "
-        "fit_epoch."
+        f"{'nothing' if optim is None else f'a {type(optim).__name__}'}, but has to "
+        "return one optimizer. A schedule may be kept as an attribute and stepped in "
+        "training_step or fit_epoch; for several optimizers in turn define fit_epoch."
     )
 
 
@@ -403,9 +402,9 @@ class Trainer(HyperParameters):
         """Raise TypeError where several `who` cannot share a loop of the reader's."""
         if not self.plan.our_loop:
             raise TypeError(
-                f"Several {who} share the steps of the library's fit_epoch, and that "
-                f"of {type(self).__name__} is its own: each would train by itself. "
-                "Train with num_gpus=1."
+                f"Several {who} share the steps of the library's fit_epoch, but "
+                f"{type(self).__name__} has its own fit_epoch, so each of them would "
+                "train separately. Train with num_gpus=1."
             )
 
     def get_ready(self):

@@ -193,7 +193,7 @@ def write(path, tensors, *, model, input_shape, num_classes=None, exact=False):
     except (SafetensorError, KeyError, TypeError) as error:
         dtypes = sorted({v.dtype.name for v in tensors.values()})
         raise WeightsError(
-            f"The weights of this {model} are not saved: a file has no place for "
+            f"The weights of this {model} are not saved: a weights file cannot hold "
             f"one of these dtypes: {', '.join(dtypes)} ({error})."
         ) from error
     base.replace_file(path, content)
@@ -255,7 +255,9 @@ def input_shape(metadata):
     # A network is built for it before any check; a bad file must not fill the memory.
     if min(c, h, w) < 1 or c > MOST_CHANNELS or c * h * w > LARGEST_INPUT:
         sizes = _shown(f"({c}, {h}, {w})")
-        raise WeightsError(f"The weights file is for images of {sizes}: no network is.")
+        raise WeightsError(
+            f"The weights file names images of {sizes}, which no network here takes."
+        )
     return c, h, w
 
 

@@ -76,7 +76,9 @@ def write(labels, folder=study.RESULTS):
 def main():
     data = sources.load_fashion_mnist()
     if len(data.val.labels) != 10_000:
-        sys.exit("Only the sample is at hand: the study needs the full data.")
+        sys.exit(
+            "Only the sample of Fashion-MNIST is here: the study needs the full data."
+        )
     print(*write(data.val.labels.astype(int)), sep="\n")
 
 

@@ -24,7 +24,7 @@ def encode_idx(array):
 def main():
     arrays = load_fashion_mnist()
     if arrays.is_sample:
-        sys.exit("Only the sample is at hand: this needs the full data.")
+        sys.exit("Only the sample of Fashion-MNIST is here: this needs the full data.")
     for part, n in PER_CLASS.items():
         images, labels = getattr(arrays, part)
         chosen = np.sort([np.flatnonzero(labels == c)[:n] for c in range(10)], None)

@@ -41,7 +41,7 @@ def worker(framework, out):
     """What one framework gives, as the notebook's cells leave it."""
     notebook = cells.load("parity", framework, tags=TAGS)
     if notebook["data"].is_sample:
-        sys.exit("Only the sample is at hand: this needs the full data.")
+        sys.exit("Only the sample of Fashion-MNIST is here: this needs the full data.")
     result = {
         "settings": notebook["settings"],
         "loss": [round(l, 5) for l in notebook["losses"]],

@@ -53,9 +53,11 @@ def run(variant, seed, lr, choosing, checkpoint, out):
     d2l.set_seed(seed)
     data = d2l.FashionMNIST(variant.batch_size, resize=variant.size)
     if base.fast_mode():
-        sys.exit("D2L_UTILS_FAST is set: what is cut short is no result.")
+        sys.exit("D2L_UTILS_FAST is set: a shortened training is no result. Unset it.")
     if data.is_sample:
-        sys.exit("Only the sample is at hand: the study needs the full data.")
+        sys.exit(
+            "Only the sample of Fashion-MNIST is here: the study needs the full data."
+        )
     test = split(data, settings["images"], choosing, variant)
     per_epoch = math.ceil(settings["images"] / variant.batch_size)
     model = make_model(variant, lr, per_epoch * settings["epochs"])
@@ -160,9 +162,13 @@ def on_canvas(images, side, shift=(0, 0)):
 def make_model(variant, lr, total_steps):
     where, name = variant.net.split(":")
     if variant.framework != "pytorch":
-        if variant.cosine or variant.smoothing or variant.steps or where == "study":
+        asked = {k: getattr(variant, k) for k in ("cosine", "smoothing", "steps")}
+        asked["net"] = variant.net if where == "study" else ""
+        said = ", ".join(f"{k}={v!r}" for k, v in asked.items() if v)
+        if said:
             raise ValueError(
-                f"{variant.name}: this recipe is written for PyTorch only."
+                f"{variant.name}: {said} is for PyTorch only, not for "
+                f"{variant.framework}."
             )
         Class = notebook_class(where, variant.framework, name)
         return Class(lr=lr, momentum=variant.momentum, **variant.settings)

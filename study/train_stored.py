@@ -29,7 +29,7 @@ def main():
     model.__class__.__name__ = "NiN28"  # as the file names it
     data = d2l.FashionMNIST(batch_size=128, resize=(SIZE, SIZE))
     if data.is_sample:
-        sys.exit("Only the sample is at hand: this needs the full data.")
+        sys.exit("Only the sample of Fashion-MNIST is here: this needs the full data.")
     trainer = d2l.Trainer(max_epochs=EPOCHS)
     trainer.fit(model, data)
     accuracy = d2l.evaluate(model, data)["acc"]

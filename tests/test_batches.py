@@ -414,7 +414,7 @@ def test_loaders_that_give_nothing(d2l, Small, images):
     with pytest.raises(ValueError, match="first training batch of Data is empty"):
         fit(d2l, small(d2l, Small), data(lambda self, train: [empty]))
     one = images[0], 3
-    with pytest.raises(ValueError, match="one example and no batch"):
+    with pytest.raises(ValueError, match="one example, not a batch"):
         fit(d2l, small(d2l, Small), data(lambda self, train: [one]))
 
 

@@ -48,7 +48,7 @@ def test_asking_for_more_gpus_than_there_are(asked, there, words, capsys):
 
 @pytest.mark.parametrize("asked", [-2, 0.5, "1", None, [0]])
 def test_what_is_no_number_of_gpus(asked):
-    with pytest.raises(ValueError, match="choose 0, the CPU, or 1"):
+    with pytest.raises(ValueError, match=r"choose 0 \(the CPU\), 1 \(a GPU"):
         check_num_gpus(asked, 1)
 
 

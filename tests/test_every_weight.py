@@ -184,7 +184,7 @@ def test_what_is_not_common_is_refused(framework, other, d2l, common, tmp_path):
         ({f"{FRAMEWORKS[framework].module}:g": np.ones(75)}, "the model does not"),
     ):
         if framework == "jax" and "float64" in words:
-            words = "stored in float64, which JAX has off"
+            words = "stored in float64, which is switched off in JAX"
         changed = {k: x for k, x in {**common, **change}.items() if x is not None}
         weights.write(path, changed, model="Net", input_shape=(1, 6, 6), exact=True)
         with pytest.raises(weights.WeightsError, match=words):

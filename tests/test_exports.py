@@ -385,7 +385,7 @@ def test_a_changed_set_up_cell_is_refused(packed, monkeypatch, tmp_path):
     source = colab.setup_source(packed, "jax")
     held = source.split("'''")[1]
     other = base64.b85encode(b"something else").decode()
-    with pytest.raises(ValueError, match="get the notebook anew"):
+    with pytest.raises(ValueError, match="download the notebook again"):
         run_setup(source.replace(held, other), monkeypatch, tmp_path)
     assert (
         hashlib.sha256(base64.b85decode(held.replace("\n", ""))).hexdigest() in source

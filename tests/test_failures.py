@@ -133,7 +133,7 @@ def test_where_a_file_is_written(tmp_path, monkeypatch):
     assert there == tmp_path / "b"
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for none in (tmp_path / "drive", tmp_path / "loop"):
-        with pytest.raises(OSError, match=r"is no file"):
+        with pytest.raises(OSError, match=r"is not a regular file"):
             base.replace_file(none, b"")
     with pytest.raises(ValueError, match=r"no such user.*Write \./~no-such"):
         base.file_path("~no-such/x")

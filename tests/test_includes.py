@@ -97,7 +97,7 @@ def test_an_included_cell_is_not_edited_here(including, change):
         (":::{include} t: Net, print", "'print'"),
         (":::{include} t", "s.md:33: an include is one line"),
         (f"Text.\n{LINE}", "s.md:33: an include is .* a cell of its own"),
-        (f"{LINE}\n\n+++\n\n{LINE}", "s.md:37: .* a second time"),
+        (f"{LINE}\n\n+++\n\n{LINE}", "s.md:37: .* is included twice"),
     ],
 )
 def test_bad_includes(including, line, words):

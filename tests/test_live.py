@@ -41,8 +41,14 @@ def test_a_passage_names_its_figure_and_notebooks_have_the_picture():
         (":::{live} budget\nA.", r"0: ':::\{live\}' is not closed"),
         (":::{live}\nA.\n:::", r"0: ':::\{live\}' is not a"),
         (":::{live} a b\nA.\n:::", "is not a"),
-        (":::{live} a\n:::{tab} jax\n:::", r"1: ':::\{tab\}' within that of 0"),
-        (":::{tab} jax\n:::{live} a\n:::", r"1: ':::\{live\}' within that of 0"),
+        (
+            ":::{live} a\n:::{tab} jax\n:::",
+            r"1: ':::\{tab\}' begins before ':::\{live\}' at 0",
+        ),
+        (
+            ":::{tab} jax\n:::{live} a\n:::",
+            r"1: ':::\{live\}' begins before ':::\{tab\}' at 0",
+        ),
     ],
 )
 def test_bad_fences(text, words):

@@ -166,7 +166,7 @@ def test_without_python_3_12(stored, capsys):
     stored.write_text("{}")
     assert matrix.main(["--only", "colab", "--python312", "no-such-python"]) == 1
     said = capsys.readouterr().out
-    assert said.startswith("colab: NOT RUN, no-such-python is no Python 3.12")
+    assert said.startswith("colab: NOT RUN, no-such-python is not Python 3.12")
     assert stored.read_text() == "{}"
     assert matrix.find_python("2.7", sys.executable) is None
 

@@ -185,7 +185,7 @@ def test_an_entry_with_a_heading_is_looked_up(check):
     ("listed", "message"),
     [
         ("[[mini]]\nphrase = '7'", "an entry has 'phrase' and 'source'"),
-        ("[[mini]]\nphrase = '7'\nsource = ' '", "all of an entry are texts"),
+        ("[[mini]]\nphrase = '7'\nsource = ' '", "must be a non-empty string"),
         (entry("7", "other"), "there is no section 'other'"),
         ("[[mini", "numbers.toml: "),
     ],

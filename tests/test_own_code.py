@@ -586,7 +586,9 @@ def test_what_forward_prints_is_said_to_be_printed_once(
     framework, d2l, Small, few, capsys
 ):
     Noisy, _ = drawing(Small, "printing")
-    with pytest.warns(UserWarning, match="forward of your own prints: that was now"):
+    with pytest.warns(
+        UserWarning, match=r"forward of your own prints\. It printed just now"
+    ):
         trainer = fit(d2l, Noisy(lr=0.1), epochs=2)
     assert trainer.plan.compiled and "forward" in capsys.readouterr().out
 

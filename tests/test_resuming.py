@@ -152,7 +152,9 @@ def test_batches_of_a_loader_of_ones_own(d2l, few, tmp_path, name):
 
 def test_batches_that_cannot_be_repeated_are_named(d2l, few, tmp_path):
     data = own_data(d2l, lambda d, train: Looped(d, IMAGES, by_passes(d)))
-    with pytest.warns(CheckpointWarning, match=r"batches of its loader.*docstring"):
+    with pytest.warns(
+        CheckpointWarning, match=r"its loader gives other batches.*docstring"
+    ):
         run(d2l, tmp_path / "c", data=data)
 
 
@@ -164,7 +166,7 @@ def test_other_data_are_named(d2l, few, tmp_path):
         return data
 
     run(d2l, tmp_path / "c", data=own_data(d2l, LOADERS["get_tensorloader"]))
-    with pytest.warns(CheckpointWarning, match=r"first batch is another"):
+    with pytest.warns(CheckpointWarning, match=r"first batch differs from the one"):
         run(d2l, tmp_path / "c", data=other)
 
 
@@ -232,7 +234,7 @@ def test_the_loaders_of_mxnet_and_tensorflow(framework, d2l, few, tmp_path):
     if framework == "mxnet":
         assert same(d2l, tmp_path, data=own_data(d2l, loader))
     else:
-        with pytest.warns(CheckpointWarning, match=r"batches of its loader"):
+        with pytest.warns(CheckpointWarning, match=r"its loader gives other batches"):
             run(d2l, tmp_path / "c", data=own_data(d2l, loader))
 
 

@@ -320,7 +320,7 @@ mxnet, not_jax = (
 @pytest.mark.parametrize(
     "fault, words",
     [
-        pytest.param("optimizer", "Nadam keeps one schedule", marks=mxnet),
+        pytest.param("optimizer", "The schedule of Nadam", marks=mxnet),
         pytest.param("kept", "make a gluon.Trainer", marks=mxnet),
         pytest.param("add", "grad_req 'add'", marks=mxnet),
         pytest.param("loop", "fit_epoch", marks=not_jax),

@@ -137,7 +137,7 @@ def test_what_is_no_record_is_named(tmp_path):
     for text, words in [
         (whole[:200], "a.seed1.json is damaged"),
         ("[]", "has format None"),
-        (whole.replace('"format": 1', '"format": 9'), "has format 9, and 1 is read"),
+        (whole.replace('"format": 1', '"format": 9'), "has format 9, but only 1 can"),
         (whole.replace('"settings"', '"s"'), "lacks settings"),
     ]:
         path.write_text(text)
@@ -425,6 +425,13 @@ def test_a_checkpoint_of_other_versions_is_refused(tmp_path):
     with pytest.raises(SystemExit, match=r"of another run \(torch 2.12, now 2.13\)"):
         train.check_checkpoint(path, {"torch": "2.13", "lr": 0.1})
     assert path.exists()
+
+
+def test_what_only_pytorch_trains_is_refused_elsewhere():
+    variant = Variant("a", "study:one", smoothing=0.1, framework="jax")
+    words = "a: cosine=True, smoothing=0.1, net='study:one' is for PyTorch only, not"
+    with pytest.raises(ValueError, match=f"{words} for jax"):
+        train.make_model(variant, 0.1, 10)
 
 
 # The table and the networks ----------------------------------------------------------

@@ -72,7 +72,7 @@ def test_the_framework_is_the_one_that_is_imported(source, name):
     "source", ["import torch", "from d2l_utils import torch\nfrom d2l_utils import jax"]
 )
 def test_a_framework_that_cannot_be_seen_is_asked_for(source):
-    with pytest.raises(ValueError, match=r"say --framework pytorch\|mxnet"):
+    with pytest.raises(ValueError, match=r"add --framework pytorch\|mxnet"):
         train.framework_of([source])
 
 
@@ -92,7 +92,7 @@ def test_what_are_no_addresses(text):
             "invalid choice",
         ),
         ([str(BOOK.notebooks / "nin.ipynb"), *TWO, "0"], "cells of several frameworks"),
-        ([str(ROOT / "LICENSE"), *TWO, "1"], "say --framework"),
+        ([str(ROOT / "LICENSE"), *TWO, "1"], "add --framework"),
     ],
 )
 def test_a_command_that_cannot_be_carried_out(arguments, words, capsys):
@@ -102,7 +102,9 @@ def test_a_command_that_cannot_be_carried_out(arguments, words, capsys):
 
 
 def test_a_host_that_is_not_known():
-    with pytest.raises(ValueError, match=r"no\.such\.host\.invalid:1 is no address"):
+    with pytest.raises(
+        ValueError, match=r"no\.such\.host\.invalid:1 cannot be resolved"
+    ):
         train.check_addresses(["127.0.0.1:1", "no.such.host.invalid:1"], 0)
 
 
@@ -152,16 +154,17 @@ def test_workers_go_on_when_all_are_there(workers, ranks):
 @pytest.mark.parametrize(
     "ranks, words",
     {
-        (0,): r"with rank 1 \(second:29500\) and rank 2 \(third:29501\) did not come",
-        (0, 1): r"with rank 2 \(third:29501\) did not come within 1 s",
-        (2, 0): r"with rank 1 \(second:29500\) did not come within 1 s",
-        (1, 2): r"with rank 0 \(127\.0\.0\.1:\d+\) did not come within 1 s",
-        (0, 1, 1): r"with rank 2 \(third:29501\) did not come",
+        (0,): r"These workers .*: rank 1 \(second:29500\), rank 2 \(third:29501\)\.",
+        (0, 1): r"This worker .*: rank 2 \(third:29501\)\.",
+        (2, 0): r"This worker .*: rank 1 \(second:29500\)\.",
+        (1, 2): r"This worker .*: rank 0 \(127\.0\.0\.1:\d+\)\.",
+        (0, 1, 1): r"This worker .*: rank 2 \(third:29501\)\.",
     }.items(),
 )
 def test_each_worker_hears_who_has_not_come(workers, ranks, words):
     for error in answers(workers, ranks, wait=1).values():
-        assert error and re.search(words, error)
+        assert error and re.match(words, error)
+        assert "did not connect within 1 s: rank" in error
 
 
 def test_somebody_elses_call_is_no_worker(workers):

@@ -177,7 +177,10 @@ def run(name, base, only=None):
         entry = load().get(name, entry)
         there = versions(name)
         if only != "build" and there != entry.get("versions", there):
-            sys.exit(f"{name} is not what was tested before: run all of its steps.")
+            sys.exit(
+                f"The versions in {name} differ from those tested before: run all of "
+                "its steps."
+            )
         steps = {only: steps[only]}
     for step, commands in steps.items():
         outcome = run_step(name, step, commands)
@@ -240,10 +243,11 @@ def check():
     """Exit with a message where the README's table is stale, or lacks a row."""
     if write_table(check=True):
         sys.exit(
-            "The table in README.md is stale: python -m book.checks.matrix --table"
+            "The table in README.md is stale: run "
+            "`python -m book.checks.matrix --table`"
         )
     if lacking := [name for name in ENVIRONMENTS if name not in load()]:
-        sys.exit(f"Never run: {', '.join(lacking)}. python -m book.checks.matrix")
+        sys.exit(f"Never run: {', '.join(lacking)}. Run `python -m book.checks.matrix`")
 
 
 def find_python(version, named):
@@ -279,8 +283,8 @@ def main(argv=None):
         wanted = args.python312 if version == "3.12" else sys.executable
         base = find_python(version, wanted)
         if base is None:
-            print(f"{name}: NOT RUN, {wanted} is no Python {version}; if you have one, "
-                  f"make test-matrix PYTHON312=...")  # fmt: skip
+            print(f"{name}: NOT RUN, {wanted} is not Python {version}; if you have it, "
+                  f"run `make test-matrix PYTHON312=...`")  # fmt: skip
             passed = False
             continue
         passed &= run(name, base, args.step)

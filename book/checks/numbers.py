@@ -470,7 +470,10 @@ def read_list(book):
                     f"'heading': {entry}"
                 )
             if not all(isinstance(v, str) and v.strip() for v in entry.values()):
-                raise SourceError(f"{name}: all of an entry are texts: {entry}")
+                raise SourceError(
+                    f"{name}: every field of an entry must be a non-empty string: "
+                    f"{entry}"
+                )
             found.append(Entry(section, **entry))
     return found
 
@@ -488,8 +491,8 @@ def message(place, entry=None):
     lines = [f"{place.where}: {place.number.text!r} in: {place.sentence}"]
     if entry:
         lines.append(
-            f"    notebooks/{LISTED} says that it stands under {entry.heading!r}; not "
-            "so in all editions."
+            f"    notebooks/{LISTED} says that it stands under {entry.heading!r}, "
+            "which is not so in all editions."
         )
     fine = [f for f, backed in place.backed.items() if backed]
     lines.append(

@@ -58,7 +58,7 @@ if lacks or not there:
 '''.replace('\\n', ''))
     if hashlib.sha256(packed).hexdigest() != (
             '{hash}'):
-        raise ValueError('this cell was changed: get the notebook anew')
+        raise ValueError('this cell was changed: download the notebook again')
     path = Path(tempfile.mkdtemp(), '{name}')
     path.write_bytes(lzma.decompress(packed))
     what = f'--force-reinstall --no-deps {{path}}' if lacks else path

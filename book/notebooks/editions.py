@@ -49,9 +49,10 @@ PROGRAMS = {  # metadata of a notebook that Jupyter, Colab and the like write
     "language_info", "toc", "vscode", "widgets",
 }  # fmt: skip
 NOT_TAKEN = """\
-{name} was edited, and nothing was written: as a source, this would become something
-else. Text cannot hold lines +++ or ```{{code-cell}} of its own (within four backticks,
-````, it can), pasted pictures are files in notebooks/img, shown by ![what](img/NAME).
+{name} was edited, and nothing was written: the edit, written as a source, would not
+read back the same. Text cannot hold lines +++ or ```{{code-cell}} of its own (within
+four backticks, ````, it can), pasted pictures are files in notebooks/img, shown by
+![what](img/NAME).
 {shown}"""
 
 

@@ -119,7 +119,10 @@ def main(argv=None, book=BOOK):
     if fast_mode():
         sys.exit("D2L_UTILS_FAST is set: stored outputs must come from full runs.")
     if load_fashion_mnist().is_sample:
-        sys.exit("Only the sample is at hand: stored outputs need the full data.")
+        sys.exit(
+            "Only the sample of Fashion-MNIST is here: stored outputs need "
+            "the full data."
+        )
     os.environ["PYTHONWARNINGS"] = "ignore"
     for section in [args.section] if args.section else book.sections:
         for framework in [args.framework] if args.framework else FRAMEWORKS:

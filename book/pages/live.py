@@ -46,7 +46,7 @@ def known(name, where):
             raise PageError(f"{where}: the live figure {name!r}: {error}") from None
     elif data and not (FOLDER / data).is_file():
         raise PageError(
-            f"{where}: {data} of the live figure is not there; "
+            f"{where}: the live figure's data file, {data}, does not exist; "
             "`python -m book.pages.live_data WEIGHTS` makes it."
         )
     return name

@@ -123,7 +123,10 @@ def main(argv=None):
     found = load_fashion_mnist()
     images, labels = (np.asarray(a) for a in found.val)
     if len(labels) < 10_000:
-        sys.exit("Only the sample is at hand: this needs all 10,000 test images.")
+        sys.exit(
+            "Only the sample of Fashion-MNIST is here: this needs all 10,000 "
+            "test images."
+        )
     made = data_of(args.weights, images, labels)
     files.write(args.out, json.dumps(made) + "\n")
     size = args.out.stat().st_size / 1000

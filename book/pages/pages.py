@@ -376,7 +376,8 @@ def main(argv=None, book=BOOK):
     try:
         if not book.github():
             print(
-                "No repository on GitHub is set: only the button to download is there."
+                "No repository on GitHub is set, in pyproject.toml or as git's origin: "
+                "pages will have only the download button."
             )
         answers = args.answers == "yes"
         changed, made = build(book, out, args.section, args.framework, answers)

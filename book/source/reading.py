@@ -141,7 +141,7 @@ def read_source(book, section, text=None):
             found = included(book, cell)
             new = {(c.place(), c.source) for c in found}
             if seen & new:
-                raise SourceError(f"{cell.place()}: {cell.source!r} is a second time")
+                raise SourceError(f"{cell.place()}: {cell.source!r} is included twice")
             seen |= new
             cells += found
         else:
@@ -226,8 +226,8 @@ def included(book, cell):
     found = INCLUDE.fullmatch(cell.source)
     if found is None:
         raise SourceError(
-            f"{cell.place()}: an include is one line and a cell of its own, such as "
-            f"':::{{include}} nin: NiN28' (+++ parts cells): {cell.source!r}"
+            f"{cell.place()}: an include is one line in a cell of its own (separate it "
+            f"with a line `+++`), such as ':::{{include}} nin: NiN28': {cell.source!r}"
         )
     section, names = found["section"], re.split(" *, *", found["names"])
     if not book.source_path(section).is_file():

@@ -24,7 +24,9 @@ def replaced(text, name, passage):
     marks = rf"(<!-- {name}: [^\n]* -->\n)(?:.*?\n)?(<!-- end of {name} -->)"
     made, count = re.subn(marks, lambda m: f"{m[1]}{passage}\n{m[2]}", text, flags=re.S)
     if count != 1:
-        raise ValueError(f"the marks of {name!r} are there {count} times, not once")
+        raise ValueError(
+            f"the marks of {name!r} must occur exactly once, but occur {count} times"
+        )
     return made
 
 

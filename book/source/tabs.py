@@ -59,7 +59,7 @@ def passages(text, place):
     place: a function that names the place of a row (from 0) in messages. Raises
     SourceError for a fence that is unknown, nested or not closed.
     """
-    found, lines, tabs, opened, live = [], [], None, None, ""
+    found, lines, tabs, opened, begun, live = [], [], None, None, "", ""
     for row, (line, in_code) in enumerate([*lines_of(text), (None, False)]):
         if in_code or (line is not None and not line.startswith(":::")):
             lines.append(line)
@@ -82,7 +82,9 @@ def passages(text, place):
             tabs, live, opened = None, "", None
             continue
         if opened is not None:
-            raise SourceError(f"{place(row)}: {kind!r} within that of {opened}.")
+            raise SourceError(
+                f"{place(row)}: {kind!r} begins before {begun!r} at {opened} is closed."
+            )
         live, opened, begun = fence["live"] or "", place(row), kind
         tabs = None if live else _named(fence["tabs"], place(row))
     if opened is not None:

@@ -546,8 +546,8 @@ def set_tensors(model, shape, arrays, variables=None):
         loaded[name] = jnp.array(array)
         if loaded[name].dtype != array.dtype:
             raise weights.WeightsError(
-                f"{name} is stored in {array.dtype}, which JAX has off: "
-                'jax.config.update("jax_enable_x64", True)'
+                f"{name} is stored in {array.dtype}, which is switched off in JAX; "
+                "switch it on with jax.config.update('jax_enable_x64', True)"
             )
     known = shapes_of(model, (1, h, w, c))
     known = jax.tree.unflatten(

@@ -221,7 +221,7 @@ class Trainer(_Trainer):
             return train, val
         if not_rewritten:
             why = failures.in_one_line(not_rewritten)
-            failures.warn_slow(f"JAX's slow operations stay as they are: {why}")
+            failures.warn_slow(f"JAX's slow operations could not be replaced: {why}")
         return steps
 
     def keeps_data(self):

@@ -9,8 +9,8 @@ from mxnet import autograd, gluon, optimizer
 
 from d2l_utils.mxnet.layers import parameters, value_of
 
-# Optimizers whose updates would differ from device to device, and why.
-OF_THEIR_OWN = {optimizer.SGLD: "draws noise", optimizer.Nadam: "keeps one schedule"}
+# Optimizers whose updates would differ from device to device, and by what.
+OF_THEIR_OWN = {optimizer.SGLD: "noise", optimizer.Nadam: "schedule"}
 
 
 class Contexts:
@@ -44,11 +44,11 @@ class Contexts:
                 "with Gluon's parameters of the model, each time it is called; that of "
                 f"{type(model).__name__} does not. Train it with num_gpus=1."
             )
-        for kind, does in OF_THEIR_OWN.items():
+        for kind, what in OF_THEIR_OWN.items():
             if isinstance(own, kind):
                 raise TypeError(
-                    f"{kind.__name__} {does}, on each device another one: their "
-                    "weights would differ. Choose another optimizer, or num_gpus=1."
+                    f"The {what} of {kind.__name__} would differ between devices, "
+                    "and so would the weights. Choose another optimizer, or num_gpus=1."
                 )
         if any(p.grad_req == "add" for p in parameters(model)):
             raise TypeError(

@@ -44,7 +44,7 @@ for_training = _devices.for_training
 def join(workers, rank):
     """Raise ValueError: MXNet trains on one machine only, see the message."""
     raise ValueError(
-        "In MXNet, a Trainer uses the GPUs of one machine: its kvstore for several "
-        "wants servers besides the workers, which are not started here. JAX, PyTorch "
-        "and TensorFlow train on several machines."
+        "In MXNet, a Trainer uses only one machine: for several, its kvstore needs "
+        "servers besides the workers, which are not started here. JAX, PyTorch and "
+        "TensorFlow train on several machines."
     )

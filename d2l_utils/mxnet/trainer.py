@@ -110,7 +110,7 @@ class Trainer(_Trainer):
         """
         self.by_reader = _hybridized(model)
         if inputs is None:
-            why = "its inputs are known to your training_step alone"
+            why = "only your training_step knows its inputs"
             self.plan = self.plan.uncompiled(why)
             failures.warn_slow(f"MXNet could not compile the network: {why}")
             self.graphs = SimpleNamespace(blocks=[], use=lambda low: None)

@@ -224,9 +224,9 @@ class Trainer(_Trainer):
         now = [id(v) for v in self.model.trainable_variables]
         if self.plan.compiled and now != self.trained:
             raise RuntimeError(
-                "Other weights are trainable now than when this training began, which "
-                "a compiled step and a Keras optimizer do not follow. Call fit again: "
-                "it goes on from the weights, with a new optimizer."
+                "Other weights are trainable now than when this training began; its "
+                "compiled step and Keras optimizer still train the former ones. Call "
+                "fit again: it goes on from the weights, with a new optimizer."
             )
 
     def compiled(self, step):

@@ -120,8 +120,9 @@ def _run(sent, trainer, line):
     if status:
         who, how = dead.groups() if dead else ("unknown", f"status {status}")
         raise RuntimeError(
-            f"The process with rank {who} has died: {how}. The others were ended. With "
-            "a checkpoint, fit goes on from there."
+            f"The process with rank {who} has died: {how}. The others were ended. "
+            "With Trainer(..., checkpoint=PATH), the next fit goes on from the last "
+            "checkpoint."
         )
 
 

@@ -75,7 +75,10 @@ def restore(model, optim, tensors):
             a in (1, b) for a, b in zip(x.shape, param.shape)
         )
         if x.dim() and not fits:
-            raise ValueError(f"{name} is {tuple(x.shape)}, of {tuple(param.shape)}")
+            raise ValueError(
+                f"{name} of shape {tuple(x.shape)} does not fit its parameter, of "
+                f"shape {tuple(param.shape)}"
+            )
         if x.shape == param.shape:  # in memory as the weights are
             x = torch.empty_like(param, dtype=x.dtype).copy_(x).detach()
         state.setdefault(int(i), {})[".".join(slot)] = x

@@ -164,8 +164,8 @@ class Trainer(_Trainer):
         self.only_our_loop("processes")
         if unbuilt(self.model):
             raise TypeError(
-                "Several processes share the training of a network that has its "
-                "weights. Where the first step makes them, train in one process."
+                "Several processes can train only a network whose weights exist before "
+                "the first step; here the first step makes them. Train in one process."
             )
         self.processes.agree(self.fingerprint("torch"))
         self.all_steps = self.processes.step_of(self.model)
