@@ -4,6 +4,7 @@ Each framework's folder says how the bytes of `packed` are exchanged by the proc
 and which errors mean that another process has ended.
 """
 
+import hashlib
 import json
 import warnings
 
@@ -11,6 +12,8 @@ import numpy as np
 
 DEVICE = "device"  # the one entry of a description that may differ
 SIZE = 4096  # bytes of a description: all processes must send equally many
+LONGEST = 300  # bytes of a value in it, so that a dozen fit
+SHOWN = 100  # bytes that are kept of a longer one
 
 
 class LostContact(RuntimeError):
@@ -29,13 +32,23 @@ def lost(rank: int, checkpoint) -> LostContact:
 
 
 def packed(about: dict) -> np.ndarray:
-    """What a process says of its training, as SIZE bytes of JSON."""
-    text = json.dumps(about).encode()[:SIZE]
+    """What a process says of its training, as SIZE bytes of JSON.
+
+    Values that are too long become text: their beginning and a digest.
+    """
+    text = json.dumps({key: _shortened(x) for key, x in about.items()}).encode()
     return np.frombuffer(text.ljust(SIZE), np.uint8)
 
 
+def _shortened(value):
+    text = json.dumps(value)
+    if len(text) <= LONGEST:
+        return value
+    return f"{text[:SHOWN]}... (SHA-256 {hashlib.sha256(text.encode()).hexdigest()})"
+
+
 def unpacked(row) -> dict:
-    """What `packed` was given."""
+    """What `packed` was given, with long values shortened."""
     return json.loads(np.asarray(row, np.uint8).tobytes())
 
 

@@ -762,6 +762,13 @@ FAULTS = (
         "test_bench.py", "class_of_a_processor",
     ),
     Fault(
+        "a description of a training is sent in as many bytes as it has",
+        "d2l_utils/alike.py",
+        "{key: _shortened(x) for key, x in about.items()}",
+        "about",
+        "test_train_command.py", "long_descriptions",
+    ),
+    Fault(
         "a worker that has not come is not missed",
         "d2l_utils/rollcall.py",
         "    return sorted(missing)",

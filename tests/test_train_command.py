@@ -197,3 +197,15 @@ def test_different_devices_are_said_and_other_differences_refused():
         alike.check_alike(said[:1] * 2)
     with pytest.raises(RuntimeError, match=r"rank 1 .* seed 2, not 1"):
         alike.check_alike([said[0], {**said[0], "seed": 2}])
+
+
+def test_long_descriptions_fit_and_keep_their_differences():
+    short = {"model": "NiN", "seed": 1, "first batch": None, "versions": {"jax": "1"}}
+    assert alike.unpacked(alike.packed(short)) == short
+    long = {f"part {i}": 'Né"\\' * 10_000 for i in range(12)}
+    other = {**long, "part 7": long["part 7"] + "x"}
+    assert {alike.packed(about).shape for about in (short, long)} == {(alike.SIZE,)}
+    said = [alike.unpacked(alike.packed(about)) for about in (long, long, other)]
+    alike.check_alike(said[:2])
+    with pytest.raises(RuntimeError, match=r"rank 2 .* with rank 0: part 7 [^,]*, not"):
+        alike.check_alike(said)
