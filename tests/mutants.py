@@ -769,6 +769,13 @@ FAULTS = (
         "test_train_command.py", "long_descriptions",
     ),
     Fault(
+        "our first epoch on a GPU is timed with the step that compiles",
+        "study/gpu.py",
+        "[first - (done - begun), *others]",
+        "[first, *others]",
+        "test_study.py", "is_timed_apart", "pytorch",
+    ),
+    Fault(
         "a worker that has not come is not missed",
         "d2l_utils/rollcall.py",
         "    return sorted(missing)",

@@ -596,6 +596,32 @@ def test_the_gpu_commands_path_on_a_cpu(framework, tmp_path, monkeypatch, capsys
     assert (tmp_path / "out" / "records.tar.gz").exists()
 
 
+@pytest.mark.only("pytorch", "jax")
+def test_the_first_step_is_timed_apart(framework, d2l, monkeypatch):
+    """Ours and by hand, whose first step takes 1,000 seconds of a made-up clock."""
+    monkeypatch.setenv("D2L_UTILS_FAST", "1")
+    small = {"net": "nin:NiN28", "size": 28, "lrs": (0.05,)}
+    monkeypatch.setattr(gpu, "TEXTBOOK", {"small": small})
+    monkeypatch.setattr(gpu, "BATCH_SIZE", 8)
+    clock, late = time.perf_counter, []
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + 1000 * bool(late))
+
+    def slow_first(step):
+        def slow(*args):
+            result = step(*args)
+            late.append(1)
+            return result
+
+        return slow
+
+    monkeypatch.setattr(d2l.Trainer, "train_step", slow_first(d2l.Trainer.train_step))
+    ours = gpu.timed(framework, "small", "ours")
+    late.clear()
+    by_hand = gpu.by_hand(slow_first(len), 16, float, time.perf_counter())
+    for found in (ours, by_hand):
+        assert found["first"] > 1000 > sum(found["epochs"]) > 0
+
+
 ABSENT = ("pooch", "platformdirs", "jupytext", "nbformat", "nbconvert", "IPython")
 BARE = f"""
 import sys
