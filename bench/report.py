@@ -57,8 +57,6 @@ def ratio(record, name):
     if f"ratio_{name}" not in record:
         return ""
     text = f"{record[f'ratio_{name}']:.2f}"
-    if f"spread_{name}" not in record:  # measured by hand, once
-        return text
     low, high = record[f"spread_{name}"]
     return f"{text} ({low:.2f} to {high:.2f})"
 
@@ -187,7 +185,7 @@ def readme_table():
             parts.append(
                 f"On a processor {words}: {results['processor']}, "
                 f"{results['device']}, {date}. {title}, batches of 128. "
-                f"{results.get('note', ROUNDS)} "
+                f"{ROUNDS} "
                 f"[More](bench/results/{path.stem}.html).\n\n"
                 f"{readme.table([head, *rows])}"
             )
@@ -278,7 +276,7 @@ def page(results):
 <title>Speed and memory: {html.escape(about)}</title><style>{style}</style>
 <h1>Speed and memory</h1>
 <p>{html.escape(about)}, a processor {CLASSES[results["class"]]}. Batches of 128,
-Fashion-MNIST. {html.escape(results.get("note", ROUNDS))}
+Fashion-MNIST. {ROUNDS}
 Rows were measured at different times ({dates}), and a machine is not always equally
 fast: compare rates within a row. Made by <code>make bench</code>.</p>
 {rates(records)}
