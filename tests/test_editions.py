@@ -1,6 +1,7 @@
 """Sources, editions, the four-tab notebook, tabs; on the real sources or small ones."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,17 @@ def test_each_tab_holds_exactly_its_edition(section, tab_name):
 
 
 @pytest.mark.parametrize("section", SECTIONS)
+def test_readers_of_four_tabs_see_no_marks_of_ours(section):
+    """Of slides and passages; these are there, in comments."""
+    four = nbformat.read(BOOK.four_tab_path(section), as_version=4)
+    texts = [c.source for c in four.cells if c.cell_type == "markdown"]
+    marks = re.compile(r"\{(?:output|code|tab|include|live)\b|^:::", re.M)
+    assert any(map(marks.search, texts)) or section.endswith("_exercises")
+    for text in texts:
+        assert not marks.search(re.sub("<!--.*?-->", "", text, flags=re.S)), text
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 def test_code_cells_follow_the_rules(section):
     for cell in read_source(BOOK, section):
         if cell.kind == "code":
@@ -117,6 +129,11 @@ def test_outputs_are_carried_over_only_for_the_same_code(project):
     assert not editions.is_executed(editions.edition(project, "s", "jax").cells)
     source.write_text(SMALL.replace("x = 1", "x = 3"))  # not in this edition
     assert editions.is_executed(editions.edition(project, "s", "jax").cells)
+    (project.root / "pyproject.toml").write_text(  # another set-up cell
+        "[tool.d2l_utils]\nrepository = 'https://example.org/x'\n"
+    )
+    made = editions.edition(project, "s", "jax")
+    assert editions.is_executed(made.cells) and "%pip" in made.cells[1].source
 
 
 def test_four_tabs_show_every_output(project):
@@ -185,6 +202,18 @@ def test_bad_sources(project, old, new, words):
     project.source_path("s").write_text(SMALL.replace(old, new))
     with pytest.raises(SourceError, match=words):
         editions.edition(project, "s", "jax")
+
+
+def test_colab_shows_a_form_and_offers_a_gpu(project):
+    """A title in place of the set-up cell's code, and a GPU but with MXNet."""
+    for framework in FRAMEWORKS:
+        nb = editions.edition(project, "s", framework)
+        assert (nb.metadata.get("accelerator") == "GPU") == (framework != "mxnet")
+        (setup,) = filter(editions.is_setup, nb.cells)
+        assert setup.source.startswith("# @title Set-up: ")
+        assert setup.metadata.cellView == "form"
+    for language, word in (("ja", "準備"), ("zh", "准备")):
+        assert word in editions.setup_source(BOOK, "jax", language).split("\n")[0]
 
 
 def test_setup_installs_from_the_repository(project):

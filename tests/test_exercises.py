@@ -19,6 +19,7 @@ from book.checks.parity import CASES, VARIANTS
 from book.notebooks import editions, exercises
 from book.source import cells, files
 from book.source.book import BOOK, ROOT, SECTIONS
+from book.translate import catalogues
 from d2l_utils.experiments import Experiments
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.summary import count
@@ -151,6 +152,8 @@ def test_fast_mode_keeps_one_seed(monkeypatch, capsys):
 
 # Blank notebooks -----------------------------------------------------------------
 
+BLANK = {"code": "# YOUR CODE HERE", "markdown": "YOUR ANSWER HERE"}
+
 
 def with_exercises():
     return [s for s in SECTIONS if exercises.has_exercises(BOOK, s)]
@@ -184,7 +187,7 @@ def test_nothing_of_the_answers_is_left(tab_name, blanks):
             assert not is_code or meta["locked"] == ("solution" not in tags)
             if "solution" in tags:
                 answers += 1
-                assert cell.source.startswith(exercises.BLANK[cell.cell_type])
+                assert cell.source.startswith(BLANK[cell.cell_type])
                 lines = [x for x in cell.source.split("\n") if not x.startswith("#")]
                 assert not is_code or lines == ["raise NotImplementedError()"]
                 assert meta["solution"] and not meta["locked"]
@@ -225,19 +228,30 @@ def answer(*lines):
 @pytest.mark.parametrize(
     ("lines", "below", "wanted"),
     [
-        (("a = b = 1",), ("print(a)",), [("define", "a")]),
+        (("a = b = 1",), ("print(a)",), [("define", ["a"])]),
         (("a = 1",), ("a = 2", "print(a)"), []),  # it is another's
-        (("def f(x, *, y=2): return x",), ("f(1)",), [("define", "f(x, *, y=2)")]),
-        (("class A: pass",), ("A()",), [("define", "A")]),
-        (("v['x'] = v['z'] = 1",), ("count('x')",), [("enter", "v['x']")]),
-        (("print(1)", "plt.show()"), (), [("show", "the numbers, the plot")]),
+        (("def f(x, *, y=2): return x",), ("f(1)",), [("define", ["f(x, *, y=2)"])]),
+        (("class A: pass",), ("A()",), [("define", ["A"])]),
+        (("v['x'] = v['z'] = 1",), ("count('x')",), [("enter", ["v['x']"])]),
+        (("print(1)", "plt.show()"), (), [("show", ["numbers", "plot"])]),
         (("%pip install x",), ("x",), []),
-        (("x = 1",), ("%pip install x", "x"), [("define", "x")]),
+        (("x = 1",), ("%pip install x", "x"), [("define", ["x"])]),
     ],
 )
 def test_what_an_answer_has_to_produce(lines, below, wanted):
     cells = [v4.new_code_cell(c, metadata={"tags": ["check"]}) for c in below]
     assert exercises.produced(answer(*lines), cells) == wanted
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+def test_a_blank_cell_says_it_in_the_language_of_the_text(language):
+    t = catalogues.strings(BOOK, language)
+    answers = [answer("print(a)", "def f(x): return x"), v4.new_markdown_cell("Why.")]
+    below = [v4.new_code_cell("f(1)")]
+    code, words = (exercises.blank(cell, below, t) for cell in answers)
+    assert "f(x)" in code and code.endswith("\nraise NotImplementedError()")
+    said = re.sub(r"f\(x\)|raise .*|[#\s-]", "", code) + words
+    assert said and not re.search("[A-Za-z]", said)
 
 
 def filled(section, framework):
@@ -464,7 +478,7 @@ def test_nbgrader_gives_the_points_that_are_deserved(course, tmp_path):
     submitted = {}
     for student, (answers, _) in ANSWERS.items():
         nb = copy.deepcopy(blank)
-        to_fill = [c for c in nb.cells if exercises.BLANK["code"] in c.source]
+        to_fill = [c for c in nb.cells if BLANK["code"] in c.source]
         for cell, answer in zip(to_fill, answers or (), strict=bool(answers)):
             cell.source = answer
         for cell in nb.cells:  # what is locked is put back

@@ -32,7 +32,6 @@ from book.translate import catalogues
 from d2l_utils import base, study, weights
 from d2l_utils.frameworks import FRAMEWORKS
 
-GPU = "pytorch", "tensorflow", "jax"  # frameworks that run on a GPU in Colab
 LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
 BESIDE = "pyproject.toml", "LICENSE"  # beside the package; its wheel needs them
 PACKAGE = "d2l_utils"
@@ -230,17 +229,14 @@ def self_contained(book, section, framework, packed, language="en", answers="yes
     else:
         nb = editions.edition(book, section, framework, language)
     if answers == "no":
-        empty(nb.cells)
+        empty(nb.cells, catalogues.strings(book, language))
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    setup = next(c for c in nb.cells if "setup" in c.metadata.get("tags", ()))
-    title = catalogues.strings(book, language)["setup"]
-    setup.source = f"# @title {title}\n{setup_source(packed, framework)}"
+    setup = next(filter(editions.is_setup, nb.cells))
+    title = editions.setup_title(book, language)
+    setup.source = f"{title}\n{setup_source(packed, framework)}"
     setup.metadata["jupyter"] = {"source_hidden": True}  # thousands of lines
-    setup.metadata["cellView"] = "form"  # the same, in Colab: its title alone
-    if framework in GPU:
-        nb.metadata["accelerator"] = "GPU"
     return nb
 
 

@@ -43,6 +43,7 @@ from d2l_utils.frameworks import FRAMEWORKS
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 PYTHON = {"file_extension": ".py", "name": "python"}  # so `--to script` makes a .py
+GPU = "pytorch", "tensorflow", "jax"  # frameworks that run on a GPU in Colab
 GRADE = "grade"  # tag of a check that is in no edition, see exercises.py
 PROGRAMS = {  # metadata of a notebook that Jupyter, Colab and the like write
     "accelerator", "celltoolbar", "colab", "d2l", "jupytext", "kernelspec",
@@ -59,9 +60,15 @@ four backticks, ````, it can), pasted pictures are files in notebooks/img, shown
 # Writing notebooks --------------------------------------------------------------
 
 
-def setup_source(book, framework):
+def setup_title(book, language):
+    """The first line of a set-up cell, which Colab shows in place of its code."""
+    return f"# @title {catalogues.strings(book, language)['setup']}"
+
+
+def setup_source(book, framework, language="en"):
     """The first code cell of an edition: nothing to do where d2l_utils is there."""
     lines = [
+        setup_title(book, language),
         "import importlib.util",
         "",
         "if importlib.util.find_spec('d2l_utils') is None:",
@@ -136,8 +143,8 @@ def made_cells(book, section, framework, language, checks=False):
         elif framework in cell.tabs:
             made = tagged("code", cell.source, cell.tags, cell.metadata)
             pairs.append((i, made))
-    setup = tagged("code", setup_source(book, framework), ("setup",))
-    pairs.insert(1, (None, setup))
+    source, form = setup_source(book, framework, language), {"cellView": "form"}
+    pairs.insert(1, (None, tagged("code", source, ("setup",), form)))
     path = book.relative(book.edition_path(section, framework, language))
     badges = launch.badges(book.set_github(), framework, path)
     if badges:
@@ -158,13 +165,22 @@ def syntax_of(source):
         return source
 
 
+def is_setup(cell):
+    return "setup" in cell.metadata.get("tags", ())
+
+
 def stored_outputs(path, code):
-    """The code cells of the notebook at `path` if it is the same code, else None."""
+    """The code cells of the notebook at `path` if it is the same code, else None.
+
+    How a set-up cell installs d2l_utils changes no output.
+    """
     if not path.exists():
         return None
     old = code_of(open_notebook(path).cells)
     same = len(old) == len(code) and all(
-        a.source == b.source or syntax_of(a.source) == syntax_of(b.source)
+        (is_setup(a) and is_setup(b))
+        or a.source == b.source
+        or syntax_of(a.source) == syntax_of(b.source)
         for a, b in zip(old, code)
     )
     return old if same else None
@@ -197,6 +213,7 @@ def edition(book, section, framework, language="en", checks=False):
     else:
         pairs = aligned_edition(book, section, framework, language)
     metadata = {"kernelspec": KERNEL, "language_info": PYTHON}
+    metadata |= {"accelerator": "GPU"} if framework in GPU else {}
     nb = new_notebook(cells=[cell for _, cell in pairs], metadata=metadata)
     nb.nbformat_minor = 5
     path = book.edition_path(section, framework)

@@ -29,15 +29,11 @@ from book.notebooks.editions import GRADE
 from book.source import files
 from book.source.book import BOOK
 from book.source.reading import read_source
+from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
 
 SCHEMA = 3  # of nbgrader's metadata
 ANSWER, CHECKS = "solution", {"check", GRADE}
-BLANK = {"code": "# YOUR CODE HERE", "markdown": "YOUR ANSWER HERE"}
-IN_WORDS = (
-    "what your results say about the question, the numbers that show it, and what they "
-    "leave open."
-)
 POINTS = 1  # of a check, and of an answer in words
 CONFIG = """\
 # nbgrader reads this file in the folder in which it is called.
@@ -170,7 +166,7 @@ def produced(answer, below):
 
     answer: its cell; below: the code cells that follow. To define: names that the next
     cell to mention them reads and does not set. To enter: entries of a dictionary that
-    a check asks for. To show: what is printed or plotted.
+    a check asks for. To show: "numbers" that are printed, a "plot".
     """
     uses = [names(plain(c)) for c in below]
     asked = {s for c in below if CHECKS & tags_of(c) for s in strings(plain(c))}
@@ -188,37 +184,42 @@ def produced(answer, below):
             elif isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store):
                 entered.append(base(n))
     keys = [s for s in dict.fromkeys(strings(plain(answer))) if s in asked]
-    shows = ["the numbers"] * ("print" in calls)
-    shows += ["the plot"] * bool({"plot", "show"} & calls)
+    shows = ["numbers"] * ("print" in calls)
+    shows += ["plot"] * bool({"plot", "show"} & calls)
     found = [
-        ("define", dict.fromkeys(defined)),
+        ("define", [*dict.fromkeys(defined)]),
         ("enter", [f"{name}[{key!r}]" for name in entered[:1] for key in keys]),
         ("show", shows),
     ]
-    return [(verb, ", ".join(what)) for verb, what in found if what]
+    return [(verb, what) for verb, what in found if what]
 
 
-def blank(answer, below):
-    """The source of an answer's cell as students get it; below: see `produced`."""
+def blank(answer, below, t):
+    """The source of an answer's cell as students get it.
+
+    below: see `produced`. t: the strings of a language, see catalogues.strings.
+    """
     if answer.cell_type != "code":
-        return f"{BLANK['markdown']}: {IN_WORDS}"
+        return t["blank_words"]
     todo = produced(answer, below)
-    lines = [BLANK["code"] + (": it has to" if todo else "")]
+    lines = [f"# {t['blank_has_to' if todo else 'blank_code']}"]
     for verb, what in todo:
+        if verb == "show":
+            what = [t[f"blank_{kind}"] for kind in what]
         lines += textwrap.wrap(
-            f"{verb} {what}", 78, initial_indent="# - ", subsequent_indent="#   ",
-            break_long_words=False,
+            t[f"blank_{verb}"].format(what=", ".join(what)), 78,
+            initial_indent="# - ", subsequent_indent="#   ", break_long_words=False,
         )  # fmt: skip
     return "\n".join([*lines, "raise NotImplementedError()"])
 
 
-def empty(cells):
-    """Take the answers out of the cells of an edition."""
+def empty(cells, t):
+    """Take the answers out of the cells of an edition; t: see `blank`."""
     below = []
     for cell in reversed(cells):
         full = v4.new_code_cell(cell.source, metadata=cell.metadata)
         if ANSWER in tags_of(cell):
-            cell.source = blank(cell, below)
+            cell.source = blank(cell, below, t)
         if cell.cell_type == "code":
             below.insert(0, full)
 
@@ -247,7 +248,7 @@ def for_nbgrader(book, section, framework, blank=True, language="en"):
             answers = [c for c in above if ANSWER in tags_of(c)]
             cell.source = f"{used_by(cell, given, answers)}\n{cell.source}".strip()
     if blank:
-        empty(nb.cells)
+        empty(nb.cells, catalogues.strings(book, language))
     return v4.new_notebook(cells=nb.cells, metadata=nb.metadata, nbformat_minor=5)
 
 
