@@ -96,8 +96,9 @@ pdf: $(BOOK_DONE)  ## print pages and book to build/html/pdf (PAPER=letter); nee
 	$(BOOK_PY) -m book.pages.pdf --html $(HTML) --out $(HTML)/pdf --paper $(PAPER) $(SELECTED)
 	$(BOOK_PY) -m book.pages.pages --out $(HTML) --answers $(ANSWERS)
 
-exercises: $(BOOK_DONE)  ## write blank exercises for nbgrader to build/html/exercises
+exercises: $(BOOK_DONE)  ## write blank exercises to build/html: exercises for nbgrader, blank
 	$(BOOK_PY) -m book.notebooks.exercises --out $(HTML)/exercises
+	$(BOOK_PY) -m book.notebooks.colab --answers nbgrader --out $(HTML)/blank
 	$(BOOK_PY) -m book.pages.pages --out $(HTML) --answers $(ANSWERS)
 
 test: $(DONE) $(NBGRADER)  ## run the tests, the notebooks and parity

@@ -12,6 +12,7 @@ from book.pages import launch, pages
 from book.source import book as source_book
 from book.source.book import BOOK, ROOT, SECTIONS, TEXTBOOK, Book, on_github
 from book.source.readme import update
+from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
 
 FULL = """# 8.3 A Section
@@ -160,6 +161,63 @@ def test_what_was_made_beside_the_pages_has_a_button(tmp_path):
     assert found == {(path, path.split("/")[1]) for path in made}
 
 
+def made_bars(folder, framework, language="en"):
+    """The strings, {section: {text: button}} on pages of a lesson and its exercises."""
+    book = make_book(folder, sections=("mini", "mini_exercises"))
+    t = catalogues.strings(BOOK, language)
+    up, titles = "../" * (language != "en"), book.titles()
+    rows = {}
+    for section in book.sections:
+        bar = launch.bar(book, section, titles, t, up, language, folder / "html")
+        row = BeautifulSoup(bar, "html.parser").select_one(f"[data-only={framework}]")
+        rows[section] = {a.text: a for a in row("a")}
+    return t, rows
+
+
+def make_files(folder, *paths):
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("")
+
+
+def test_a_lesson_and_its_exercises_share_deck_and_blanks(tmp_path):
+    """Of blanks, those with the package inside are linked where there are any."""
+    plain, whole = (f"{x}/jax/mini_exercises.ipynb" for x in ("exercises", "blank"))
+    deck = "slides/jax/mini.html"
+    for path in (plain, whole):
+        make_files(tmp_path / "html", deck, path)
+        _, rows = made_bars(tmp_path, "jax")
+        for section in ("mini", "mini_exercises"):
+            assert rows[section]["Slides"]["href"] == deck
+            assert rows[section]["Blank exercises"]["href"] == path
+        assert "Slides" not in made_bars(tmp_path, "mxnet")[1]["mini"]
+
+
+def test_what_is_in_english_only_is_marked(tmp_path):
+    blank = "blank/{}jax/mini_exercises.ipynb"
+    make_files(tmp_path / "html", "slides/jax/mini.html", blank.format(""))
+    t, rows = made_bars(tmp_path, "jax", "ja")
+    for key in ("slides", "blank"):
+        link = rows["mini"][f"{t[key]} (English)"]
+        assert link["hreflang"] == "en" and link["href"].startswith("../")
+    make_files(tmp_path / "html", blank.format("ja/"))
+    own = made_bars(tmp_path, "jax", "ja")[1]["mini"][t["blank"]]
+    assert own["href"] == "../blank/ja/jax/mini_exercises.ipynb"
+    assert "hreflang" not in own.attrs
+
+
+def test_pages_to_hand_out_do_not_lead_to_solved_notebooks(tmp_path):
+    book = make_book(tmp_path, repository="o/r")
+    for answers in ("yes", "no"):
+        out = ["--out", str(tmp_path / answers), "--answers", answers]
+        assert pages.main(out, book) == 0
+        html = (tmp_path / answers / "mini.html").read_text()
+        named = [host in html for host in launch.HOSTS]
+        assert named == [answers == "yes"] * len(launch.HOSTS)
+        assert ("github.com" in html) == (answers == "yes")
+        assert 'href="notebooks/jax/mini.ipynb"' in html  # blank ones, in that folder
+
+
 def test_buttons_follow_the_tab(tmp_path):
     book = make_book(tmp_path, repository="o/r")
     assert pages.main(["--out", str(tmp_path)], book) == 0
@@ -221,7 +279,7 @@ def test_a_passage_of_the_readme_is_replaced_and_nothing_else(tmp_path):
     assert path.read_text() == text
     for wrong in (text + text, "a", text.replace("end of x", "end")):
         path.write_text(wrong)
-        with pytest.raises(ValueError, match="'x' are there"):
+        with pytest.raises(ValueError, match="marks of 'x' must occur"):
             update(path, "x", "new")
 
 

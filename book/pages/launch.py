@@ -8,6 +8,7 @@ there is none, a notebook can only be downloaded.
 import html
 from urllib.parse import quote
 
+from book.translate.catalogues import english
 from d2l_utils.frameworks import FRAMEWORKS
 
 BRANCH = "main"
@@ -21,10 +22,15 @@ HOSTS = {
     "Binder": "https://mybinder.org/v2/gh/{repo}/{branch}?labpath={quoted}",
 }
 GPU_HOSTS = ("Kaggle", "SageMaker Studio Lab")
-BESIDE = {  # key among the strings: what is beside the pages, if it was made
-    "slides": "slides/{framework}/{section}.html",
-    "pdf": "pdf/{framework}/{section}.pdf",
-    "blank": "exercises/{framework}/{section}.ipynb",
+EXERCISES = "_exercises"  # ends the name of a lesson's exercises
+BESIDE = {  # key among the strings: what is beside the pages, the first that was made
+    "slides": ("slides/{framework}/{lesson}.html",),
+    "pdf": ("pdf/{framework}/{section}.pdf",),
+    "blank": (
+        "blank/{folder}/{exercises}.ipynb",  # in the reader's language
+        "blank/{framework}/{exercises}.ipynb",
+        "exercises/{framework}/{exercises}.ipynb",  # without the package
+    ),
 }
 ABSENT = {  # (framework, host): key of the reason among the strings
     **{("mxnet", host): "no_mxnet_gpu" for host in GPU_HOSTS}
@@ -50,6 +56,28 @@ def badges(repo, framework, path):
     return " · ".join(f"[{host}]({address})" for host, address in links.items())
 
 
+def made_beside(book, section, framework, folder, beside):
+    """{key among the strings: (path, whether it is in English)}: what was made.
+
+    A lesson and its exercises share the deck of the one, the blanks of the other.
+    folder: of the notebooks in the reader's language. beside: the folder of the pages.
+    """
+    lesson = section.removesuffix(EXERCISES)
+    own = f"{lesson}{EXERCISES}"
+    names = {
+        "section": section, "framework": framework, "folder": folder,
+        "lesson": lesson, "exercises": own if own in book.sections else section,
+    }  # fmt: skip
+    found = {}
+    for key, forms in BESIDE.items():
+        for form in forms:
+            path = form.format(**names)
+            if (beside / path).is_file():
+                in_english = folder == framework or "{folder}" not in form
+                found.setdefault(key, (path, in_english))
+    return found
+
+
 def items(book, section, framework, t, up, language, repo, beside):
     """The list items of one framework, with the reason where a host is left out.
 
@@ -73,10 +101,14 @@ def items(book, section, framework, t, up, language, repo, beside):
             f'<a href="{up}notebooks/{name}" download aria-label="{label}">'
             f"{t['download']}</a>"
         )
-    for key, form in BESIDE.items() if beside and up is not None else ():
-        path = form.format(framework=framework, section=section)
-        if (beside / path).is_file():
-            made.append(f'<a href="{up}{path}">{t[key]}</a>')
+    if beside and up is not None:
+        found = made_beside(book, section, framework, folder, beside)
+        for key, (path, in_english) in found.items():
+            note = ""
+            if in_english and t["lang"] != "en":
+                note = f' <span lang="en">({english()["language"]})</span>'
+            lang = ' hreflang="en"' * bool(note)
+            made.append(f'<a href="{up}{path}"{lang}>{t[key]}{note}</a>')
     page, discussions = book.textbook.get(section, ("", {}))
     if page:
         made.append(f'<a href="https://d2l.ai/{page}">{t["textbook"]}</a>')
@@ -86,15 +118,16 @@ def items(book, section, framework, t, up, language, repo, beside):
     return made
 
 
-def bar(book, section, titles, t, up, language, beside=None):
+def bar(book, section, titles, t, up, language, beside=None, answers=True):
     """The HTML of the buttons of a page: a list a framework, which follows the tab.
 
     Nothing where there are none.
 
     up: the way from the page to the folder of the whole book. language: that of the
-    notebooks. beside: see `items`.
+    notebooks. beside: see `items`. answers: whether readers are to see the answers to
+    exercises; if not, nothing leads to the repository, where they are.
     """
-    lists, repo = [], up is not None and book.github()
+    lists, repo = [], up is not None and answers and book.github()
     for framework, title in titles.items():
         made = items(book, section, framework, t, up, language, repo, beside)
         if not made:

@@ -11,6 +11,7 @@ and editions.
 import argparse
 import base64
 import hashlib
+import html
 import json
 import os
 import re
@@ -74,11 +75,23 @@ def search_index(bodies, titles):
 
 
 def about(body, room=160):
-    """The beginning of a page's text, as its description.
+    """The beginning of a section's text, as its description."""
+    said = next((text for text in body.marks.texts.values() if text), "")
+    return shortened(said, room)
+
+
+def first_words(text):
+    """The same of a page of which there is only the HTML."""
+    found = re.search(r"<p>(.*?)</p>", text, re.S)
+    said = html.unescape(re.sub("<[^>]*>", "", found[1])) if found else ""
+    return shortened(" ".join(said.split()))
+
+
+def shortened(said, room=160):
+    """The beginning of a text, in whole words or clauses.
 
     room: columns, of which a Chinese or Japanese character takes two.
     """
-    said = next((text for text in body.marks.texts.values() if text), "")
     widths = (1 + (east_asian_width(c) in "WF") for c in said)
     fits = bisect_right([*accumulate(widths)], room)
     if fits == len(said):
@@ -205,17 +218,19 @@ def section_page(
     others=(),
     alone=False,
     beside=None,
+    answers=True,
 ):
     """The page of one section of a book; others: in other languages, see `switch`.
 
     alone: it is handed on without the other pages and the notebooks. beside: see
-    launch.items.
+    launch.items. answers: see launch.bar.
     """
     order = list(bodies)
     i = order.index(section)
     up = "../" * ((len(titles) == 1) + bool(folder_of(t["lang"])))
     up = None if alone else up
-    bar = launch.bar(book, section, titles, t, up, bodies[section].language, beside)
+    language = bodies[section].language
+    bar = launch.bar(book, section, titles, t, up, language, beside, answers)
     return page(
         "page.html.j2",
         titles,
@@ -268,7 +283,7 @@ def pages_beside(bodies, names, titles, t, index, made):
         name: page(
             "page.html.j2", titles, t, section=name, title=t[name], body=body,
             written="en", sections=sections, headings=headings, before=None,
-            after=None, names=names, index=index, others=(),
+            after=None, names=names, index=index, others=(), about=first_words(body),
         )
         for name, (body, headings) in made.items()
     }  # fmt: skip
@@ -286,12 +301,16 @@ def pages_of(book, sections, titles, language, languages, cache, beside, answers
     made = {
         section: section_page(
             section, bodies, names, links, book, titles, t, index,
-            switch(book, language, languages, section), beside=beside,
+            switch(book, language, languages, section), beside=beside, answers=answers,
         )
         for section in bodies
     }  # fmt: skip
+    *some, last = titles.values()
+    listed = t["and"].join(filter(None, [t["comma"].join(some), last]))
+    opening = f"<p>{t['about'].format(frameworks=listed)}</p>"
     made["index"] = page(
         "contents.html.j2", titles, t, title=t["book"], names=names, bodies=bodies,
+        opening=opening, about=first_words(opening),
         sections=sections, index=index, picture=picture,
         beginning=lambda body: about(body, 300), live=live.NAMED, compares_in=[
             s for s in book.compares if s in bodies],

@@ -1,7 +1,7 @@
 """The pages as PDF: `python -m book.pages.pdf [--section S] [--framework F]`.
 
 Printed by Chromium from build/html, where the style for print shows one framework;
-with page numbers, and a title at the head. `book.pdf` is the whole, with a title page.
+with page numbers, a title at the head, and a title page. `book.pdf` is the whole.
 """
 
 import argparse
@@ -30,6 +30,7 @@ def browser():
 
 
 MAIN = re.compile(r"<main\b[^>]*>(.*)</main>", re.S)
+LICENCE = re.compile(r'<footer class="licence">.*?</footer>', re.S)
 PAPERS = ("a4", "letter")
 SHEET = """<style>
 @page {{
@@ -48,8 +49,8 @@ def title_in(text):
     return html.unescape(re.search("<title>(.*?)( \N{EN DASH} |</title>)", text)[1])
 
 
-def whole_book(pages, framework):
-    """The HTML of one page that holds all others, behind a title page.
+def behind_title(pages, framework):
+    """The HTML of one page that holds one or all others, behind a title page.
 
     pages: {section: its HTML}. Anchors get the name of their section, links follow.
     """
@@ -67,12 +68,16 @@ def whole_book(pages, framework):
             f'<li><a href="#{section}--">{html.escape(title_in(text))}</a></li>'
         )
         mains.append(f'<main id="{section}--">{body}</main>')
+    head, licence = first.partition('<div class="frame">')[0], LICENCE.search(first)
+    title, about = html.escape(title_in(first)), f"<p>{name}</p>"
+    if len(pages) > 1:
+        title, about = name, f"<ul>{''.join(rows)}</ul>"
+        head = re.sub("<title>.*?</title>", f"<title>{name}</title>", head)
     title = (
-        f'<main class="title-page"><h1>{name}</h1>\n'
-        f"<p>{FRAMEWORKS[framework].title}</p>\n<ul>{''.join(rows)}</ul></main>"
+        f'<main class="title-page"><h1>{title}</h1>\n'
+        f"<p>{FRAMEWORKS[framework].title}</p>\n{about}\n"
+        f"{licence[0] if licence else ''}</main>"
     )
-    head = first.partition('<div class="frame">')[0]
-    head = re.sub("<title>.*?</title>", f"<title>{name}</title>", head)
     return f"{head}{title}{''.join(mains)}\n</body>\n</html>\n"
 
 
@@ -127,9 +132,9 @@ def main(argv=None):
             sys.exit(f"{page} is not there: run `make html` first.")
         pages[section] = page.read_text(encoding="utf-8")
     for framework in FRAMEWORKS if args.framework is None else [args.framework]:
-        texts = dict(pages)
+        texts = {s: behind_title({s: text}, framework) for s, text in pages.items()}
         if args.section is None:
-            texts["book"] = whole_book(pages, framework)
+            texts["book"] = behind_title(pages, framework)
         for name, text in texts.items():
             path = Path(args.out, framework, f"{name}.pdf")
             print_page(chromium, text, framework, path, args.paper)

@@ -24,7 +24,7 @@ from book.pages import printed
 from book.pages.bodies import check_outputs
 from book.pages.exporter import TEMPLATES, body_exporter, described, text_cell
 from book.pages.markup import PageError
-from book.pages.pages import rendered, stylesheet
+from book.pages.pages import first_words, rendered, stylesheet
 from book.source import files
 from book.source.book import BOOK, SourceError
 from book.source.reading import new_cell, read_source, title_of
@@ -199,6 +199,8 @@ def deck(book, section, framework, reveal):
         "slides/deck.html.j2",
         [read(reveal / "reveal.js"), read(ours / "start.js")],
         title=f"{title_of(cells, section)}, {titles[framework]}",
+        about=first_words(slides[0].notes),
+        licence=strings(book)["licence"],
         slides=slides,
         styles=[
             *(read(reveal / name) for name in ("reset.css", "reveal.css")),
