@@ -103,24 +103,28 @@ def test_answers_are_folded_and_questions_are_not(tmp_path):
         text("Because.", ("solution",)),
         code("also()", tags=("solution",)),
         code("check()"),
-        text("And why not?"),
+        text("And why not?\n\n## `1x1` or *3*\n\nWhich?"),
         text("No reason.", ("solution",)),
+        code("nothing()"),
+        text("Nor here.", ("solution",)),
     ]
     assert pages.main(["--out", str(tmp_path)], make_book(tmp_path, cells)) == 0
     soup = BeautifulSoup((tmp_path / "mini.html").read_text(), "html.parser")
-    first, second = soup.select("main > details")
+    first, second, third = soup.select("main > details")
+    assert third.summary.text == "Answer: in words 2 1x1 or 3"  # the second of a kind
     assert not first.has_attr("open") and first.summary.text == "Answer: result"
-    assert second.summary.text == "Answer: in words"
-    assert [d["id"] for d in (first, second)] == ["answer-1", "answer-2"]
+    assert second.summary.text == "Answer: in words 1x1 or 3"
+    folds = [d["id"] for d in (first, second, third)]
+    assert folds == ["answer-1", "answer-2", "answer-3"]
     for word in ("answer()", "Because.", "also()"):
         assert word in first.text and soup.text.count(word) == first.text.count(word)
     assert "No reason." in second.text and not second.select(".group")
     for word in ("Why?", "given()", "check()", "And why not?"):
         assert word not in first.text + second.text
-    assert len(soup.select("main > .group")) == 2
+    assert len(soup.select("main > .group")) == 3
     (_, _, parts), *_ = json.loads(soup.find("script", id="book").text)["index"]
     found = {a: (head, said, code, answer) for a, head, said, code, answer in parts}
-    assert found["answer-2"] == ("Exercises", "No reason.", [], 1)
+    assert found["answer-2"] == ("1x1 or 3", "No reason.", [], 1)
     assert "Because." in found["answer-1"][1] and found["exercises"][3] == 0
     assert "Because." not in found["exercises"][1]
 
@@ -394,6 +398,22 @@ def test_same_input_same_bytes(built, html, tmp_path):
     assert (tmp_path / "mini.html").read_text(encoding="utf-8") == html
 
 
+def test_every_page_says_what_it_is(real_book):
+    """In its language; and it can be printed with its licence."""
+    said = {}
+    for path in sorted(real_book.rglob("*.html")):
+        text, name = path.read_text("utf-8"), path.relative_to(real_book).as_posix()
+        head = BeautifulSoup(text.partition("<style>")[0], "html.parser")
+        said[name] = head.find("meta", {"name": "description"})["content"]
+        assert len(said[name]) > 30 and "<" not in said[name], name
+        assert re.search(r'<footer class="licence">\w+', text), name
+    assert len({*said.values()}) == len(said) == 3 * (len(SECTIONS) + 1) + 2
+    assert re.search("[\u3040-\u30ff]", said["ja/index.html"])
+    assert re.search("[\u4e00-\u9fff]", said["zh/index.html"])
+    printing = pages.stylesheet({}).partition("@media print")[2]
+    assert ".licence" not in printing
+
+
 def test_the_first_page(built):
     soup = BeautifulSoup((built / "index.html").read_text("utf-8"), "html.parser")
     mini, later = soup.select("article")
@@ -607,7 +627,7 @@ def edit(book, old, new):
             "WORDS",
             f"{IN_A_FENCE}\n:::{{tab}} mxnet\n:::",
             "{tab} mxnet",
-            r"within .*mini.md:\d+",
+            r"begins before .*mini.md:\d+ is closed",
         ),
         ("WORDS", ":::{note}\nText.\n:::", "{note}", r"':::\{note\}' is not"),
         ("%%tab pytorch", "%%tab torch", "%%tab", "Unknown tab 'torch'"),

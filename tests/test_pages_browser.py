@@ -8,15 +8,17 @@ answers, what comes late is waited for with `wait(browser)`.
 import json
 import shutil
 from pathlib import Path
-from urllib.parse import unquote
+from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from made_book import make_book
+from made_book import code, make_book, text
 
 from book.pages import pages, pdf
 from book.source.book import BOOK, SECTIONS
 from book.translate import catalogues
+from d2l_utils.frameworks import FRAMEWORKS
 
 PATIENCE = 300  # seconds, after which the browser is taken to hang
 PAGES = [
@@ -212,10 +214,21 @@ def test_an_injected_script_does_not_run(page):
     assert "Content Security Policy" in page.get_log("browser")[0]["message"]
 
 
-def fits_a_phone(browser):
+def fits_a_phone(browser, width=390):
     """Nothing is wider than the screen; a screen just set may come late."""
     sizes = "return [innerWidth, document.documentElement.scrollWidth]"
-    return browser.execute_script(sizes) == [390, 390]
+    return browser.execute_script(sizes) == [width, width]
+
+
+# What is not seen as a whole: it ends beyond the screen, or its box cuts it.
+CUT = """
+return [...document.querySelectorAll("main *")].filter((e) => {
+  const box = e.getBoundingClientRect();
+  const hides = getComputedStyle(e).overflowX !== "visible";
+  return box.width && (box.left < 0 || box.right > innerWidth + 1)
+    || hides && e.scrollWidth > e.clientWidth + 1;
+}).map((e) => e.outerHTML.slice(0, 200));
+"""
 
 
 def test_a_phone_scrolls_only_the_code_sideways(page):
@@ -255,8 +268,14 @@ def test_a_phone_has_room(page, built):
         wait(page).until(lambda b: not b.find_elements("tag name", "dialog"))
         assert page.switch_to.active_element == picture
         page.get((built / "index.html").as_uri())
-        cut = "return [...document.querySelectorAll('.scroll')].some("
-        assert not page.execute_script(cut + "e => e.scrollWidth > e.clientWidth)")
+        wait(page).until(lambda b: fits_a_phone(b, 360))
+        assert page.find_elements("tag name", "article")
+        assert page.execute_script(CUT) == []
+        page.execute_script(  # it would be seen
+            "document.querySelector('article h2').style.whiteSpace = 'nowrap';"
+            "document.querySelector('article h2').append('wide '.repeat(40))"
+        )
+        assert page.execute_script(CUT) != []
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -491,6 +510,12 @@ document.querySelectorAll(".highlight pre").forEach((code) => code.normalize());
 """
 
 
+FIRST_ENTRIES = """
+for (const part of ["main > *", ".headings > li"])
+  [...document.querySelectorAll(part)].slice(60).forEach((e) => e.remove());
+"""
+
+
 def assert_accessible(browser, rules, fewest):
     """axe finds nothing against the rules, of which at least so many apply."""
     found = browser.execute_async_script(RUN_AXE, rules)
@@ -498,9 +523,14 @@ def assert_accessible(browser, rules, fewest):
     assert bad == [] and len(found["passes"]) >= fewest
 
 
-@pytest.mark.parametrize(
-    "section", [*PAGES, "index", "ja/index", "zh/index", "instructors"]
-)
+# One page of each kind, and one of each other language.
+KINDS = [
+    "nin", "googlenet_exercises", "parity", "index", "instructors", "api",
+    "ja/nin", "zh/googlenet_exercises", "ja/index",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("section", KINDS)
 def test_the_book_is_accessible(browser, real_book, axe, section):
     """axe-core finds nothing against WCAG 2.1 AA, and the browser no error. Only
     colours change where the reader's screen is dark."""
@@ -511,6 +541,8 @@ def test_the_book_is_accessible(browser, real_book, axe, section):
         for answer in browser.find_elements("css selector", "details.answer"):
             browser.execute_script("arguments[0].open = true", answer)
         browser.execute_script(ONE_OF_EACH_KIND)
+        if section == "api":  # hundreds of entries that are alike
+            browser.execute_script(FIRST_ENTRIES)
         browser.execute_script(axe)
         assert_accessible(browser, WCAG, fewest=11)
         media(browser, prefers_color_scheme="dark")
@@ -523,7 +555,8 @@ def test_the_book_is_accessible(browser, real_book, axe, section):
 
 def test_the_book_asks_for_nothing_and_fits_a_phone(browser, real_book):
     size = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
-    for section in (*PAGES, "instructors"):
+    whole = ("index", "ja/index", "zh/index", "instructors", "api")
+    for section in (*PAGES, *whole):
         browser.get_log("performance")
         browser.get((real_book / f"{section}.html").as_uri())
         entries = [json.loads(e["message"])["message"]
@@ -534,8 +567,11 @@ def test_the_book_asks_for_nothing_and_fits_a_phone(browser, real_book):
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         try:
             wait(browser).until(fits_a_phone)
-            contents = browser.find_element("css selector", ".side nav")
-            wait(browser).until(lambda b, c=contents: not c.is_displayed())
+            contents = browser.find_elements("css selector", ".side nav")
+            assert len(contents) == (not section.endswith("index"))
+            wait(browser).until(
+                lambda b, c=contents: not any(e.is_displayed() for e in c)
+            )
         finally:
             browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -558,11 +594,45 @@ def test_a_page_prints_with_one_framework(real_book, tmp_path):
     assert b"/MediaBox [0 0 594.95" in printed or b"/MediaBox [0 0 595" in printed  # A4
 
 
+@pytest.mark.parametrize("answers", ["yes", "no"])
+def test_what_is_printed(tmp_path, monkeypatch, answers):
+    """Paper, page numbers, headers, a title page; answers as on the pages."""
+    cells = [text("# 8.3 A, *B*"), text("Because.", ("solution",)), code("given()")]
+    html, book = tmp_path / "html", make_book(tmp_path, cells)
+    assert pages.main(["--out", str(html), "--answers", answers], book) == 0
+    (html / "mini.html").rename(html / "nin.html")
+    sent = []
+
+    def browse(command, **options):
+        (to,) = (part for part in command if part.startswith("--print-to-pdf="))
+        path = unquote(urlsplit(command[-1]).path)
+        sent.append(Path(path).read_text(encoding="utf-8"))
+        Path(to.partition("=")[2]).write_bytes(b"%PDF")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(pdf, "browser", lambda: "chromium")
+    monkeypatch.setattr(pdf.subprocess, "run", browse)
+    folders = ["--html", str(html), "--out", str(tmp_path / "pdf")]
+    chosen = ["--section", "nin", "--framework", "jax", "--paper", "letter"]
+    assert pdf.main([*folders, *chosen]) == 0
+    assert (tmp_path / "pdf/jax/nin.pdf").read_bytes() == b"%PDF"
+    soup = BeautifulSoup(*sent, "html.parser")
+    sheet = soup.find_all("style")[-1].text
+    assert "size: letter" in sheet and '@top-left { content: "8.3 A, B"' in sheet
+    assert '@top-right { content: "JAX"' in sheet
+    assert '@bottom-center { content: counter(page) " / " counter(pages)' in sheet
+    title, own = soup.find_all("main")
+    assert title.h1.text == own.h1.text.rstrip(" ¶") == "8.3 A, B"
+    assert [p.text for p in title("p")] == ["JAX", catalogues.english()["book"]]
+    assert ("Because." in own.text) == (answers == "yes") and "given()" in own.text
+
+
 def test_the_whole_book_is_one_page_to_print(real_book):
     sections = ("nin", "googlenet", "parity")
     texts = {s: (real_book / f"{s}.html").read_text(encoding="utf-8") for s in sections}
-    soup = BeautifulSoup(pdf.whole_book(texts, "jax"), "html.parser")
+    soup = BeautifulSoup(pdf.behind_title(texts, "jax"), "html.parser")
     title, *mains = soup.find_all("main")
+    assert title.select_one(".licence").text
     assert title.p.text == "JAX" and [m["id"] for m in mains] == [
         f"{s}--" for s in sections
     ]
@@ -614,13 +684,28 @@ def test_a_fold_opens_for_who_is_led_into_it(browser, real_book):
         assert found(browser, "roofline would spend two fifths")
         browser.find_element("css selector", "#found a").click()
         wait(browser).until(lambda b: fold.get_attribute("open"))
-    lines = found(browser, "parameters")
-    lessons = [i for i, to in enumerate(lines) if "_exercises" not in to]
-    assert lessons == [*range(len(lessons))] and len(lines) == 12
+    for words in ("parameters", "average"):  # this is in the heading of an exercise
+        lines = found(browser, words)
+        lessons = [i for i, to in enumerate(lines) if "_exercises" not in to]
+        assert lessons == [*range(len(lessons))] and len(lines) == 12
     more = browser.find_element("css selector", "#found .more")
     count = int(more.text.split()[0])
     more.click()
     assert len(browser.find_elements("css selector", "#found a")) == 12 + count
+
+
+@pytest.mark.parametrize("name", ["LazyConv2d", "nn.Conv2d"])
+def test_a_name_of_a_class_is_found(browser, real_book, name):
+    browser.get((real_book / "parity.html").as_uri())
+    to = found(browser, name)
+    assert to and "_exercises" not in to[0]
+    said = browser.find_element("css selector", "#found .excerpt").text
+    assert said.startswith("In the code: ") and name.lower() in said.lower()
+    browser.find_element("css selector", "#found a").click()
+    wait(browser).until(lambda b: b.current_url == to[0])
+    shown = "return [...document.querySelectorAll('.input')].filter(e => e.offsetParent"
+    shown += " && e.textContent.toLowerCase().includes(arguments[0])).length"
+    assert browser.execute_script(shown, name.lower()) > 0
 
 
 def test_an_excerpt_does_not_cut_words(browser, real_book):
@@ -657,19 +742,30 @@ def test_the_page_that_compares_shows_all_frameworks(browser, real_book):
     assert passages and all(p.is_displayed() for p in passages)
 
 
+PRINTED = """
+document.querySelectorAll("details").forEach((d) => (d.open = true));
+const root = document.documentElement;
+return root.dataset.frameworks.split(" ").map((framework) => {
+  root.dataset.framework = framework;
+  const every = [...document.querySelectorAll(".output > pre")];
+  const all = every.filter((e) => e.offsetParent);
+  const cut = all.filter((e) => e.scrollWidth > e.clientWidth + 1);
+  return [all.length, cut.map((e) => e.textContent)];
+});
+"""
+
+
 def test_no_result_is_cut(browser, real_book):
-    """On a screen of usual width nothing that was printed has to be scrolled to."""
-    cut = (
-        "document.querySelectorAll('details').forEach(d => d.open = true);"
-        "return [...document.querySelectorAll('.output > pre')]"
-        ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"
-    )
+    """On a screen of usual width nothing that was printed has to be scrolled to, in
+    any tab."""
     size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
         for section in SECTIONS:
             browser.get((real_book / f"{section}.html").as_uri())
-            assert browser.execute_script(cut) == []
+            tabs = browser.execute_script(PRINTED)
+            assert len(tabs) == len(FRAMEWORKS) and all(number for number, _ in tabs)
+            assert [lines for _, lines in tabs] == [[]] * len(tabs)
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

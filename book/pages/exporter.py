@@ -9,6 +9,7 @@ import functools
 import html
 import itertools
 import re
+from collections import Counter
 from pathlib import Path
 
 from jinja2 import pass_context
@@ -116,6 +117,12 @@ def text_cell(cell, passage):
     return made
 
 
+def heading_in(text):
+    """The last heading of a text but its title, without marks, or ''."""
+    found = re.findall(r"^##+ (.*)$", text, re.M)
+    return re.sub(r"[*`$\\]", "", found[-1]) if found else ""
+
+
 def kind_of_answer(cells):
     """The name, among the strings, of what a folded answer holds."""
     code = [c for c in cells if c.cell_type == "code"]
@@ -128,7 +135,7 @@ def page_notebook(cells, editions, titles, strings, answers=True):
 
     answers: whether those of exercises are on it, folded.
     """
-    made, number, folds = [], 0, 0
+    made, number, folds, under, names = [], 0, 0, "", Counter()
     found = list(blocks(cells, titles))
     after = [caption_of(block, strings) for block in found[1:]] + [""]
     both = zip(found, after, strict=True)
@@ -139,6 +146,7 @@ def page_notebook(cells, editions, titles, strings, answers=True):
         for (kind, content, _), caption in run:
             if kind == "text":
                 made.append(text_cell(*content))
+                under = heading_in(content[1].text) or under
             else:
                 number += 1
                 made += group_cells(
@@ -148,7 +156,11 @@ def page_notebook(cells, editions, titles, strings, answers=True):
             folds += 1
             for cell in made[first:]:
                 cell.metadata.d2l["fold"] = f"answer-{folds}"
-            made[first].metadata.d2l["opens_answer"] = kind_of_answer(made[first:])
+            what = kind_of_answer(made[first:])
+            names[what, under] += 1  # several of one kind under a heading are counted
+            nth = names[what, under]
+            name = strings[what] + f" {nth}" * (nth > 1)
+            made[first].metadata.d2l.update(opens_answer=name, under=under)
             made[-1].metadata.d2l["closes_answer"] = True
     nb = v4.new_notebook(cells=made)
     nb.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}

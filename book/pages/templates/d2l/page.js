@@ -266,14 +266,15 @@
         if (!words.every((w) => inText(w) || named.some((n) => n.low.includes(w)))) continue;
         const score = words.filter((w) => head.includes(w)).length;
         const at = body.indexOf(words.find((w) => body.includes(w)) ?? "");
-        const late = 2 * section.endsWith("_exercises") + !!named.length;
+        const exercise = section.endsWith("_exercises");
         found.push({
-          section, title, anchor, heading, text, at, score, words, named, answer, late,
+          section, title, anchor, heading, text, at, score, words, named, answer, exercise,
         });
       }
     }
-    // Headings first, exercises after lessons, code after text, answers last.
-    return found.sort((a, b) => !!a.answer - !!b.answer || b.score - a.score || a.late - b.late);
+    // Lessons before exercises, answers last; of these, headings, then text, then code.
+    return found.sort((a, b) => !!a.answer - !!b.answer || a.exercise - b.exercise ||
+      b.score - a.score || !!a.named.length - !!b.named.length);
   }
 
   // A passage of the text around what was found, in whole words; of an answer, only that
