@@ -14,7 +14,7 @@ from book.source.reading import read_source
 from d2l_utils.frameworks import FRAMEWORKS
 
 LESSONS = ("nin", "googlenet")
-browser = in_browser.browser
+axe, browser = in_browser.axe, in_browser.browser
 REVEAL = """
 const all = () => [...document.querySelectorAll(".slides > section")];
 let at = 0, run, moved;
@@ -25,11 +25,18 @@ const Reveal = {
   next() { at += 1; moved() }, prev() { at -= 1; moved() },
 };
 """  # what start.js asks of it
+# Of the styles of reveal.js, what places things.
+STYLES = {
+    "reset.css": "* { margin: 0; padding: 0; border: 0 } aside { display: none }",
+    "reveal.css": ".slides > section { position: relative; width: 1280px }",
+}
 
 
 @pytest.fixture
 def reveal(reveal):
     (reveal / "reveal.js").write_text(REVEAL)
+    for name, style in STYLES.items():
+        (reveal / name).write_text(style)
     return reveal
 
 
@@ -198,13 +205,40 @@ def test_a_lesson_is_a_lecture(section):
         assert 30 <= sum(minutes) <= 45 and max(minutes) <= 4
 
 
+TOO_LARGE = """
+return [...document.querySelectorAll(".slide")].filter((slide) => {
+  const box = slide.getBoundingClientRect();
+  return [slide, ...slide.querySelectorAll(":not(.permalink, math *)")].some((e) => {
+    const own = e.getBoundingClientRect();
+    const cut = e.matches("pre, .slide") && (
+      e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth + 1);
+    return cut || own.top < box.top - 1 || own.bottom > box.bottom + 1
+      || own.left < box.left - 1 || own.right > box.right + 1;
+  });
+}).map((slide) => slide.querySelector("h1, h2").textContent);
+"""
+
+
 @pytest.mark.parametrize("section", LESSONS)
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
-def test_our_slides_are_short(section, tab_name):
-    deck = slides.Deck(BOOK, section, tab_name)
-    drawn = 0
-    for one in slides.plan(deck.cells, tab_name):
-        made = BeautifulSoup(deck.slide(*one).html, "html.parser")
+def test_our_slides_are_short(section, tab_name, tmp_path, reveal, browser, axe):
+    """By what stands on them, and by the room that it takes, of 1280x720."""
+    html, found = slides.deck(BOOK, section, tab_name, reveal)
+    path, drawn = tmp_path / "deck.html", 0
+    path.write_text(html, encoding="utf-8")
+    browser.get(path.as_uri())
+    height = "return document.querySelector('.slide').clientHeight"
+    assert browser.execute_script(height) == 720
+    assert browser.execute_script(TOO_LARGE) == []
+    if (section, tab_name) == ("nin", "jax"):
+        browser.execute_script(axe)
+        in_browser.assert_accessible(browser, in_browser.WCAG, fewest=11)
+    assert browser.get_log("browser") == []
+    soup = BeautifulSoup(html, "html.parser")
+    assert soup.find("meta", {"name": "description"})["content"]
+    assert len(soup.select(".licence")) == 1 and len(soup.find("link")["href"]) > 99
+    for one in found:
+        made = BeautifulSoup(one.html, "html.parser")
         title = made.find(["h1", "h2"]).text
         drawn += len(made("img"))
         words = [e.text for e in made.select("p:not(.label), li")]

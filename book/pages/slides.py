@@ -110,7 +110,7 @@ class Deck:
             self.edition, book.relative(book.edition_path(section, framework))
         )
         titles, t = book.titles(framework), strings(book)
-        self.title = titles[framework]
+        self.title, self.groups = titles[framework], itertools.count(1)
         self.exporter = body_exporter().at(book.notebooks, t)
         self.resources = {"page": {"titles": titles, "t": t}}
 
@@ -170,7 +170,7 @@ class Deck:
         cell = new_cell("code", source, outputs)
         cell.metadata["transient"] = {"remove_source": what != "code"}
         cell.metadata["d2l"] = {
-            "kind": "group", "group": 0, "framework": self.framework,
+            "kind": "group", "group": next(self.groups), "framework": self.framework,
             **dict.fromkeys(
                 ("opens_group", "closes_group", "opens_panel", "closes_panel"), True
             ),
