@@ -102,7 +102,7 @@ def test_how_long_its_parts_took_stays_with_an_edition(tmp_path):
     assert found.splitlines()[2:] == ["| A | 1.5 | not measured |"]
     editions.write(book, "mini")  # they stay with the outputs
     assert nbformat.read(path, 4).metadata["d2l"] == nb.metadata["d2l"]
-    nb.cells[1].source = "print(3)"
+    nb.cells[2].source = "print(3)"
     nbformat.write(nb, path)
     assert "d2l" not in editions.edition(book, "mini", "jax").metadata
 
