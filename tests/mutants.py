@@ -219,14 +219,14 @@ FAULTS = (
     # Precision --------------------------------------------------------------------
     Fault(
         "what leaves the network is in bfloat16, and so is the loss",
-        "d2l_utils/torch/trainer.py",
+        "d2l_utils/torch/bfloat16.py",
         "return tree_map(_in_float32, output)",
         "return output",
         FORMS, "own_form and loss", "pytorch",
     ),
     Fault(
         "Keras's loss is in bfloat16",
-        "d2l_utils/tensorflow/trainer.py",
+        "d2l_utils/tensorflow/bfloat16.py",
         "return Y if inside else tf.nest.map_structure(_in_float32, Y)",
         "return Y",
         FORMS, "own_form and loss", "tensorflow",
