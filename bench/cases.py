@@ -20,7 +20,7 @@ from book.source.book import BOOK, ROOT
 from book.source.cells import LOADED_TAGS
 from book.source.reading import read_source
 from d2l_utils.frameworks import FRAMEWORKS
-from d2l_utils.host import cpu_flags, cpu_has_bfloat16
+from d2l_utils.host import cpu_has_bfloat16
 from d2l_utils.sources import load_fashion_mnist
 
 BUILD = environments.FOLDER
@@ -50,9 +50,7 @@ BFLOAT16 = ("pytorch", "mxnet", "tensorflow")
 
 def in_bfloat16(framework):
     """Whether Trainer(precision='auto') computes in bfloat16 on this machine."""
-    if framework == "mxnet" and "amx_bf16" in cpu_flags():
-        return False  # as d2l_utils.mxnet.bfloat16 has it, which imports MXNet
-    return framework in BFLOAT16 and cpu_has_bfloat16()
+    return framework in BFLOAT16 and cpu_has_bfloat16(tiles=framework != "mxnet")
 
 
 # Time ---------------------------------------------------------------------------

@@ -27,13 +27,12 @@ CACHE = ("_cached_graph", "_cached_op", "_cached_op_args")
 def why_not_faster():
     """Why products in bfloat16 take no less time here than in float32; '' if they do.
 
-    With AMX they take longer: MXNet 1.9.1's library does not use AMX's tiles (made to,
-    it overwrites memory that is not its own), and AVX-512's bfloat16 is slow there: NiN
-    at 224 pixels trains at 24 images/s on two cores, in float32 at 35.
+    With AMX they take longer, see `host.cpu_has_bfloat16`: MXNet 1.9.1's library does
+    not use its tiles (made to, it overwrites memory that is not its own).
     """
     if not host.cpu_has_bfloat16():
         return "this processor has no fast units for bfloat16"
-    if "amx_bf16" in host.cpu_flags():
+    if not host.cpu_has_bfloat16(tiles=False):
         return "MXNet is faster in float32 on this processor, which has AMX"
     return "" if can_compute() else NOT_HERE
 
