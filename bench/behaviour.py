@@ -1,7 +1,8 @@
 """What d2l 1.0.3 does, observed in its own environment: `python -m bench.behaviour`.
 
 Writes bench/d2l-1.0.3.json, with which tests compare this package. The file also runs
-alone, `python behaviour.py FRAMEWORK`, where nothing of this project is installed.
+alone, where nothing of this project is installed: `python behaviour.py FRAMEWORK MODULE
+LAYOUT`, with the module of d2l, and "last" where channels are.
 """
 
 import contextlib
@@ -14,14 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-MODULES = {
-    "pytorch": "torch",
-    "mxnet": "mxnet",
-    "tensorflow": "tensorflow",
-    "jax": "jax",
-}
 RECORDED = Path(__file__).with_name("d2l-1.0.3.json")
-CHANNELS_LAST = ("tensorflow", "jax")
 
 
 def numbers(x):
@@ -61,10 +55,6 @@ def tensor(framework, x):
     from jax import numpy as jnp
 
     return jnp.asarray(x)
-
-
-def size(framework, c, h, w):
-    return (2, h, w, c) if framework in CHANNELS_LAST else (2, c, h, w)
 
 
 def output_shape(framework, block, shape):
@@ -119,9 +109,13 @@ def classifier(framework, d2l):
     return {name: numbers(x) for name, x in found.items()}
 
 
-def observe(framework, d2l):
+def observe(framework, d2l, channels_last):
     """What can be compared, as JSON."""
-    image = (1, *size(framework, 1, 28, 28)[1:])
+
+    def size(c, h, w):
+        return (2, h, w, c) if channels_last else (2, c, h, w)
+
+    image = (1, *size(1, 28, 28)[1:])
     w = tensor(framework, np.array([2, -3.4], "float32"))
     data = d2l.SyntheticRegressionData(w, 4.2)
     X, y = next(iter(data.get_dataloader(True)))
@@ -136,16 +130,16 @@ def observe(framework, d2l):
         "labels": d2l.FashionMNIST.text_labels(None, range(10)),
         "trainer": plain(d2l.Trainer(max_epochs=3).hparams),
         "corr2d": numbers(d2l.corr2d(image4, K)),
-        "residual": output_shape(framework, d2l.Residual(3), size(framework, 3, 6, 6)),
+        "residual": output_shape(framework, d2l.Residual(3), size(3, 6, 6)),
         "residual, halved": output_shape(
             framework,
             d2l.Residual(6, use_1x1conv=True, strides=strides),
-            size(framework, 3, 6, 6),
+            size(3, 6, 6),
         ),
         "resnext": output_shape(
             framework,
             d2l.ResNeXtBlock(32, 16, 1, use_1x1conv=True, strides=strides),
-            size(framework, 32, 12, 12),
+            size(32, 12, 12),
         ),
         "classifier": classifier(framework, d2l),
     }
@@ -166,7 +160,7 @@ def observe(framework, d2l):
 
 def main():
     if len(sys.argv) > 1:
-        framework = sys.argv[1]
+        framework, module, layout = sys.argv[1:]
         if framework == "jax":
             import jax
 
@@ -175,15 +169,17 @@ def main():
             from mxnet import npx
 
             npx.set_np()
-        d2l = import_module(f"d2l.{MODULES[framework]}")
-        print("\n" + json.dumps(observe(framework, d2l)))
+        d2l = import_module(f"d2l.{module}")
+        print("\n" + json.dumps(observe(framework, d2l, layout == "last")))
         return
     from bench.environments import python_of
     from book.source import files
+    from d2l_utils.frameworks import FRAMEWORKS
 
     found = {}
-    for framework in MODULES:
-        command = [python_of(framework), __file__, framework]
+    for framework, f in FRAMEWORKS.items():
+        about = [framework, f.module, "last" if f.channels_last else "first"]
+        command = [python_of(framework), __file__, *about]
         done = subprocess.run(
             command, check=True, capture_output=True, encoding="utf-8"
         )
@@ -192,4 +188,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -338,7 +338,8 @@ def print_facts(packages: Iterable[str], device: str) -> None:
     """Print versions, processor, device, date and time since the import.
 
     Parameters:
-        packages: names of installed packages whose versions are printed.
+        packages: names of packages, of which the versions of those that are installed
+            are printed.
         device: what was computed on, in words.
 
     Example:
@@ -348,7 +349,7 @@ def print_facts(packages: Iterable[str], device: str) -> None:
         ... min ... s
     """
     versions = [f"d2l_utils {__version__}"]
-    versions += [f"{name} {metadata.version(name)}" for name in packages]
+    versions += [f"{name} {metadata.version(name)}" for name in installed(*packages)]
     versions += [
         f"NumPy {metadata.version('numpy')}",
         f"Python {platform.python_version()}",

@@ -23,6 +23,7 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
     state_tensors(), restore(tensors)       {name: array} of model and optimizer, and
                              putting these back
     state_hooks              the framework's state.py, see attributes.py
+    framework                its row in the table of frameworks
 """
 
 import time
@@ -379,13 +380,11 @@ class Trainer(HyperParameters):
                 shape = tuple(output.shape)
                 batches.check_labels(batch, shape, self.data, train)
 
-    def fingerprint(self, *packages):
-        """What has to be the same in all processes of a training, except DEVICE.
-
-        packages: those whose versions are compared, too.
-        """
+    def fingerprint(self):
+        """What has to be the same in all processes of a training, except DEVICE."""
         batch, model = self.first_batch(), self.model
         sizes = {k: x.shape for k, x in self.state_tensors().items()}
+        used = self.framework.distributions
         return {
             "model": type(model).__name__,
             "weights": zlib.crc32(repr(sizes).encode()),
@@ -394,7 +393,7 @@ class Trainer(HyperParameters):
             "first batch": fingerprint(batch, self.state_hooks.array_of),
             "epochs": self.max_epochs,
             "precision": "bfloat16" if self.plan.bfloat16 else "float32",
-            "versions": {k: metadata.version(k) for k in installed(*packages)},
+            "versions": {k: metadata.version(k) for k in installed(*used)},
             DEVICE: self.device_text().rpartition(", ")[2],  # without their number
         }
 

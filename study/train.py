@@ -27,12 +27,6 @@ from study.table import HELD_OUT, VARIANTS
 
 CHUNK = 500  # images scored at a time
 DIGITS = 5  # of numbers in a record
-PACKAGES = {
-    "pytorch": ["torch"],
-    "mxnet": ["mxnet"],
-    "tensorflow": ["tensorflow-cpu", "tensorflow", "keras"],
-    "jax": ["jax", "flax"],
-}
 
 
 def settings_of(variant, lr, choosing):
@@ -129,7 +123,7 @@ def check_checkpoint(checkpoint, now):
 
 
 def versions(framework):
-    packages = base.installed(*PACKAGES[framework])
+    packages = base.installed(*FRAMEWORKS[framework].distributions)
     return {name: metadata.version(name) for name in [*packages, "numpy"]}
 
 

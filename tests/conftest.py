@@ -148,9 +148,7 @@ def observed(framework):
 @pytest.fixture
 def layout(framework):
     """Turns a channels-first shape into the framework's."""
-    if framework in ("tensorflow", "jax"):
-        return lambda n, c, h, w: (n, h, w, c)
-    return lambda n, c, h, w: (n, c, h, w)
+    return FRAMEWORKS[framework].shape
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bench import behaviour
+from d2l_utils.frameworks import FRAMEWORKS
 
 # FACTS of d2l 1.0.3 that are faults, or that differ on purpose: see docs/from-d2l.md.
 NAMES_OF_FUNCTIONS = ("function", "PjitFunction")
@@ -32,7 +33,8 @@ def ours(framework, d2l):
         from mxnet import npx
 
         npx.set_np()
-    return behaviour.observe(framework, d2l)
+    last = FRAMEWORKS[framework].channels_last
+    return behaviour.observe(framework, d2l, last)
 
 
 def test_it_behaves_as_d2l_did(framework, d2l, ours):

@@ -17,15 +17,12 @@ import pytest
 import d2l_utils
 from book.source.book import ROOT
 from d2l_utils import base, board, host, inference, progress, summary, weights
+from d2l_utils.frameworks import FRAMEWORKS
 
 PACKAGE = ROOT / "d2l_utils"
-FRAMEWORK_PACKAGES = {"torch", "mxnet", "tensorflow", "keras", "jax", "flax", "optax"}
-OWN_PACKAGES = {  # what a framework's folder may import
-    "torch": {"torch"},
-    "mxnet": {"mxnet"},
-    "tensorflow": {"tensorflow", "keras"},
-    "jax": {"jax", "flax", "optax"},
-}
+# What a framework's folder may import.
+OWN_PACKAGES = {f.module: {f.package, *f.distributions} for f in FRAMEWORKS.values()}
+FRAMEWORK_PACKAGES = set().union(*OWN_PACKAGES.values())
 
 
 def imported(path):

@@ -20,14 +20,9 @@ MORE = {
 }
 
 
-def layout(framework, *shape):
-    last = framework in ("tensorflow", "jax")
-    return (shape[0], *shape[2:], shape[1]) if last else shape
-
-
-def test_common_layers(framework, d2l):
+def test_common_layers(framework, d2l, layout):
     model = made_common.network(framework, d2l)()
-    counted = d2l.resources(model, layout(framework, 2, 1, 6, 6))
+    counted = d2l.resources(model, layout(2, 1, 6, 6))
     found = {r.name: r.macs for r in counted.rows if r.macs}
     assert found == COMMON and counted.macs == sum(COMMON.values())
     assert sum(r.params for r in counted.rows) == counted.params
@@ -135,9 +130,9 @@ def jax(d2l):
     return Net, ["own"]
 
 
-def test_other_layers(framework, d2l):
+def test_other_layers(framework, d2l, layout):
     Net, own = globals()[framework](d2l)
-    counted = d2l.resources(Net(), layout(framework, 2, 1, 6, 6))
+    counted = d2l.resources(Net(), layout(2, 1, 6, 6))
     no = "attention0" if framework == "mxnet" else None  # Gluon has none
     expected = {k: n for k, n in MORE.items() if k != no}
     assert {r.name: r.macs for r in counted.rows if r.macs} == expected

@@ -14,15 +14,16 @@ from packaging.utils import canonicalize_name
 
 from bench.environments import PACKAGES
 from book.source.book import ROOT
+from d2l_utils.frameworks import FRAMEWORKS
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FRAMEWORKS = ("torch", "mxnet", "tensorflow", "jax")
+MODULES = tuple(f.module for f in FRAMEWORKS.values())
 EXTRAS = {  # what is installed where the code of a folder runs
-    "d2l_utils": FRAMEWORKS,
-    "book": ("book", *FRAMEWORKS),
-    "study": ("book", *FRAMEWORKS),
-    "bench": ("book", *FRAMEWORKS),
-    "tests": ("test", "book", *FRAMEWORKS),
+    "d2l_utils": MODULES,
+    "book": ("book", *MODULES),
+    "study": ("book", *MODULES),
+    "bench": ("book", *MODULES),
+    "tests": ("test", "book", *MODULES),
 }
 ELSEWHERE = {
     "d2l_utils": {

@@ -37,11 +37,12 @@ PINNED_ONLY = ("tests/test_platforms.py", "tests/test_pages_browser.py")
 
 PACKAGES = {  # titles of the table's columns, and whose versions they show
     "NumPy": ("numpy",),
-    "PyTorch": ("torch",),
-    "MXNet": ("mxnet",),
-    "TensorFlow, Keras": ("tensorflow", "keras"),
-    "JAX, Flax": ("jax", "flax"),
 }
+for _f in FRAMEWORKS.values():
+    if _f.base == _f.package:
+        PACKAGES[_f.title] = (_f.package,)
+    else:
+        PACKAGES[f"{_f.title}, {_f.base.title()}"] = _f.package, _f.base
 VERSIONS = """
 import json, platform
 from importlib import metadata

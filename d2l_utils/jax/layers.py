@@ -20,10 +20,11 @@ from jax.ad_checkpoint import checkpoint_name
 
 from d2l_utils import inference, initial, summary, weights
 from d2l_utils.batches import map_arrays
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.variables import make_state, merged, variables_of
 
-CHANNELS_LAST = True
+CHANNELS_LAST = FRAMEWORKS["jax"].channels_last
 HOLDS_WEIGHTS = False
 
 KINDS = {

@@ -14,6 +14,7 @@ from d2l_utils.board import ProgressBoard
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.jax.batches import to_images
 from d2l_utils.jax.layers import (
+    CHANNELS_LAST,
     build,
     clone,
     init_eagerly,
@@ -79,7 +80,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         else:
             super().__setattr__(name, value)
 
-    CHANNELS_LAST = True
+    CHANNELS_LAST = CHANNELS_LAST
 
     def __getstate__(self):
         state = super().__getstate__() | {"_compiled": None}

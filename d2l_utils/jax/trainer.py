@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from d2l_utils import base, failures, host
 from d2l_utils.alike import lost
 from d2l_utils.batches import arrays_in, inputs_of, map_arrays
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.jax import processes, state
 from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.device import cpu, for_training
@@ -43,6 +44,7 @@ def _written(model, name):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
+    framework = FRAMEWORKS["jax"]
     STEP_GIVES = "(loss, gradients), as jax.value_and_grad gives them"
     how_to_compile = "@functools.partial(jax.jit, static_argnums=0)"
     gpus_there = staticmethod(lambda: len(for_training()))
@@ -146,7 +148,7 @@ class Trainer(_Trainer):
         state = make_state(net, variables, self.optim, dropout_key)
         model._fitted = self.on(state, self.whole)
         if processes.several():
-            processes.agree(self.fingerprint("jax"))
+            processes.agree(self.fingerprint())
 
     def fresh_variables(self, model, key):
         """Variables for inputs like those of the first batch.
@@ -280,4 +282,5 @@ def run_facts() -> None:
     Example:
         >>> d2l.run_facts()
     """
-    base.print_facts(["jax", "flax", "optax"], Trainer(1, num_gpus=1).device_text())
+    trainer = Trainer(1, num_gpus=1)
+    base.print_facts(trainer.framework.distributions, trainer.device_text())

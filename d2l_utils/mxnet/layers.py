@@ -13,9 +13,10 @@ from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn, rnn
 
 from d2l_utils import initial, summary
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.mxnet.batches import to_tensors
 
-CHANNELS_LAST = False
+CHANNELS_LAST = FRAMEWORKS["mxnet"].channels_last
 HOLDS_WEIGHTS = True
 
 KINDS = {

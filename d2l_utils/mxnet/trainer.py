@@ -8,6 +8,7 @@ from mxnet import random as mx_random
 
 from d2l_utils import base, failures, host
 from d2l_utils.batches import inputs_of, map_arrays, part_of
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.mxnet import state
 from d2l_utils.mxnet.batches import to_tensors
 from d2l_utils.mxnet.bfloat16 import Graphs, why_not_faster
@@ -39,6 +40,7 @@ def _hybridized(model):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
+    framework = FRAMEWORKS["mxnet"]
     gpus_there = staticmethod(lambda: len(for_training()))
     state_hooks = state
     contexts = None  # `Contexts` of a training on several devices
@@ -258,4 +260,5 @@ def run_facts() -> None:
     Example:
         >>> d2l.run_facts()
     """
-    base.print_facts(["mxnet"], Trainer(1, num_gpus=1).device_text())
+    trainer = Trainer(1, num_gpus=1)
+    base.print_facts(trainer.framework.distributions, trainer.device_text())

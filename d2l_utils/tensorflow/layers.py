@@ -14,9 +14,10 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from tensorflow.keras import layers as nn
 
 from d2l_utils import initial, summary, weights
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.tensorflow.batches import to_tensors
 
-CHANNELS_LAST = True
+CHANNELS_LAST = FRAMEWORKS["tensorflow"].channels_last
 HOLDS_WEIGHTS = True
 
 KINDS = {

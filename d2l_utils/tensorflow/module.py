@@ -13,6 +13,7 @@ from d2l_utils.ownership import library
 from d2l_utils.tensorflow.batches import to_images
 from d2l_utils.tensorflow.device import grow_memory
 from d2l_utils.tensorflow.layers import (
+    CHANNELS_LAST,
     RULES,
     build,
     laying_out,
@@ -62,7 +63,7 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
 
     FORWARD = ("call", "forward")
     training = None
-    CHANNELS_LAST = True
+    CHANNELS_LAST = CHANNELS_LAST
 
     def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
         super().__init__()

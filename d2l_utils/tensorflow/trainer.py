@@ -11,6 +11,7 @@ from tensorflow.python.autograph.core import ag_ctx
 from d2l_utils import base, checkpoints, failures, host
 from d2l_utils.alike import lost
 from d2l_utils.batches import inputs_of, map_arrays
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.ownership import library
 from d2l_utils.tensorflow import state
 from d2l_utils.tensorflow.batches import to_tensors
@@ -55,6 +56,7 @@ def _is_graph(function):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
+    framework = FRAMEWORKS["tensorflow"]
     gpus_there = staticmethod(lambda: len(for_training()))
     state_hooks = state
     mirrored = None  # `Mirrored` of a training on several devices
@@ -142,7 +144,7 @@ class Trainer(_Trainer):
         if self.mirrored:
             self.only_our_loop("devices")
             if workers_strategy():
-                self.mirrored.agree(self.fingerprint("tensorflow", "tensorflow-cpu"))
+                self.mirrored.agree(self.fingerprint())
             self.train_step = partial(self.mirrored.on_each, self.update)
             self.val_step = partial(self.mirrored.on_each, self.validate)
         steps = self.train_step, self.val_step
@@ -252,5 +254,5 @@ def run_facts() -> None:
     Example:
         >>> d2l.run_facts()
     """
-    packages = [*base.installed("tensorflow", "tensorflow-cpu"), "keras"]
-    base.print_facts(packages, Trainer(1, num_gpus=1).device_text())
+    trainer = Trainer(1, num_gpus=1)
+    base.print_facts(trainer.framework.distributions, trainer.device_text())

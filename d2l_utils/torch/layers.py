@@ -12,9 +12,10 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedTensorMixin
 
 from d2l_utils import initial, summary, weights
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.torch.batches import to_tensors
 
-CHANNELS_LAST = False
+CHANNELS_LAST = FRAMEWORKS["pytorch"].channels_last
 HOLDS_WEIGHTS = True
 
 KINDS = {

@@ -10,6 +10,7 @@ from torch import nn
 from d2l_utils import base, host
 from d2l_utils.alike import lost
 from d2l_utils.batches import inputs_of
+from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.ownership import library
 from d2l_utils.torch import state
 from d2l_utils.torch.batches import to_tensors
@@ -30,6 +31,7 @@ from d2l_utils.training import step_seed
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
+    framework = FRAMEWORKS["pytorch"]
     gpus_there = staticmethod(lambda: len(for_training()))
     state_hooks = state
     compiles_steps, why_eager = False, "as PyTorch does by default"
@@ -121,7 +123,7 @@ class Trainer(_Trainer):
                 "Several processes can train only a network whose weights exist before "
                 "the first step; here the first step makes them. Train in one process."
             )
-        self.processes.agree(self.fingerprint("torch"))
+        self.processes.agree(self.fingerprint())
         self.all_steps = self.processes.step_of(self.model)
 
     def prepare_batch(self, batch):
@@ -180,4 +182,5 @@ def run_facts() -> None:
     Example:
         >>> d2l.run_facts()
     """
-    base.print_facts(["torch"], Trainer(1, num_gpus=1).device_text())
+    trainer = Trainer(1, num_gpus=1)
+    base.print_facts(trainer.framework.distributions, trainer.device_text())
