@@ -6,9 +6,11 @@ made here into tensors and resize them with the matrices made here.
 
 import math
 import operator
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from numbers import Integral
 from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -151,29 +153,63 @@ class DataModule(HyperParameters):
     # The epoch, from 0, while a Trainer trains on this data, and the training's seed.
     training_epoch = training_seed = None
 
-    def __init__(self, root="../data", num_workers=0):
+    def __init__(self, root: str = "../data", num_workers: int = 0) -> None:
         self.save_hyperparameters()
 
-    def get_dataloader(self, train):
+    def get_dataloader(self, train: bool) -> Any:
+        """The batches of one part, which a subclass defines.
+
+        Parameters:
+            train: True for the training part, False for validation.
+
+        Returns:
+            An iterable of batches, or None where there is nothing to validate on.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} must define get_dataloader(train)."
         )
 
-    def train_dataloader(self):
+    def train_dataloader(self) -> Any:
+        """The training batches, which the Trainer asks for.
+
+        Returns:
+            `get_dataloader(train=True)`.
+        """
         return self.get_dataloader(train=True)
 
-    def val_dataloader(self):
+    def val_dataloader(self) -> Any:
+        """The batches for validation, which the Trainer asks for.
+
+        Returns:
+            `get_dataloader(train=False)`.
+        """
         return self.get_dataloader(train=False)
 
-    def get_tensorloader(self, tensors, train, indices=slice(0, None)):
-        """Batches of the rows `indices` of tensors, as in the textbook's 3.3.
+    def get_tensorloader(
+        self, tensors: Sequence, train: bool, indices: slice = slice(0, None)
+    ) -> "TensorLoader":
+        """Batches of `self.batch_size` rows of tensors (textbook, section 3.3).
 
-        Uses `self.batch_size`; for training each pass has another order.
+        Parameters:
+            tensors: of the framework, with as many rows each.
+            train: True gives each pass another order.
+            indices: which rows to take.
+
+        Returns:
+            An iterable of tuples, which have one tensor for each of `tensors`.
         """
         return TensorLoader(self, tuple(x[indices] for x in tensors), train)
 
-    def take(self, tensor, indices):
-        """Rows of a tensor, indices an array of integers."""
+    def take(self, tensor: Any, indices: np.ndarray) -> Any:
+        """Rows of a tensor.
+
+        Parameters:
+            tensor: of the framework.
+            indices: their numbers, an array of integers.
+
+        Returns:
+            A tensor.
+        """
         return tensor[indices]
 
 
@@ -354,8 +390,15 @@ class FashionMNIST(DataModule):
         """What `train` and `val` become: a Split, in PyTorch and MXNet a data set."""
         return Split(images, labels)
 
-    def text_labels(self, indices) -> list[str]:
-        """The class names of some labels."""
+    def text_labels(self, indices: Iterable) -> list[str]:
+        """The class names of some labels.
+
+        Parameters:
+            indices: labels, numbers from 0 to 9.
+
+        Returns:
+            A name for each.
+        """
         return [LABELS[int(i)] for i in indices]
 
     def num_batches(self, train):
@@ -411,8 +454,19 @@ class FashionMNIST(DataModule):
             "Use the FashionMNIST of d2l_utils.torch, or another framework's."
         )
 
-    def visualize(self, batch, nrows=1, ncols=8, labels=()):
-        """Show the images of a batch (X, y) with their class names."""
+    def visualize(
+        self, batch: tuple, nrows: int = 1, ncols: int = 8, labels: Sequence[str] = ()
+    ) -> np.ndarray:
+        """Show the images of a batch with their class names.
+
+        Parameters:
+            batch: (X, y).
+            nrows, ncols: rows and columns of images.
+            labels: titles in place of the class names.
+
+        Returns:
+            The axes of matplotlib.
+        """
         X, y = batch
         return show_images(X, nrows, ncols, labels or self.text_labels(y))
 

@@ -3,6 +3,8 @@
 Written once: a framework's device.py says how it finds them, in a subclass.
 """
 
+from typing import Any
+
 from d2l_utils import host
 from d2l_utils.base import check_whole
 
@@ -18,8 +20,11 @@ class Devices:
 
     virtual = ()  # parts of the processor that stand for GPUs, see `virtual_devices`
 
-    def cpu(self):
-        """The processor as a device of this framework.
+    def cpu(self) -> Any:
+        """The processor as a device.
+
+        Returns:
+            A device of this framework.
 
         Example:
             >>> d2l.cpu()
@@ -29,16 +34,22 @@ class Devices:
     def num_gpus(self) -> int:
         """Number of GPUs that this framework can use here.
 
+        Returns:
+            0 where there is none.
+
         Example:
             >>> d2l.num_gpus()
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
-    def gpu(self, i: int = 0):
+    def gpu(self, i: int = 0) -> Any:
         """GPU number i as a device.
 
         Parameters:
             i: from 0.
+
+        Returns:
+            A device of this framework.
 
         Raises:
             IndexError: in JAX, where it is not there. The other frameworks complain
@@ -49,11 +60,14 @@ class Devices:
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
-    def try_gpu(self, i: int = 0):
+    def try_gpu(self, i: int = 0) -> Any:
         """GPU number i if it is there, else the processor.
 
         Parameters:
             i: from 0.
+
+        Returns:
+            A device of this framework.
 
         Example:
             >>> X = X.to(d2l.try_gpu())  # in PyTorch
@@ -62,6 +76,9 @@ class Devices:
 
     def try_all_gpus(self) -> list:
         """All GPUs in a list, or the processor alone where there are none.
+
+        Returns:
+            Devices of this framework.
 
         Example:
             >>> len(d2l.try_all_gpus())

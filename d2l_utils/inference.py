@@ -36,6 +36,7 @@ the framework calls a tensor:
 import contextlib
 from importlib import import_module
 from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def hooks_of(model):
     )
 
 
-def evaluate(model, data) -> dict[str, float]:
+def evaluate(model: Any, data: Any) -> dict[str, float]:
     """Loss and accuracy on the validation data, in evaluation mode.
 
     Parameters:
@@ -89,7 +90,7 @@ def evaluate(model, data) -> dict[str, float]:
     return records.means()
 
 
-def predict(model, X: np.ndarray) -> np.ndarray:
+def predict(model: Any, X: np.ndarray) -> np.ndarray:
     """What the network says of images, in evaluation mode and float32.
 
     Parameters:
@@ -117,7 +118,7 @@ def predict(model, X: np.ndarray) -> np.ndarray:
     return np.resize(logits, (n, *logits.shape[1:]))  # in fast mode, repeated
 
 
-def activations(model, X: np.ndarray) -> list[np.ndarray]:
+def activations(model: Any, X: np.ndarray) -> list[np.ndarray]:
     """The outputs of every layer of `model.net` for images, in evaluation mode.
 
     Parameters:
@@ -174,7 +175,7 @@ def _build(hooks, model, shape):
         hooks.build(model, (1, h, w, c) if hooks.CHANNELS_LAST else (1, c, h, w))
 
 
-def resources(model, X_shape: tuple) -> summary.Resources:
+def resources(model: Any, X_shape: tuple) -> summary.Resources:
     """Parameters, multiply-accumulates (MACs) and memory of a network on a batch.
 
     Parameters:
@@ -336,7 +337,9 @@ def stored(model, shape, variables=None):
     return tensors
 
 
-def save_weights(model, path: str | PathLike, variables=None) -> None:
+def save_weights(
+    model: Any, path: str | PathLike, variables: dict | None = None
+) -> None:
     """Save all weights and statistics in a file (see d2l_utils.weights).
 
     All four frameworks load it, if all layers are of kinds that these have in common.
@@ -375,7 +378,9 @@ def save_weights(model, path: str | PathLike, variables=None) -> None:
     )
 
 
-def load_weights(model, path: str | PathLike, variables=None):
+def load_weights(
+    model: Any, path: str | PathLike, variables: dict | None = None
+) -> Any:
     """Load weights that `save_weights` of any of the four frameworks wrote.
 
     Parameters:

@@ -3,6 +3,9 @@
 Methods that each framework defines in its own way have only a docstring here.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from d2l_utils import inference, initial
 from d2l_utils.figures import to_numpy
 from d2l_utils.ownership import library, replaced
@@ -38,7 +41,7 @@ class ModuleMixin:
         """What a copy or a pickle has: the weights, but no Trainer, and so no data."""
         return vars(self) | {"trainer": None}
 
-    def loss(self, y_hat, y):
+    def loss(self, y_hat: Any, y: Any) -> Any:
         """The loss of a batch, which a subclass defines.
 
         Parameters:
@@ -50,7 +53,7 @@ class ModuleMixin:
         """
         raise NotImplementedError(f"{type(self).__name__} must define loss(y_hat, y).")
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> Any:
         """The optimizer: SGD with `self.lr` and, where there is one, `self.momentum`.
 
         Returns:
@@ -58,7 +61,7 @@ class ModuleMixin:
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
-    def apply_init(self, inputs, init=None):
+    def apply_init(self, inputs: Sequence, init: Callable | None = None) -> None:
         """Make the weights by a forward pass, then apply an initializer.
 
         Parameters:
@@ -71,7 +74,7 @@ class ModuleMixin:
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
-    def plot(self, key, value, train):
+    def plot(self, key: str, value: Any, train: bool) -> None:
         """Record a value of this step; the Trainer averages and draws it.
 
         Parameters:
@@ -105,7 +108,7 @@ class ModuleMixin:
         label = ("train_" if train else "val_") + key
         self.board.draw(x, value, label, every_n=max(1, int(every_n)))
 
-    def training_step(self, batch):
+    def training_step(self, batch: tuple) -> Any:
         """The loss of a batch, which the Trainer differentiates.
 
         Parameters:
@@ -118,7 +121,7 @@ class ModuleMixin:
         self.plot("loss", l, train=True)
         return l
 
-    def validation_step(self, batch):
+    def validation_step(self, batch: tuple) -> None:
         """Record the loss of a validation batch.
 
         Parameters:
@@ -169,7 +172,7 @@ def _remade(Class, args, kwargs, weights, kept):
 class ClassifierMixin:
     """What the `Classifier` of every framework shares (textbook, section 4.3)."""
 
-    def accuracy(self, Y_hat, Y, averaged=True):
+    def accuracy(self, Y_hat: Any, Y: Any, averaged: bool = True) -> Any:
         """The share of correct predictions.
 
         Parameters:
@@ -182,7 +185,7 @@ class ClassifierMixin:
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
-    def loss(self, Y_hat, Y, averaged=True):
+    def loss(self, Y_hat: Any, Y: Any, averaged: bool = True) -> Any:
         """The cross-entropy of logits and labels.
 
         Parameters:
@@ -195,7 +198,7 @@ class ClassifierMixin:
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
-    def layer_summary(self, X_shape):
+    def layer_summary(self, X_shape: tuple) -> None:
         """Print the output shape of every layer of `net` (textbook, section 7.6).
 
         The lines are those of `d2l`, to the letter, and so not aligned.
@@ -208,11 +211,17 @@ class ClassifierMixin:
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
-    def training_step(self, batch):
-        """The loss of a batch (*inputs, labels); loss and accuracy are recorded.
+    def training_step(self, batch: tuple) -> Any:
+        """The loss of a batch, which the Trainer differentiates.
 
         A network may give several outputs, a tuple, list or dict, to a `loss` of your
         own; accuracy is then recorded where `accuracy` is your own, too.
+
+        Parameters:
+            batch: (*inputs, labels).
+
+        Returns:
+            The loss; it and the accuracy are recorded, too.
         """
         Y_hat = self(*batch[:-1])
         l = self.loss(Y_hat, batch[-1])
@@ -220,8 +229,12 @@ class ClassifierMixin:
         self._plot_accuracy(Y_hat, batch[-1], train=True)
         return l
 
-    def validation_step(self, batch):
-        """Record loss and accuracy of a validation batch (*inputs, labels)."""
+    def validation_step(self, batch: tuple) -> None:
+        """Record loss and accuracy of a validation batch.
+
+        Parameters:
+            batch: (*inputs, labels).
+        """
         Y_hat = self(*batch[:-1])
         self.plot("loss", self.loss(Y_hat, batch[-1]), train=False)
         self._plot_accuracy(Y_hat, batch[-1], train=False)

@@ -34,6 +34,7 @@ from functools import cached_property
 from importlib import metadata
 from numbers import Integral, Real
 from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,7 @@ from d2l_utils.remember import remember
 from d2l_utils.summary import TooSmall
 
 PRECISIONS = ("auto", "float32")
+OF_A_FRAMEWORK = "Use the Trainer of d2l_utils.torch, or another framework's."
 IN_BFLOAT16 = (
     "The network computes in bfloat16 here. If that is the reason, train with "
     "Trainer(precision='float32')."
@@ -271,6 +273,32 @@ class Trainer(HyperParameters):
         self.progress = self.progress or Progress(current_seed())
         return self.progress
 
+    # What a framework defines, and readers may replace ----------------------------
+
+    def prepare_batch(self, batch: Any) -> Any:
+        """A batch as tensors on the device.
+
+        Parameters:
+            batch: as a loader gives it. Where the plan says so, it is of stored bytes;
+                not where you replace this method.
+
+        Returns:
+            The batch, as the model's steps take it.
+        """
+        raise NotImplementedError(OF_A_FRAMEWORK)
+
+    def clip_gradients(self, grad_clip_val: float, grads: Any) -> Any:
+        """Gradients whose norm is bounded (textbook, section 9.5).
+
+        Parameters:
+            grad_clip_val: the largest norm.
+            grads: the gradients of a step.
+
+        Returns:
+            The gradients, scaled down where their norm is larger.
+        """
+        raise NotImplementedError(OF_A_FRAMEWORK)
+
     # What a framework may leave as it is -------------------------------------------
 
     def why_not_bfloat16(self):
@@ -301,8 +329,15 @@ class Trainer(HyperParameters):
 
     # Getting ready -------------------------------------------------------------------
 
-    def prepare_data(self, data):
-        """Take the data that the next training is on."""
+    def prepare_data(self, data: Any) -> None:
+        """Take the data that the next training is on.
+
+        Parameters:
+            data: a `DataModule`, or whatever has its two loaders.
+
+        Raises:
+            ValueError: there is nothing to train on.
+        """
         self.data = data
         self.train_dataloader = data.train_dataloader()
         self.val_dataloader = data.val_dataloader()
@@ -317,8 +352,12 @@ class Trainer(HyperParameters):
         if self.num_train_batches == 0:
             raise ValueError("There is nothing to train on: the data set is empty.")
 
-    def prepare_model(self, model):
-        """Take the model to be trained; a new training begins."""
+    def prepare_model(self, model: Any) -> None:
+        """Take the model to be trained; a new training begins.
+
+        Parameters:
+            model: a `Module`.
+        """
         model.trainer = self
         model.board.xlim = [0, self.max_epochs]
         self.model = model
@@ -443,7 +482,7 @@ class Trainer(HyperParameters):
     # The loop ------------------------------------------------------------------------
 
     @checkpoints.alone
-    def fit(self, model, data) -> None:
+    def fit(self, model: Any, data: Any) -> None:
         """Train the model on the data.
 
         Parameters:
@@ -808,7 +847,11 @@ class Trainer(HyperParameters):
         return f"{text}, in {self.checkpoint}. To train anew, delete it."
 
     def summary(self) -> str:
-        """The results of the last epoch, and the rate of training, in one line."""
+        """The results of the last epoch, and the rate of training.
+
+        Returns:
+            One line of text.
+        """
         text, progress = self.progress.summary(), self.progress
         if progress.train_seconds:
             rate = progress.train_images / progress.train_seconds

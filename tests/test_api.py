@@ -60,6 +60,15 @@ def test_what_is_known_of_some_names(name):
     assert "fit" in {m.name for m in trainer.members}
 
 
+def test_of_classes_to_build_on_only_what_readers_call_or_define_is_shown():
+    """Not the methods by which the library does its work."""
+    found = api.entries()
+    for name, methods in api.METHODS.items():
+        for entry, frameworks in found[name].items():
+            shown = [m for m in methods if m != "parameters" or frameworks == ["mxnet"]]
+            assert [m.name for m in entry.members] == shown, (name, frameworks)
+
+
 def test_no_framework_is_imported():
     code = (
         "import sys; from book.pages import api; api.body(('jax', 'mxnet'), 'A', 'B')\n"
@@ -122,8 +131,8 @@ class Base:
 from d2l_utils import core
 
 class Child(core.Base):
-    def named(self, y):
-        return y
+    def named(self, x):
+        return x
 
     @property
     def size(self):
@@ -169,7 +178,8 @@ def test_definitions_are_found_through_imports_and_classes(made):
     renamed, inside = found["Renamed"], "(a, /, b: int = 2, *rest, key=None, **more)"
     assert renamed.signature == f"Renamed{inside}"
     assert renamed.docstring.startswith("The base.")
-    assert [m.signature for m in renamed.members] == ["named(y)", "size", "make(z)"]
+    named = "named(x=(1, 2))"  # as the definition with the docstring has it
+    assert [m.signature for m in renamed.members] == [named, "size", "make(z)"]
     assert renamed.members[0].docstring == "From the base."
     assert found["other"].signature == f"other{inside}"
     assert (found["thing"].signature, found["thing"].docstring) == (
@@ -177,7 +187,7 @@ def test_definitions_are_found_through_imports_and_classes(made):
     )  # fmt: skip
     assert found["bare"].docstring == ""
     bound = found["bound"]
-    assert (bound.signature, bound.docstring) == ("bound(y)", "From the base.")
+    assert (bound.signature, bound.docstring) == ("bound(x=(1, 2))", "From the base.")
     parts = api.parse(renamed.docstring)
     assert api.items(parts["Parameters"]) == [
         ("a, b", "two numbers, of any kind."), ("*rest", "more."),

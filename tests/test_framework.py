@@ -15,6 +15,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 from book.notebooks import execute
+from book.pages import api
 from book.source.book import BOOK, ROOT
 from d2l_utils import board, data, host, sources, weights
 from d2l_utils.frameworks import FRAMEWORKS
@@ -352,18 +353,9 @@ DIFFERENT_METHODS = {
     },
     "tensorflow": {"Trainer.clip_gradients"},  # as in JAX
 }  # fmt: skip
-MODULE_METHODS = (
-    "apply_init", "save_hyperparameters", "training_step", "validation_step",
-    "configure_optimizers", "loss", "plot",
-)  # fmt: skip
-DATA_METHODS = ("get_dataloader", "train_dataloader", "val_dataloader")
+ONLY_IN_MXNET = "parameters"
 METHODS = {
-    "Module": MODULE_METHODS,
-    "Classifier": (*MODULE_METHODS, "accuracy", "layer_summary"),
-    "DataModule": DATA_METHODS,
-    "FashionMNIST": (*DATA_METHODS, "text_labels", "visualize"),
-    "Trainer": ("fit", "fit_epoch", "prepare_batch", "clip_gradients")
-    + ("prepare_data", "prepare_model"),
+    **{k: [m for m in of if m != ONLY_IN_MXNET] for k, of in api.METHODS.items()},
     "ProgressBoard": ("draw",),
     "HyperParameters": ("save_hyperparameters",),
     "Timer": ("start", "stop", "avg", "sum", "cumsum"),

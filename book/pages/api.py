@@ -27,6 +27,26 @@ ABOUT = (
     "modules have the same names."
 )
 SECTIONS = ("Parameters", "Returns", "Raises", "Example")
+_MODEL = (
+    "loss", "training_step", "validation_step", "configure_optimizers", "apply_init",
+    "parameters", "plot", "save_hyperparameters",
+)  # fmt: skip
+_DATA = (
+    "get_dataloader", "train_dataloader", "val_dataloader", "get_tensorloader", "take",
+    "save_hyperparameters",
+)  # fmt: skip
+METHODS = {
+    # Of the classes that readers build on: what they call or define, as far as a
+    # framework has it. The others are the library's own business.
+    "Module": _MODEL,
+    "Classifier": ("accuracy", *_MODEL, "layer_summary"),
+    "DataModule": _DATA,
+    "FashionMNIST": (*_DATA, "text_labels", "visualize"),
+    "Trainer": (
+        "fit", "fit_epoch", "prepare_data", "prepare_model", "prepare_batch",
+        "clip_gradients", "summary", "save_hyperparameters",
+    ),
+}  # fmt: skip
 WIDTH = 78  # of a signature; in a longer one each parameter has a line
 PACKAGE = Path(d2l_utils.__file__).parent
 
@@ -172,6 +192,8 @@ def fields_of(classes):
     for owner in reversed(classes):
         for node in owner.body:
             if isinstance(node, ast.AnnAssign) and node.target.id[0] != "_":
+                if node.value and "init=False" in ast.unparse(node.value):
+                    continue  # it is set within the class
                 found[node.target.id] = with_default(
                     ast.arg(node.target.id, node.annotation), node.value
                 )
@@ -188,49 +210,59 @@ def signature(name, parameters, returns=None):
     return f"{name}(\n{lines}){end}"
 
 
-def docstring(*nodes):
-    """The docstring of the first of some definitions that has one."""
-    return next(filter(None, map(ast.get_docstring, nodes)), "")
+def said_of(node):
+    """The docstring of a definition, or nothing."""
+    return ast.get_docstring(node) or ""
 
 
-def function_entry(name, node, *inherited):
-    """The entry of a function; of a method, with the definitions it overrides."""
+def documented(nodes):
+    """The first of some definitions that has a docstring; the first, if none has."""
+    return next(filter(said_of, nodes), nodes[0])
+
+
+def function_entry(name, node):
+    """The entry of a function."""
     names = parameters_of(node)
-    return Entry(
-        name,
-        signature(name, names, node.returns),
-        tuple(names),
-        docstring(node, *inherited),
-    )
+    call = signature(name, names, node.returns)
+    return Entry(name, call, tuple(names), said_of(node))
 
 
 def method_entry(name, definitions):
-    """The entry of a method, without `self`."""
-    entry = function_entry(name, *definitions)
-    decorators = {ast.unparse(d) for d in definitions[0].decorator_list}
+    """The entry of a method, without `self`; overriding definitions come first.
+
+    The one with the docstring speaks for those that override it, also with its hints.
+    """
+    node = documented(definitions)
+    entry = function_entry(name, node)
+    decorators = {ast.unparse(d) for d in node.decorator_list}
     if "property" in decorators:
         return entry._replace(signature=entry.name, parameters=())
     if "staticmethod" in decorators:
         return entry
     rest = entry.parameters[1:]
-    returns = definitions[0].returns
     return entry._replace(
-        signature=signature(entry.name, rest, returns), parameters=rest
+        signature=signature(entry.name, rest, node.returns), parameters=rest
     )
 
 
+def public_methods(name, classes):
+    """{name: [definition, ...]} of the methods of a class that are for readers."""
+    there = methods_of(classes)
+    own = [m for m in there if m[0] != "_"]
+    return {m: there[m] for m in METHODS.get(name, own) if m in there}
+
+
 def class_entry(name, module, node):
-    """The entry of a class with its public methods, those that have a docstring."""
+    """The entry of a class with its public methods."""
     classes = ancestors(module, node)
-    made = [method_entry(*pair) for pair in methods_of(classes).items()]
-    members = [m for m in made if m.name[0] != "_" and m.docstring]
-    init = next((m for m in made if m.name == "__init__"), None)
-    names = init.parameters if init else fields_of(classes)
+    members = [method_entry(*m) for m in public_methods(name, classes).items()]
+    init = methods_of(classes).get("__init__", ())[:1]
+    names = method_entry("__init__", init).parameters if init else fields_of(classes)
     return Entry(
         name,
         signature(name, names),
         tuple(names),
-        docstring(*classes),
+        said_of(documented(classes)),
         tuple(members),
     )
 

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
@@ -81,7 +82,7 @@ def _once(model, key, find):
     return model._compiled[key]
 
 
-def init_cnn(key: jax.Array, shape: tuple, dtype=jnp.float32) -> jax.Array:
+def init_cnn(key: jax.Array, shape: tuple, dtype: Any = jnp.float32) -> jax.Array:
     """Glorot-uniform weights (Glorot and Bengio, 2010); pass it as `kernel_init`.
 
     NumPy draws them from the seed of `set_seed`, one layer after the other, so that
@@ -103,7 +104,7 @@ def init_cnn(key: jax.Array, shape: tuple, dtype=jnp.float32) -> jax.Array:
     return _init(key, shape, dtype, initial.glorot, nn.initializers.glorot_uniform())
 
 
-def init_he(key: jax.Array, shape: tuple, dtype=jnp.float32) -> jax.Array:
+def init_he(key: jax.Array, shape: tuple, dtype: Any = jnp.float32) -> jax.Array:
     """Normal weights of variance 2 / inputs, for layers with ReLU (He et al., 2015).
 
     Drawn as those of `init_cnn`, see there.

@@ -2,6 +2,7 @@
 
 from dataclasses import field
 from functools import partial
+from typing import Any
 
 import jax
 import optax
@@ -118,31 +119,66 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         self.note_input((X,))
         return self.forward(X, *args, **kwargs)
 
-    def loss(self, params, X, Y, state, averaged=True):
+    def loss(
+        self, params: Any, X: tuple, Y: jax.Array, state: Any, averaged: bool = True
+    ) -> Any:
+        """The loss of a batch, which a subclass defines.
+
+        Parameters:
+            params: of the network.
+            X: a tuple of inputs.
+            Y: the labels.
+            state: a TrainState: `state.apply_fn({"params": params}, *X)` is what the
+                network gives.
+            averaged: False gives a number for each example instead of their mean.
+
+        Returns:
+            The loss.
+        """
         message = f"{type(self).__name__} must define loss(params, X, Y, state)."
         raise NotImplementedError(message)
 
-    def training_step(self, params, batch, state):
-        """(loss, gradients) of a batch (*inputs, labels)."""
+    def training_step(self, params: Any, batch: tuple, state: Any) -> tuple:
+        """The loss of a batch, which is recorded, and its gradients.
+
+        Parameters:
+            params: of the network.
+            batch: (*inputs, labels).
+            state: a TrainState.
+
+        Returns:
+            (loss, gradients), as `jax.value_and_grad` gives them.
+        """
         *X, Y = batch
         l, grads = jax.value_and_grad(self.loss)(params, tuple(X), Y, state)
         self.plot("loss", l, train=True)
         return l, grads
 
-    def validation_step(self, params, batch, state):
-        """Record the loss of a validation batch."""
+    def validation_step(self, params: Any, batch: tuple, state: Any) -> None:
+        """Record the loss of a validation batch.
+
+        Parameters:
+            params, batch, state: as in `training_step`.
+        """
         *X, Y = batch
         self.plot("loss", self.loss(params, tuple(X), Y, state), train=False)
 
     def configure_optimizers(self):
-        """SGD with `self.lr` and, where the model has it, `self.momentum`."""
         return optax.sgd(self.lr, getattr(self, "momentum", 0) or None)
 
-    def apply_init(self, dummy_input, key):
-        """Fresh variables {'params': ..., 'batch_stats': ... if there are any}.
+    def apply_init(self, dummy_input: tuple, key: jax.Array) -> dict:
+        """Fresh variables of the network.
 
-        dummy_input: a tuple of inputs, or a batch, whose labels (n,) are left
-        out; only shapes and dtypes matter. key: a PRNG key.
+        Parameters:
+            dummy_input: a tuple of inputs, or a batch, whose labels (n,) are left
+                out; only shapes and dtypes matter.
+            key: a PRNG key.
+
+        Returns:
+            {'params': ..., 'batch_stats': ... if there are any}.
+
+        Raises:
+            ValueError: for images of another layout, or too small for the model.
         """
         *inputs, last = dummy_input
         if not inputs or len(last.shape) > 1:
@@ -176,10 +212,18 @@ class Classifier(Module):
         ...         )
     """
 
-    def loss(self, params, X, Y, state, averaged=True):
-        """(cross-entropy, aux) of inputs X, a tuple, and labels Y (n,).
+    def loss(
+        self, params: Any, X: tuple, Y: jax.Array, state: Any, averaged: bool = True
+    ) -> tuple:
+        """The cross-entropy of what the network gives and labels.
 
-        aux: 'Y_hat', logits (n, classes), and the updated 'batch_stats' if any.
+        Parameters:
+            params, X, state, averaged: as in `Module`.
+            Y: labels (n,).
+
+        Returns:
+            (cross-entropy, aux); aux has 'Y_hat', logits (n, classes), and the updated
+            'batch_stats' if there are any.
         """
         variables = {"params": params, "batch_stats": state.batch_stats}
         rngs = {"dropout": state.dropout_rng}
@@ -189,16 +233,33 @@ class Classifier(Module):
         l = optax.softmax_cross_entropy_with_integer_labels(logits, Y)
         return l.mean() if averaged else l, {**aux, "Y_hat": Y_hat}
 
-    def accuracy(self, params, X, Y, state, averaged=True):
-        """Share of correct predictions, or one 0 or 1 per example."""
+    def accuracy(
+        self, params: Any, X: tuple, Y: jax.Array, state: Any, averaged: bool = True
+    ) -> jax.Array:
+        """The share of correct predictions.
+
+        Parameters:
+            params, X, Y, state: as in `loss`.
+            averaged: False gives a 0 or 1 for each example instead.
+
+        Returns:
+            A number on the device, or, without `averaged`, (n,).
+        """
         variables = {"params": params, "batch_stats": state.batch_stats}
         Y_hat = state.apply_fn(variables, *X)
         Y_hat = Y_hat.reshape((-1, Y_hat.shape[-1]))
         compare = (Y_hat.argmax(axis=1) == Y.reshape(-1)).astype(jnp.float32)
         return compare.mean() if averaged else compare
 
-    def training_step(self, params, batch, state):
-        """((loss, aux), gradients) of a batch (*inputs, labels)."""
+    def training_step(self, params: Any, batch: tuple, state: Any) -> tuple:
+        """The loss of a batch and its gradients; loss and accuracy are recorded.
+
+        Parameters:
+            params, batch, state: as in `Module`.
+
+        Returns:
+            ((loss, aux), gradients), with the `aux` of `loss`.
+        """
         *X, Y = batch
         loss = jax.value_and_grad(self.loss, has_aux=True)
         value, grads = loss(params, tuple(X), Y, state)
@@ -207,8 +268,12 @@ class Classifier(Module):
             self._plot_accuracy(params, X, Y, state, value[1], train=True)
         return value, grads
 
-    def validation_step(self, params, batch, state):
-        """Record loss and accuracy of a validation batch."""
+    def validation_step(self, params: Any, batch: tuple, state: Any) -> None:
+        """Record loss and accuracy of a validation batch.
+
+        Parameters:
+            params, batch, state: as in `Module`.
+        """
         *X, Y = batch
         l, aux = self.loss(params, tuple(X), Y, state)
         self.plot("loss", l, train=False)
@@ -222,10 +287,15 @@ class Classifier(Module):
             state = _with_output(state, aux["Y_hat"])
         self.plot("acc", self.accuracy(params, tuple(X), Y, state), train=train)
 
-    def layer_summary(self, X_shape, key=None):
-        """Print the output shape of every layer of `net` (textbook, 7.6).
+    def layer_summary(self, X_shape: tuple, key: jax.Array | None = None) -> None:
+        """Print the output shape of every layer of `net` (textbook, section 7.6).
 
-        `key` is taken as in the textbook, but shapes do not depend on it.
+        Parameters:
+            X_shape: of a batch of images (n, h, w, c).
+            key: taken as in the textbook, but shapes do not depend on it.
+
+        Raises:
+            ValueError: for another layout, or images too small for the model.
         """
         build(self, X_shape)
 

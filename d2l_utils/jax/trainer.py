@@ -2,6 +2,7 @@
 
 from functools import partial
 from types import MethodType
+from typing import Any
 
 import jax
 import numpy as np
@@ -99,7 +100,7 @@ class Trainer(_Trainer):
         text = self.device.device_kind if on_gpu else host.cpu_text()
         return f"{len(self.gpus)} devices, {text}" if len(self.gpus) > 1 else text
 
-    def fit(self, model, data, key=None):
+    def fit(self, model: Any, data: Any, key: jax.Array | None = None) -> None:
         """Train the model on the data.
 
         Parameters:

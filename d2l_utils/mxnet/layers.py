@@ -6,6 +6,7 @@ The hooks that d2l_utils.inference calls, see there.
 import contextlib
 import io
 import math
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
@@ -82,9 +83,10 @@ class _Init(mx.init.Initializer):
         super().__init__()
         self.rule = rule
 
-    def __call__(self, block, array=None):
+    def __call__(self, block: Any, array: Any = None) -> None:
         if array is not None:  # Gluon calls it with a name and an array
-            return super().__call__(block, array)
+            super().__call__(block, array)
+            return
         if any(isinstance(block, k) for k, v in KINDS.items() if v in initial.KINDS):
             for p, init in ((block.weight, self), (block.bias, mx.init.Zero())):
                 if p is not None:

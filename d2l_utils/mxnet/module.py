@@ -4,6 +4,8 @@ MXNet is retired, 1.9.1 is its last release, so the few private names of it that
 used in this package do not move.
 """
 
+from typing import Any
+
 import mxnet as mx
 from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn
@@ -45,6 +47,9 @@ class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
     Parameters:
         plot_train_per_epoch, plot_valid_per_epoch: points of each curve per epoch.
 
+    Raises:
+        RuntimeError: MXNet is not in NumPy mode.
+
     Example:
         >>> class Linear(d2l.Module):
         ...     def __init__(self, lr=0.1):
@@ -55,7 +60,9 @@ class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
         ...         return ((y_hat - y) ** 2).mean()
     """
 
-    def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
+    def __init__(
+        self, plot_train_per_epoch: int = 2, plot_valid_per_epoch: int = 1
+    ) -> None:
         if not npx.is_np_array():
             raise RuntimeError(
                 "MXNet is not in NumPy mode, which these models need: before making "
@@ -96,8 +103,12 @@ class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
         settings = {"learning_rate": self.lr, "momentum": momentum}
         return gluon.Trainer(params, "sgd", settings)
 
-    def parameters(self):
-        """Gluon's parameters; where there are none, the arrays among attributes."""
+    def parameters(self) -> Any:
+        """What `configure_optimizers` trains.
+
+        Returns:
+            Gluon's parameters; where there are none, the arrays among attributes.
+        """
         params = self.collect_params()
         if isinstance(params, list) or params.keys():
             return params
@@ -124,6 +135,9 @@ class Classifier(ClassifierMixin, Module):
 
     Parameters:
         plot_train_per_epoch, plot_valid_per_epoch: as in `Module`.
+
+    Raises:
+        RuntimeError: as in `Module`.
 
     Example:
         >>> class Softmax(d2l.Classifier):

@@ -2,6 +2,7 @@
 
 import warnings
 from types import SimpleNamespace
+from typing import Any
 
 from mxnet import autograd, gluon, np, npx
 from mxnet import random as mx_random
@@ -244,7 +245,13 @@ class Trainer(_Trainer):
         if step % STEPS_AHEAD == 0:
             npx.waitall()
 
-    def clip_gradients(self, grad_clip_val, model):
+    def clip_gradients(self, grad_clip_val: float, model: Any) -> None:
+        """Bound the norm of the gradients, in place (textbook, section 9.5).
+
+        Parameters:
+            grad_clip_val: the largest norm.
+            model: whose parameters have the gradients.
+        """
         params = [p for p in parameters(model) if p.grad_req != "null"]
         grads = [p.grad() for p in params if p.data()._fresh_grad]
         grads = grads or [p.grad for p in model.parameters()]  # arrays, not Gluon's

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -51,7 +52,7 @@ _laying_out = False
 
 
 @tf.keras.utils.register_keras_serializable("d2l_utils")
-def init_cnn(module, dtype=None):
+def init_cnn(module: Any, dtype: Any = None) -> Any:
     """Glorot-uniform weights and zero biases (Glorot and Bengio, 2010).
 
     NumPy draws them from the seed of `set_seed`, one layer after the other, so that
@@ -75,7 +76,7 @@ def init_cnn(module, dtype=None):
 
 
 @tf.keras.utils.register_keras_serializable("d2l_utils")
-def init_he(module, dtype=None):
+def init_he(module: Any, dtype: Any = None) -> Any:
     """Normal weights of variance 2 / inputs, for layers with ReLU, and zero biases.
 
     He et al. (2015). Drawn as those of `init_cnn`, see there.

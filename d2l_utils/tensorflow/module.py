@@ -65,7 +65,9 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
     training = None
     CHANNELS_LAST = CHANNELS_LAST
 
-    def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
+    def __init__(
+        self, plot_train_per_epoch: int = 2, plot_valid_per_epoch: int = 1
+    ) -> None:
         super().__init__()
         grow_memory()
         del self.loss  # Keras sets it to None, which hides the method

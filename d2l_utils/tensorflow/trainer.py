@@ -73,7 +73,6 @@ class Trainer(_Trainer):
         return try_gpu() if self.num_gpus else contextlib.nullcontext()
 
     def fit(self, model, data):
-        """Train the model on the data."""
         if self.mirrored is None:
             with self.device:
                 super().fit(model, data)

@@ -58,7 +58,9 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         ...         return ((y_hat - y) ** 2).mean()
     """
 
-    def __init__(self, plot_train_per_epoch=2, plot_valid_per_epoch=1):
+    def __init__(
+        self, plot_train_per_epoch: int = 2, plot_valid_per_epoch: int = 1
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.board = ProgressBoard()

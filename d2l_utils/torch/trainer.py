@@ -99,7 +99,6 @@ class Trainer(_Trainer):
                 p.data = p.data.to(memory_format=torch.channels_last)
 
     def fit(self, model, data):
-        """Train the model on the data."""
         if len(self.gpus) > 1 and not self.processes:
             train_in_processes(self, model, data, super().fit)
         else:
@@ -172,7 +171,13 @@ class Trainer(_Trainer):
             recorded = self.run_step(self.model.validation_step, batch)[1]
         return self.processes.mean(recorded, share) if self.processes else recorded
 
-    def clip_gradients(self, grad_clip_val, model):
+    def clip_gradients(self, grad_clip_val: float, model: Any) -> None:
+        """Bound the norm of the gradients, in place (textbook, section 9.5).
+
+        Parameters:
+            grad_clip_val: the largest norm.
+            model: whose parameters have the gradients.
+        """
         nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)
 
 
