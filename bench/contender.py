@@ -410,4 +410,4 @@ def native_jax(task, model, batches):
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    sys.exit(main(json.loads(sys.argv[1])))

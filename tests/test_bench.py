@@ -251,6 +251,18 @@ def test_the_report(tmp_path, monkeypatch):
     assert page.count("<table>") == 3  # training; start and memory; share of the rate
 
 
+def test_a_stale_report_fails_the_check(tmp_path, monkeypatch):
+    """And is left as it is; `python -m bench.report` brings it up to date."""
+    text = "<!-- bench: made by hand -->\nold\n<!-- end of bench -->\n"
+    (tmp_path / "README.md").write_text(text)
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    with pytest.raises(SystemExit, match="is stale: run"):
+        report.main(["--check"])
+    assert (tmp_path / "README.md").read_text() == text
+    assert report.main([]) == 0 == report.main(["--check"])
+
+
 def test_the_fastest_class_of_processors_is_first(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     about = {"device": "cpu", "records": [training()]}

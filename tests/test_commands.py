@@ -31,14 +31,17 @@ def run(nb):
 
 
 def test_commands_pass_their_status_on():
-    """`python -m book...` ends with what main returns: a failure may not end with 0."""
+    """`python -m ...` ends with what main returns: a failure may not end with 0."""
     ends = {}
-    for path in (ROOT / "book").rglob("*.py"):
-        *rest, last = ast.parse(path.read_text()).body
-        if any(getattr(node, "name", "") == "main" for node in rest):
-            ends[path.stem] = ast.unparse(last.body)
-    assert {"editions", "nbval", "parity", "agreement", "matrix"} <= set(ends)
-    assert set(ends.values()) == {"sys.exit(main())"}, ends
+    for folder in ("book", "bench", "study"):
+        for path in (ROOT / folder).rglob("*.py"):
+            *rest, last = ast.parse(path.read_text()).body
+            if any(getattr(node, "name", "") == "main" for node in rest):
+                name = path.relative_to(ROOT).with_suffix("").as_posix()
+                ends[name] = ast.unparse(last.body)
+    assert {"book/notebooks/nbval", "bench/report", "study/run"} <= set(ends)
+    wrong = {k: end for k, end in ends.items() if not end.startswith("sys.exit(main(")}
+    assert not wrong
 
 
 @pytest.fixture
@@ -121,6 +124,21 @@ def test_one_failure_among_the_notebooks_is_enough(project, monkeypatch, failing
     assert statuses == []
     statuses += [0] * 5
     assert nbval.main(asked, project) == 0
+
+
+def test_execute_fails_where_a_cell_does(project, monkeypatch, capsys):
+    """The edition without the outputs of the others, and no further one, is run."""
+
+    class Data:
+        is_sample = False
+
+    source = project.source_path("s")
+    source.write_text(SMALL.replace("y = 2", "1 / 0"))
+    editions.write(project, "s")
+    monkeypatch.setattr(execute, "load_fashion_mnist", lambda: Data)
+    with pytest.raises(SystemExit, match=r"(?s)pytorch/s\.ipynb: a cell failed.*1 / 0"):
+        execute.main([], project)
+    assert "done" not in capsys.readouterr().out
 
 
 # Outputs to be stored -------------------------------------------------------------
