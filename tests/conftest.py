@@ -7,6 +7,7 @@ Tests marked `slow` are left out, with their reasons listed at the end, unless
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,24 @@ def real_book(tmp_path_factory):
     folder = tmp_path_factory.mktemp("real") / "html"
     assert pages.main(["--out", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel_path(tmp_path_factory):
+    """The package's wheel.
+
+    Built from a copy, since setuptools keeps files of earlier builds beside it.
+    """
+    copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    for folder in ("d2l_utils", "book", "study", "bench", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps"]
+    command += ["--no-build-isolation", "-w", out, copy]
+    subprocess.run(command, check=True)
+    return next(out.glob("*.whl"))
 
 
 @pytest.fixture
