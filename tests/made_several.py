@@ -47,6 +47,10 @@ def trainer_class(framework, d2l, n):
 
 
 def main(framework, folder, kind, *numbers):
+    if framework == "tensorflow":
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("INFO")  # as in a notebook
     for n in map(int, numbers):
         d2l = import_module(FRAMEWORKS[framework].here)
         Trainer = trainer_class(framework, d2l, n)

@@ -69,6 +69,7 @@ def trained_as(framework, tmp_path_factory):
         for command in commands:
             status, said = run(*command)
             assert status == 0, said[-3000:]
+            assert "INFO:tensorflow" not in said  # such as of each sum
         return lambda name, n, rank=0: np.load(folder / f"{name}.{n}.rank{rank}.npz")
 
     return trained

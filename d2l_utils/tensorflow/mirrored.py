@@ -5,10 +5,28 @@ open: copies of weights that a model has already, which part of a batch a device
 computes, and how much it counts.
 """
 
+import contextlib
+import logging
+
 import tensorflow as tf
 
 from d2l_utils.alike import check_alike, packed, unpacked
 from d2l_utils.batches import arrays_in, map_arrays
+
+
+@contextlib.contextmanager
+def quiet():
+    """Within it TensorFlow does not tell, at level INFO, of each sum over devices."""
+
+    def warnings_only(record):
+        return record.levelno > logging.INFO
+
+    logger = tf.get_logger()
+    logger.addFilter(warnings_only)
+    try:
+        yield
+    finally:
+        logger.removeFilter(warnings_only)
 
 
 class Mirrored:
@@ -22,7 +40,8 @@ class Mirrored:
             # Collectives are for GPUs; virtual devices would wait for one another.
             on_gpus = all("GPU" in name for name in names)
             sums = None if on_gpus else tf.distribute.ReductionToOneDevice()
-            strategy = tf.distribute.MirroredStrategy(names, sums)
+            with quiet():
+                strategy = tf.distribute.MirroredStrategy(names, sums)
         self.strategy, self.size = strategy, strategy.num_replicas_in_sync
         self.before = []  # [(variable, what it was)]
 

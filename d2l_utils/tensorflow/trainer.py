@@ -24,7 +24,7 @@ from d2l_utils.tensorflow.device import (
     workers_strategy,
 )
 from d2l_utils.tensorflow.layers import mode
-from d2l_utils.tensorflow.mirrored import Mirrored
+from d2l_utils.tensorflow.mirrored import Mirrored, quiet
 from d2l_utils.training import Trainer as _Trainer
 
 # Operations that draw from a generator which can be neither read nor set.
@@ -77,7 +77,7 @@ class Trainer(_Trainer):
             with self.device:
                 super().fit(model, data)
             return
-        with self.mirrored.strategy.scope():
+        with quiet(), self.mirrored.strategy.scope():
             try:
                 super().fit(model, data)
             finally:
