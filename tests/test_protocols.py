@@ -60,41 +60,6 @@ def test_the_extra_names_are_loaded_only_when_asked_for(observed):
     assert observed["plt"]
 
 
-def counting(base, method, calls):
-    """A subclass whose method counts its calls, and looks at what it is given."""
-
-    def counted(self, *args, **kwargs):
-        calls.append(args)
-        return getattr(base, method)(self, *args, **kwargs)
-
-    return type("Counting", (base,), {method: counted, "__module__": __name__})
-
-
-@pytest.mark.parametrize("method, times", [("training_step", 4), ("plot", 4 * 2 + 2)])
-def test_what_a_reader_writes_runs_in_every_step(d2l, few, method, times):
-    """Compiled, it would run once or twice."""
-    calls = []
-    d2l.set_seed(0)
-    model = counting(d2l.LeNet, method, calls)()
-    model.board.display = False
-    trainer = fit(d2l, model)
-    assert len(calls) == times and trainer.train_batch_idx == 4
-    if method == "plot":
-        assert {key for key, *_ in calls} == {"loss", "acc"}
-        assert all(np.isfinite(float(value)) for _, value, *_ in calls)
-
-
-def test_the_plain_path_is_the_same_training(framework, d2l, few):
-    plain = fit(d2l, small(d2l), epochs=2).history
-    calls = []
-    d2l.set_seed(0)
-    model = counting(d2l.LeNet, "training_step", calls)()
-    model.board.display = False
-    ours = fit(d2l, model, epochs=2).history
-    for key in ("train_loss", "val_loss", "val_acc"):
-        np.testing.assert_allclose(ours[key], plain[key], rtol=1e-4)
-
-
 def test_prepare_batch_sees_what_the_loader_gives(d2l, layout, few):
     seen = []
 
@@ -108,15 +73,6 @@ def test_prepare_batch_sees_what_the_loader_gives(d2l, layout, few):
     assert tuple(X.shape) == layout(100, 1, 28, 28) and len(y) == 100
     assert "float32" in str(X.dtype)
     assert len(seen) >= 5
-
-
-def test_clip_gradients_may_be_replaced(d2l, few):
-    calls = []
-    trainer = counting(d2l.Trainer, "clip_gradients", calls)
-    trainer = trainer(max_epochs=1, gradient_clip_val=1e-9, precision="float32")
-    model = small(d2l, lr=1.0)
-    trainer.fit(model, d2l.FashionMNIST(batch_size=100))
-    assert calls
 
 
 def test_a_loss_of_ones_own(framework, d2l, few):
