@@ -1,7 +1,8 @@
 """Small networks from one description: in each framework, and by hand in NumPy.
 
 A description is a tuple of layers: ("conv", channels, size, stride), ("norm",),
-("relu",), ("flatten",), ("dropout", p), ("dense", features). `made_class` gives a
+("relu",), ("flatten",), ("dropout", p), ("dense", features), and ("seen",), which
+notes in SEEN what a training step gives to the layer behind it. `made_class` gives a
 Classifier of the framework, `forward` and `sgd` are the independent reference: they
 share no code with the package but the names of stored weights.
 """
@@ -11,12 +12,20 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 EPSILON = 1e-5  # of batch normalization
 LINEAR = ("flatten",), ("dense", 10)
+SEEN = []  # arrays, one a training step
 
 
 def pytorch_layer(kind, *args):
     from torch import nn
 
+    class Seen(nn.Module):
+        def forward(self, x):
+            if self.training:
+                SEEN.append(x.detach().numpy().copy())
+            return x
+
     make = {
+        "seen": Seen,
         "conv": lambda channels, size, stride: nn.LazyConv2d(channels, size, stride),
         "norm": lambda: nn.LazyBatchNorm2d(eps=EPSILON),
         "relu": nn.ReLU,
@@ -28,9 +37,17 @@ def pytorch_layer(kind, *args):
 
 
 def mxnet_layer(kind, *args):
+    from mxnet import autograd
     from mxnet.gluon import nn
 
+    class Seen(nn.Block):
+        def forward(self, x):
+            if autograd.is_training():
+                SEEN.append(x.asnumpy())
+            return x
+
     make = {
+        "seen": Seen,
         "conv": lambda channels, size, stride: nn.Conv2D(channels, size, stride),
         "norm": lambda: nn.BatchNorm(epsilon=EPSILON),
         "relu": lambda: nn.Activation("relu"),
@@ -42,9 +59,17 @@ def mxnet_layer(kind, *args):
 
 
 def tensorflow_layer(kind, *args):
+    import tensorflow as tf
     from tensorflow.keras import layers as nn
 
+    class Seen(nn.Layer):
+        def call(self, x, training=None):
+            if training:
+                tf.numpy_function(lambda array: SEEN.append(array.copy()), [x], [])
+            return x
+
     make = {
+        "seen": Seen,
         "conv": lambda channels, size, stride: nn.Conv2D(channels, size, stride),
         "norm": lambda: nn.BatchNormalization(epsilon=EPSILON),
         "relu": nn.ReLU,
@@ -56,9 +81,16 @@ def tensorflow_layer(kind, *args):
 
 
 def jax_layer(kind, *args, training):
+    import jax
     from flax import linen as nn
 
+    def seen(x):
+        if training:
+            jax.debug.callback(lambda array: SEEN.append(np.array(array)), x)
+        return x
+
     make = {
+        "seen": lambda: seen,
         "conv": lambda channels, size, stride: nn.Conv(
             channels, (size, size), stride, padding=0
         ),
@@ -82,7 +114,8 @@ def sequence(framework, layers):
         return keras.Sequential(layers)
     from mxnet.gluon import nn
 
-    net = nn.HybridSequential()
+    hybrid = all(isinstance(layer, nn.HybridBlock) for layer in layers)
+    net = nn.HybridSequential() if hybrid else nn.Sequential()
     net.add(*layers)
     return net
 
@@ -213,8 +246,11 @@ def made_weights(layers, rng, size=28):
     return {k: w.astype(np.float32) for k, w in weights.items()}
 
 
-def outputs(layers, weights, X):
-    """The input and the output of each layer, in evaluation mode."""
+def outputs(layers, weights, X, mask=1):
+    """The input and the output of each layer, in evaluation mode.
+
+    mask: what dropout multiplies its input with in a training step.
+    """
     values = [np.asarray(X, np.float64)]
     for (kind, *args), name in named(layers):
         x = values[-1]
@@ -232,8 +268,8 @@ def outputs(layers, weights, X):
             y = x.reshape(len(x), -1)
         elif kind == "dense":
             y = x @ w.T + b
-        else:  # dropout does nothing in evaluation mode
-            y = x
+        else:
+            y = x * mask if kind == "dropout" else x
         values.append(y)
     return values
 
@@ -256,13 +292,13 @@ def measured(logits, y):
     return -log_p[np.arange(len(y)), y].mean(), (logits.argmax(axis=1) == y).mean()
 
 
-def gradients(layers, weights, X, y):
-    """((loss, accuracy), {stored name: gradient}) of a batch.
+def gradients(layers, weights, X, y, mask=1):
+    """((loss, accuracy), {stored name: gradient}) of a batch; mask: of dropout.
 
     Not for batch normalization. A convolution has to be the first layer: no gradient of
     its input is computed.
     """
-    values = outputs(layers, weights, X)
+    values = outputs(layers, weights, X, mask)
     logits, grads = values[-1], {}
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     g = (p / p.sum(axis=1, keepdims=True) - np.eye(logits.shape[1])[y]) / len(y)
@@ -274,22 +310,25 @@ def gradients(layers, weights, X, y):
             g = g.reshape(x.shape)
         elif kind == "relu":
             g = g * (x > 0)
+        elif kind == "dropout":
+            g = g * mask
         elif kind == "conv":
             w = np.einsum("nchwkl,ndhw->dckl", patches(x, args), g, optimize=True)
             grads |= {f"{name}.weight": w, f"{name}.bias": g.sum(axis=(0, 2, 3))}
     return measured(logits, y), grads
 
 
-def sgd(layers, weights, batches, lr, momentum, clip):
+def sgd(layers, weights, batches, lr, momentum, clip, masks=None):
     """Train on batches (X, y); returns ([(loss, accuracy)], weights, norms).
 
-    norms: of the gradient in each step, before it is clipped.
+    masks: of dropout, one a step. norms: of the gradient in each step, before it is
+    clipped.
     """
     weights = {k: w.astype(np.float64) for k, w in weights.items()}
     velocity = {k: np.zeros_like(w) for k, w in weights.items()}
     results, norms = [], []
-    for X, y in batches:
-        result, grads = gradients(layers, weights, X, y)
+    for (X, y), mask in zip(batches, masks or [1] * len(batches), strict=True):
+        result, grads = gradients(layers, weights, X, y, mask)
         results.append(result)
         norms.append(np.sqrt(sum((g**2).sum() for g in grads.values())))
         scale = min(1, clip / norms[-1]) if clip else 1

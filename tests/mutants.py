@@ -182,6 +182,22 @@ FAULTS = (
         REFERENCE, INFERENCE, "jax",
     ),
     Fault(
+        "predict rounds to bfloat16",
+        "d2l_utils/mxnet/layers.py",
+        "        return model(np.array(X, ctx=device_of(model))).asnumpy()",
+        "        y = model(np.array(X, ctx=device_of(model))).asnumpy()\n"
+        "        return (y.view('uint32') & 0xFFFF0000).view('float32')",
+        REFERENCE, INFERENCE, "mxnet",
+    ),
+    Fault(
+        "predict rounds to bfloat16",
+        "d2l_utils/tensorflow/layers.py",
+        "    return model(np.moveaxis(X, 1, -1), training=False).numpy()",
+        "    y = model(np.moveaxis(X, 1, -1), training=False)\n"
+        "    return tf.cast(tf.cast(y, 'bfloat16'), 'float32').numpy()",
+        REFERENCE, INFERENCE, "tensorflow",
+    ),
+    Fault(
         "a checkpoint is made one step early",
         "d2l_utils/training.py",
         "number % self.every == 0) or number == 1",

@@ -14,6 +14,7 @@ from book.source import cells
 from book.source.book import BOOK
 from book.source.reading import read_source
 from d2l_utils import sources, weights
+from d2l_utils.frameworks import FRAMEWORKS
 
 # Networks whose loss reveals what they were shown ----------------------------------
 
@@ -112,24 +113,46 @@ def batches_of(images, labels, batch_size, seed, epochs):
             yield inputs(images[chosen]), labels[chosen]
 
 
+def kept(channels_last, p):
+    """Masks of dropout, from what it has given: a unit it kept is not 0.
+
+    One that was 0 before, behind ReLU, changes nothing, whether it was kept or not.
+    """
+    masks = []
+    for x in made_networks.SEEN:
+        if channels_last:
+            x = x.reshape(len(x), 8, 8, 4).transpose(0, 3, 1, 2).reshape(len(x), -1)
+        masks.append((x != 0) / (1 - p))
+    return masks
+
+
 @pytest.mark.parametrize(
-    "momentum, clip", [(0.9, 0), (0, 2.0)], ids=["momentum", "clip"]
+    "momentum, clip, p",
+    [(0.9, 0, 0), (0, 2.0, 0), (0.9, 2.0, 0), (0.9, 0, 0.4)],
+    ids=["momentum", "clip", "both", "dropout"],
 )
-def test_twenty_steps(d2l, few, rng, made, saved, momentum, clip):
-    """Four epochs of five steps, the last of each with 6 examples instead of 16."""
+def test_twenty_steps(framework, d2l, few, rng, made, saved, momentum, clip, p):
+    """Four epochs of five steps, the last of each with 6 examples instead of 16.
+
+    Which units dropout drops is read off the training, all else is computed.
+    """
     lr, seed, epochs, val = 0.02, 11, 4, real(90)
     train = tuple(x[20:] for x in val)
-    start = made_networks.made_weights(SMALL, rng)
+    layers = (*SMALL[:-1], ("dropout", p), ("seen",), SMALL[-1]) if p else SMALL
+    start = made_networks.made_weights(layers, rng)
     batches = list(batches_of(*train, 16, seed, epochs))
-    results, end, norms = made_networks.sgd(SMALL, start, batches, lr, momentum, clip)
-    if clip:
-        assert (norms > clip).any() and (norms < clip).any()
 
     d2l.set_seed(seed)
-    model = made(SMALL, start, lr=lr, momentum=momentum)
+    made_networks.SEEN.clear()
+    model = made(layers, start, lr=lr, momentum=momentum)
     data = with_data(d2l.FashionMNIST(batch_size=16), train, val)
     trainer, losses = fit(d2l, model, data, epochs, gradient_clip_val=clip)
 
+    masks = kept(FRAMEWORKS[framework].channels_last, p) if p else None
+    settings = lr, momentum, clip, masks
+    results, end, norms = made_networks.sgd(layers, start, batches, *settings)
+    if clip:
+        assert (norms > clip).any() and (norms < clip).any()
     assert len(losses) == len(batches) == 20
     np.testing.assert_allclose(losses, [loss for loss, _ in results], rtol=1e-4)
     sizes = np.array([len(y) for _, y in batches[:5]])
@@ -138,7 +161,7 @@ def test_twenty_steps(d2l, few, rng, made, saved, momentum, clip):
         np.testing.assert_allclose(trainer.history[key], expected, rtol=1e-4)
     images, labels = val
     loss, accuracy = made_networks.measured(
-        made_networks.forward(SMALL, end, inputs(images)), labels
+        made_networks.forward(layers, end, inputs(images)), labels
     )
     assert trainer.history["val_loss"][-1] == pytest.approx(loss, rel=1e-4)
     assert trainer.history["val_acc"][-1] == pytest.approx(accuracy)
@@ -219,7 +242,7 @@ def examples_in(loss, n):
     return {i for i in range(EXAMPLES) if bits >> i & 1}
 
 
-@pytest.mark.parametrize("seed, own", [(3, False), (4, True)])
+@pytest.mark.parametrize("seed, own", [(3, False), (4, False), (4, True)])
 def test_the_trainer_shows_the_examples_in_the_promised_order(
     d2l, few, made, seed, own
 ):
