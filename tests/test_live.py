@@ -4,7 +4,10 @@ What they compute is compared with an account made here; what stands in their pl
 without a script, in print and where something is missing is looked at, too.
 """
 
+import base64
+import hashlib
 import re
+from html import unescape
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from test_pages_browser import media, wait
 from book.notebooks.editions import edition_cells
 from book.pages import live
 from book.pages.markup import PageError
+from book.source import cells
 from book.source.book import BOOK, SourceError
 from book.source.tabs import passages, text_for
 
@@ -89,6 +93,50 @@ def all_of(found, selector):
     return found.find_elements("css selector", selector)
 
 
+def finger(browser, element, *points):
+    """Drag a finger over points (x, y), in pixels from the corner of an element."""
+    corner = "const b = arguments[0].getBoundingClientRect(); return [b.left, b.top]"
+    box = browser.execute_script(corner, element)
+    kinds = ["touchStart"] + ["touchMove"] * (len(points) - 1)
+    for kind, (x, y) in zip(kinds, points, strict=True):
+        where = {"type": kind, "touchPoints": [{"x": box[0] + x, "y": box[1] + y}]}
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", where)
+    end = {"type": "touchEnd", "touchPoints": []}
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", end)
+
+
+def heard(browser, found, control, selector):
+    """What a screen reader is told of twenty steps to the right by a control: not each
+    of them, and at last what the element selected says. Nothing moves by itself."""
+    region, shown = (all_of(found, s)[0] for s in ("[role=status]", selector))
+    browser.execute_async_script(
+        """
+        const [region, control, done] = arguments;
+        window.said = [];
+        region.textContent = "";
+        new MutationObserver(() => said.push(region.textContent))
+          .observe(region, { childList: true });
+        let left = 20;
+        const key = new KeyboardEvent("keydown", { key: "ArrowRight" });
+        const step = () => {
+          control.stepUp?.();
+          control.dispatchEvent(control.stepUp ? new Event("input") : key);
+          if (--left) requestAnimationFrame(step);
+          else done();
+        };
+        step();
+        """,
+        region,
+        control,
+    )
+    there = "return arguments[0].textContent.includes(arguments[1].textContent)"
+    wait(browser).until(lambda b: b.execute_script(there, region, shown))
+    said = browser.execute_script("return said")
+    assert len(said) <= 3  # of twenty, on a busy machine
+    assert browser.execute_script("return document.getAnimations().length") == 0
+    return said
+
+
 def still(found):
     return all_of(found, "img")[0].is_displayed()
 
@@ -152,6 +200,35 @@ def test_figures_fit_a_narrow_phone_and_the_dark(browser, figure, axe):
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         media(browser)
+
+
+def test_the_theme_button_paints_figures(browser, figure):
+    found, seen = figure("googlenet", "budget"), []
+    box, button = all_of(found, ".budget-box")[0], all_of(browser, ".theme")[0]
+    color = "return getComputedStyle(arguments[0]).backgroundColor"
+    for _ in range(3):  # light, dark, and as the system has it
+        browser.execute_script("arguments[0].click()", button)
+        seen.append(browser.execute_script(color, box))
+    assert seen[:2] == ["rgb(253, 227, 184)", "rgb(90, 70, 32)"]
+
+
+def test_no_script_may_run_but_those_of_the_page(real_book):
+    """The policy of a page with live figures has the hashes of its scripts alone."""
+    pages = {page: page.read_text("utf-8") for page in real_book.rglob("*.html")}
+    pages = {page: html for page, html in pages.items() if "data-live=" in html}
+    assert len(pages) >= 9  # three sections in three languages
+    for page, html in pages.items():
+        (policy,) = re.findall(r'"Content-Security-Policy" content="([^"]*)"', html)
+        parts = [part.split() for part in unescape(policy).split(";")]
+        allowed = {name: set(values) for name, *values in parts}
+        scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+        digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
+        hashes = {f"'sha256-{base64.b64encode(d).decode()}'" for d in digests}
+        assert len(hashes) >= 4 and allowed == {
+            "default-src": {"'none'"}, "img-src": {"data:"},
+            "style-src": {"'unsafe-inline'"}, "script-src": hashes,
+            "base-uri": {"'none'"}, "form-action": {"'none'"},
+        }, page  # fmt: skip
 
 
 # The 1x1 convolution -----------------------------------------------------------------
@@ -230,7 +307,7 @@ def test_a_1x1_convolution_mixes_channels_at_every_pixel(browser, figure):
     assert abs(pictures(browser, found)[1] - after).max() > 0.02
 
 
-def test_a_pixel_is_chosen_by_pointer_and_keys(browser, figure):
+def test_a_pixel_is_chosen_by_pointer_finger_and_keys(browser, figure):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -241,8 +318,11 @@ def test_a_pixel_is_chosen_by_pointer_and_keys(browser, figure):
     wait(browser).until(lambda b: "Pixel (2, 2)" in said.text)
     canvas.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_DOWN)
     wait(browser).until(lambda b: "Pixel (3, 4)" in said.text)
-    region = all_of(found, "[role=status]")[0]  # told once the hand is still
-    wait(browser).until(lambda b: "(3, 4)" in region.get_attribute("textContent"))
+    unit = canvas.size["width"] / 32
+    finger(browser, canvas, (12.5 * unit, 2.5 * unit), (20.5 * unit, 2.5 * unit))
+    wait(browser).until(lambda b: "Pixel (21, 3)" in said.text)
+    heard(browser, found, canvas, ".conv1x1-sum")
+    assert "Pixel (32, 3)" in said.text
 
 
 # An Inception block's budget ---------------------------------------------------------
@@ -278,6 +358,21 @@ def account(c, side, c1, c2, c3, c4):
         each = [cost(convs, side) for convs in ([(c, c1, 1)], *wide, [(c, c4, 1)])]
         made.append([[*column, sum(column)] for column in zip(*each, strict=True)])
     return [list(pair) for pair in zip(*made, strict=True)]
+
+
+@pytest.mark.slow(
+    "numbers come from the layers' shapes by the same code",
+    only=("mxnet", "tensorflow", "jax"),
+)
+def test_the_account_is_that_of_resources(framework, d2l, layout):
+    if framework == "jax":
+        pytest.skip("it counts d2l's own modules there, not a block alone")
+    Inception = cells.load("googlenet", framework)["Inception"]
+    for c, side, *widths in blocks_of_the_paper():
+        side *= 2  # maps of 3x3 would be taken for images with channels last
+        counted = d2l.resources(Inception(*widths), layout(1, c, side, side))
+        params, macs = (both[0][-1] for both in account(c, side, *widths))
+        assert (counted.params, counted.macs) == (params, macs), widths
 
 
 def shown_account(browser, found):
@@ -316,7 +411,7 @@ def test_the_budget_agrees_with_what_the_notebook_printed(browser, figure):
     assert [row[-2:] for row in rows] == [list(pair) for pair in zip(*shown)]
 
 
-def test_the_budget_by_keyboard(browser, figure):
+def test_the_budget_by_keys_and_finger(browser, figure):
     from selenium.webdriver.common.keys import Keys
 
     found = figure("googlenet", "budget")
@@ -329,5 +424,11 @@ def test_the_budget_by_keyboard(browser, figure):
     all_of(found, "[aria-label='Input channels']")[0].send_keys(Keys.END)
     expected = account(1024, 12, 64, (96, 128), (16, 1), 32)
     assert shown_account(browser, found) == expected
-    region = all_of(found, "[role=status]")[0]
-    wait(browser).until(lambda b: "MACs" in region.get_attribute("textContent"))
+    heard(browser, found, slider, ".live-note")
+    width, height = slider.size["width"], slider.size["height"]
+    finger(browser, slider, *[(x * width, height / 2) for x in (0.1, 0.4, 0.7)])
+    frame(browser)
+    c3 = int(slider.get_attribute("value"))
+    assert 300 < c3 < 400
+    expected = account(1024, 12, 64, (96, 128), (16, c3), 32)
+    assert shown_account(browser, found) == expected

@@ -13,7 +13,7 @@ import pytest
 import test_live
 import test_pages_browser as in_browser
 from made_book import code, make_book, text
-from test_live import all_of, frame, still
+from test_live import all_of, finger, frame, heard, still
 from test_pages_browser import media, wait
 
 from book.pages import live, live_curves, pages
@@ -323,19 +323,7 @@ def test_zoom_by_dragging(browser, curves):
 
 def test_a_finger_chooses_and_does_not_zoom(browser, curves):
     chart = all_of(curves, ".curves-chart")[0]
-    box = browser.execute_script(
-        "const b = arguments[0].getBoundingClientRect(); return [b.left, b.top]", chart
-    )
-
-    def touch(kind, *points):
-        where = [{"x": box[0] + x, "y": box[1] + y} for x, y in points]
-        event = {"type": f"touch{kind}", "touchPoints": where}
-        browser.execute_cdp_cmd("Input.dispatchTouchEvent", event)
-
-    touch("Start", (150, 100))
-    for x in (180, 240, 300):
-        touch("Move", (x, 100))
-    touch("End")
+    finger(browser, chart, *[(x, 100) for x in (150, 180, 240, 300)])
     assert_shows_the_stored(browser, curves)
     under = x_axis(geometry(browser, curves))(300) - 1
     assert chosen(curves) == pytest.approx(under, abs=0.6)
@@ -454,33 +442,13 @@ def test_a_training_that_broke_down_is_shown(browser, results, monkeypatch):
 def test_what_is_said_waits_for_a_still_hand(browser, curves):
     region = all_of(curves, "[role=status]")[0]
     assert region.get_attribute("textContent") == ""
-    browser.execute_script(
-        "window.said = []; new MutationObserver(() => said.push(arguments[0]"
-        ".textContent)).observe(arguments[0], {childList: true})",
-        region,
-    )
-    browser.execute_async_script(  # a key held down
-        """
-        const [chart, done] = arguments;
-        let left = 20;
-        const press = () => {
-          chart.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
-          if (--left) requestAnimationFrame(press);
-          else done();
-        };
-        press();
-        """,
-        all_of(curves, "[role=slider]")[0],
-    )
-    wait(browser).until(lambda b: "Step 255" in region.get_attribute("textContent"))
-    said = browser.execute_script("return said")
-    assert len(said) <= 3  # of twenty, on a busy machine
+    said = heard(browser, curves, all_of(curves, "[role=slider]")[0], "caption")
+    assert "Step 255" in said[-1]
     values = [loss[254] for loss in STORED.values()]
     for title, value in zip(TITLES, values, strict=True):
         assert f"{title}: {value:.5f}" in said[-1]
     all_of(curves, ".curves-tools button")[0].click()
     wait(browser).until(lambda b: "Steps 138" in region.get_attribute("textContent"))
-    assert browser.execute_script("return document.getAnimations().length") == 0
 
 
 @pytest.mark.parametrize("page", ["parity", "ja/parity"])
