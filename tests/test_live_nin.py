@@ -5,15 +5,17 @@ the browser computes, all with weights rounded to float16. The page is made of a
 book around the stored network; which network a real page has is judged elsewhere.
 """
 
+import itertools
 import json
 
 import numpy as np
 import pytest
+import test_live
 import test_pages_browser as in_browser
 from made_book import code, make_book, text
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from test_live import all_of, frame
+from test_live import all_of, finger, frame, heard
 from test_pages_browser import wait
 
 from book.pages import live, live_data, pages
@@ -23,13 +25,28 @@ from d2l_utils.weights import stored_path
 
 browser, axe = in_browser.browser, in_browser.axe
 STORED = stored_path("nin28_56")
-BOUND = 1e-4  # of the largest logit
+BOUND = 1e-4  # of the largest logit, a quarter for the way from framework to NumPy
 NETWORK = live.FOLDER / "network.js"
 FIGURE = ":::{live} nin\n![Two boxes](img/boxes.svg)\n\nCaption.\n:::"
-RUN = (
-    "const layers = live.network.load(arguments[0]);"
-    "return arguments[1].map((image) => live.network.run(layers, image).logits)"
-)
+START = """
+const { load, forward, resize } = live.network, layers = load(arguments[0]);
+const run = (X) => {
+  const pass = forward(layers, X);
+  let step = pass.next();
+  while (!step.done) step = pass.next();
+  return step.value;
+};
+"""
+RUN = f"{START} return arguments[1].map((image) => run(resize(image)).logits)"
+# In a browser without canvas and without `:has`, a figure cannot be made.
+LACKING = f"""
+{test_live.HIDE_CANVAS};
+const query = Element.prototype.querySelector;
+Element.prototype.querySelector = function (selector) {{
+  if (selector.includes(":has")) throw new DOMException(selector, "SyntaxError");
+  return query.call(this, selector);
+}};
+"""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +89,7 @@ def test_a_framework_gives_the_same_logits(framework, d2l, nin, images, expected
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The address of a page with the figure."""
+    """The address of a page with the figure, and with that of an Inception block."""
     folder = tmp_path_factory.mktemp("nin")
     sample = load_sample().val
     made = live_data.data_of(STORED, sample.images, sample.labels, least=0.7)
@@ -80,7 +97,8 @@ def built(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         scripts = live.FIGURES["nin"][0]
         patch.setitem(live.FIGURES, "nin", (scripts, folder / "nin.json"))
-        book = make_book(folder, [text("# Title"), text(FIGURE), code("1")])
+        both = text(FIGURE), text(FIGURE.replace("nin", "budget"))
+        book = make_book(folder, [text("# Title"), *both, code("1")])
         assert pages.main(["--out", str(folder / "html")], book) == 0
     return (folder / "html/mini.html").as_uri()
 
@@ -102,6 +120,7 @@ def settled(browser, found, since=0):
     """Wait until what the figure shows is of what it sees."""
     frame(browser)
     wait(browser).until(lambda b: int(found.get_attribute("data-passes") or 0) > since)
+    frame(browser)
 
 
 def passes(found):
@@ -118,7 +137,7 @@ def test_the_browser_gives_the_same_logits(browser, figure, images, expected):
     for few in images.reshape(-1, 20, 784).tolist():
         found += browser.execute_script(RUN, weights, few)
     print(f"the browser is off by {off(found, expected):.1e} of the largest logit")
-    assert off(found, expected) < BOUND
+    assert off(found, expected) < 0.75 * BOUND
     other = np.roll(expected, 1, axis=0)
     assert off(found, other) > 1000 * BOUND  # the bound tells images apart
 
@@ -126,7 +145,7 @@ def test_the_browser_gives_the_same_logits(browser, figure, images, expected):
 FAULTS = {
     "a padding": ("...block(64, 3, 2, 2)", "...block(64, 3, 2, 1)"),
     "a stride": ("...block(96, 4, 2, 1)", "...block(96, 4, 1, 1)"),
-    "a pool's stride": ("{ kernel: 3, stride: 2 }", "{ kernel: 3, stride: 1 }"),
+    "a pool's stride": ("pooled(3, 2)", "pooled(3, 1)"),
     "no ReLU": ("Math.max(sums[i], 0)", "sums[i]"),
     "half a pixel": ("((i + 0.5) * STORED) / SIZE - 0.5", "(i * STORED) / SIZE"),
     "a bit of float16": ("part / 1024", "part / 1025"),
@@ -141,7 +160,7 @@ def test_a_fault_is_seen(browser, figure, images, expected, fault):
     weights = live_data.packed(live_data.read_weights(STORED))
     few = images[:5].reshape(-1, 784).tolist()
     whole = f"{script}\n{RUN}"
-    assert off(browser.execute_script(whole, weights, few), expected[:5]) < BOUND
+    assert off(browser.execute_script(whole, weights, few), expected[:5]) < 0.75 * BOUND
     found = browser.execute_script(whole.replace(old, new), weights, few)
     assert off(found, expected[:5]) > 2 * BOUND
 
@@ -158,6 +177,24 @@ def test_a_pass_is_quick_and_leaves_room_for_the_pointer(browser, figure):
         took.append(int(figure.get_attribute("data-milliseconds")))
     print("milliseconds of the passes:", took)
     assert min(took) <= 150  # of a machine that may be busy
+
+
+def test_network_and_figure_are_short():
+    scripts = [live.read(name).splitlines() for name in live.FIGURES["nin"][0]]
+    assert sum(map(len, scripts)) <= 500
+
+
+def test_a_figure_that_fails_does_not_stop_the_others(browser, built):
+    add, remove = (f"Page.{x}ScriptToEvaluateOnNewDocument" for x in ("add", "remove"))
+    added = browser.execute_cdp_cmd(add, {"source": LACKING})
+    try:
+        browser.get(built)
+        nin, budget = all_of(browser, ".live")
+        assert "This browser lacks" in all_of(nin, ".note")[0].text
+        assert test_live.still(nin) and not test_live.still(budget)
+        assert len(all_of(budget, ".live-buttons button")) == 9
+    finally:
+        browser.execute_cdp_cmd(remove, added)
 
 
 def test_logits_are_means_of_maps_and_move_with_the_image(browser, figure):
@@ -210,6 +247,53 @@ def test_a_cell_tells_what_it_adds(browser, figure):
     assert label.startswith("row 2, column 1")
 
 
+SEEN = """
+const [weights, image, places, k] = arguments, X = resize(image), before = run(X).maps;
+return places.map(([row, column]) => {
+  const other = X.slice();
+  other[56 * row + column] += 100;
+  const off = run(other).maps.map((map, c) => Math.abs(map[k] - before[c][k]));
+  return Math.max(...off);
+});
+"""
+
+
+def red_frame(browser, canvas):
+    """[left, top, right, bottom] of what is red on the canvas."""
+    found = browser.execute_script(
+        """
+        const { width, height } = arguments[0], at = { x: [], y: [] };
+        const context = arguments[0].getContext("2d");
+        const { data } = context.getImageData(0, 0, width, height);
+        for (let i = 0; i < width * height; i++)
+          if (data[4 * i] === 214 && data[4 * i + 1] === 40 && data[4 * i + 2] === 40) {
+            at.x.push(i % width);
+            at.y.push(Math.floor(i / width));
+          }
+        return [Math.min, Math.max].flatMap((f) => [f(...at.x), f(...at.y)]);
+        """,
+        canvas,
+    )
+    return found if all(v is not None for v in found) else None
+
+
+def test_a_cell_sees_what_is_in_the_red_frame_and_no_more(browser, figure, images):
+    canvas, cell = all_of(figure, ".nin-image")[0], all_of(figure, ".nin-cells *")[14]
+    all_of(figure, ".nin-tools input")[0].click()
+    browser.execute_script("arguments[0].focus()", cell)
+    left, top, right, bottom = wait(browser).until(lambda b: red_frame(b, canvas))
+    # A pixel of the network is five of the canvas; the line lies on the border.
+    left, top, right, bottom = (left + 1) // 5, (top + 1) // 5, right // 5, bottom // 5
+    row, column = (top + bottom) // 2, (left + right) // 2
+    inside = [(row, left), (row, right - 1), (top, column), (bottom - 1, column)]
+    outside = [(row, left - 1), (row, right), (top - 1, column), (bottom, column)]
+    assert all(0 <= v < 56 for place in outside for v in place)
+    weights = live_data.packed(live_data.read_weights(STORED))
+    image = images[0].ravel().tolist()
+    moved = browser.execute_script(START + SEEN, weights, image, inside + outside, 14)
+    assert min(moved[:4]) > 0 and moved[4:] == [0] * 4
+
+
 def test_a_square_takes_evidence_away(browser, figure):
     from selenium.webdriver.common.keys import Keys
 
@@ -226,44 +310,146 @@ def test_a_square_takes_evidence_away(browser, figure):
     assert logits_shown(figure) != before
 
 
+INK = """
+const { data } = arguments[0].getContext("2d").getImageData(0, 0, 280, 280);
+return Array.from({ length: 784 }, (_, i) => {
+  const row = 10 * Math.floor(i / 28) + 5, column = 10 * (i % 28) + 5;
+  return 255 - data[4 * (280 * row + column)];
+});
+"""
+
+
+def ink(browser, canvas):
+    """What is drawn, 28x28 numbers from 0 to 255, once it is on the screen."""
+    frame(browser)
+    return np.reshape(browser.execute_script(INK, canvas), (28, 28))
+
+
+def tool(figure, name):
+    """Press a button above the image."""
+    next(b for b in all_of(figure, ".nin-tools button") if name in b.text).click()
+
+
+def drag(browser, canvas, kind, *points):
+    """Drag a mouse, a pen or a finger over points, from 0 to 1 along the sides."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.actions.pointer_input import PointerInput
+
+    box = canvas.size
+    points = [(x * box["width"], y * box["height"]) for x, y in points]
+    if kind == "touch":
+        return finger(browser, canvas, *points)
+    hand = ActionChains(browser, duration=20, devices=[PointerInput(kind, kind)])
+    for n, (x, y) in enumerate(points):
+        x, y = x - box["width"] / 2, y - box["height"] / 2
+        hand.move_to_element_with_offset(canvas, round(x), round(y))
+        if n == 0:
+            hand.click_and_hold()
+    hand.release().perform()
+    return None
+
+
+def test_drawing_by_mouse_pen_and_finger(browser, figure):
+    canvas, about = (all_of(figure, s)[0] for s in (".nin-image", ".nin-about"))
+    all_of(figure, ".nin-tools input")[0].click()  # only the image
+    browser.execute_script(
+        "window.kinds = []; arguments[0].addEventListener('pointerdown', "
+        "(e) => kinds.push(e.pointerType))",
+        canvas,
+    )
+    for kind in ("mouse", "pen", "touch"):
+        tool(figure, "Empty")
+        drag(browser, canvas, kind, (0.2, 0.5), (0.5, 0.5), (0.8, 0.5))
+        drawn = ink(browser, canvas)
+        assert drawn[14, 7:21].min() > 200 and drawn[:10].max() == 0, kind
+        tool(figure, "Erase")
+        drag(browser, canvas, kind, (0.5, 0.3), (0.5, 0.7))
+        drawn = ink(browser, canvas)
+        assert drawn[14, 14] == 0 and drawn[14, [8, 19]].min() > 200, kind
+        count = passes(figure)
+        tool(figure, "Cover")
+        drag(browser, canvas, kind, (0.5, 0.5), (0.3, 0.5))
+        drawn = ink(browser, canvas)
+        assert drawn[14, 8] == 0 and drawn[14, 19] > 200, kind
+        settled(browser, figure, count)
+        assert "without the square" in about.text
+    kinds = browser.execute_script("return kinds")
+    assert kinds == [kind for kind in ("mouse", "pen", "touch") for _ in range(3)]
+
+
+def test_drawing_by_keys(browser, figure):
+    from selenium.webdriver.common.keys import Keys
+
+    canvas, about = (all_of(figure, s)[0] for s in (".nin-image", ".nin-about"))
+    all_of(figure, ".nin-tools input")[0].click()
+    tool(figure, "Empty")
+    canvas.send_keys(*[Keys.ARROW_LEFT] * 3)
+    wait(browser).until(lambda b: "lifted, at row 15, column 12" in about.text)
+    assert ink(browser, canvas).max() == 0 and red_frame(browser, canvas) is None
+    canvas.send_keys(Keys.SPACE, *[Keys.ARROW_RIGHT] * 6)
+    wait(browser).until(lambda b: "lowered, at row 15, column 18" in about.text)
+    drawn = ink(browser, canvas)
+    assert drawn[14, 11:18].min() > 200 and drawn[:12].max() == 0
+    assert red_frame(browser, canvas) == [159, 129, 190, 160]  # the pen, three wide
+    canvas.send_keys(Keys.SPACE, *[Keys.ARROW_DOWN] * 5)
+    wait(browser).until(lambda b: "lifted, at row 20, column 18" in about.text)
+    assert np.array_equal(ink(browser, canvas), drawn)
+    region = all_of(figure, "[role=status]")[0]
+    wait(browser).until(lambda b: "row 20" in region.get_attribute("textContent"))
+
+
+def test_the_figure_speaks_once_the_hand_is_still(browser, figure):
+    heard(browser, figure, all_of(figure, ".nin-view input")[2], ".nin-said")
+
+
 def test_drawings_of_nothing_and_of_everything(browser, figure):
-    empty = next(b for b in all_of(figure, ".nin-tools button") if "Empty" in b.text)
+    all_of(figure, ".nin-tools input")[0].click()
     count = passes(figure)
-    empty.click()
+    tool(figure, "Empty")
     settled(browser, figure, count)
     nothing = logits_shown(figure)
     assert all(np.isfinite(nothing))
     canvas, count = all_of(figure, ".nin-image")[0], passes(figure)
     # 400 events in two seconds, over the whole canvas.
-    most = browser.execute_async_script(
+    seen = browser.execute_async_script(
         """
         const [canvas, done] = arguments, box = canvas.getBoundingClientRect();
         canvas.setPointerCapture = () => {};
         const send = (kind, x, y) => canvas.dispatchEvent(new PointerEvent(kind, {
           clientX: box.left + x * box.width, clientY: box.top + y * box.height,
           pointerId: 1, bubbles: true }));
-        let n = 0, frames = 0, most = 0, running = true;
+        let n = 0, frames = 0, longest = 0, running = true;
+        const watch = new PerformanceObserver((list) => {
+          longest = Math.max(longest, ...list.getEntries().map((e) => e.duration));
+        });
+        watch.observe({ type: "longtask" }); // those of more than 50 ms
         const figure = canvas.closest(".live-figure"), first = +figure.dataset.passes;
+        const spent = [], slices = new MutationObserver(() =>
+          spent.push(+figure.dataset.milliseconds)); // of a pass, after each slice
+        slices.observe(figure, { attributeFilter: ["data-milliseconds"] });
         const tick = () => running && (frames++, requestAnimationFrame(tick));
         tick();
+        send("pointerenter", 0, 0);
         send("pointerdown", 0, 0);
         const timer = setInterval(() => {
-          const start = performance.now();
           for (let k = 0; k < 4; k++, n++) {
             const row = Math.floor(n / 10) / 40;
             send("pointermove", (n % 10 < 5) === (n % 20 < 10) ? 1 : 0, row);
           }
-          most = Math.max(most, performance.now() - start);
           if (n < 400) return;
           clearInterval(timer);
           running = false;
           send("pointerup", 1, 1);
-          done({ most, frames, passes: +figure.dataset.passes - first });
+          done({ longest, spent, frames, passes: +figure.dataset.passes - first });
         }, 20);
         """,
         canvas,
     )
-    assert most["passes"] <= most["frames"]
+    assert seen["passes"] <= seen["frames"]
+    begun = 1 + sum(a > b for a, b in itertools.pairwise(seen["spent"]))
+    longest, slices = seen["longest"], len(seen["spent"])
+    print(f"{begun} passes in {slices} slices, the longest task {longest} ms")
+    assert slices > 3 * begun and longest < 500  # on a machine that may be busy
     settled(browser, figure, count)
     assert all(np.isfinite(logits_shown(figure))) and logits_shown(figure) != nothing
 

@@ -131,10 +131,10 @@ const live = (() => {
   }
 
   function start(box, data) {
-    const still = box.querySelector("p:has(> img)") ?? box.firstElementChild;
-    const place = make("div", { className: "live-figure", lang });
-    place.dataset.figure = box.dataset.live;
     try {
+      const still = box.querySelector("p > img")?.parentNode ?? box.firstElementChild;
+      const place = make("div", { className: "live-figure", lang });
+      place.dataset.figure = box.dataset.live;
       makers[box.dataset.live](place, data);
       still.before(place);
       still.classList.add("live-still");

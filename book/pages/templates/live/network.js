@@ -3,15 +3,16 @@
 live.network = (() => {
   "use strict";
   const STORED = 28, SIZE = 56;
-  // Convolutions: output channels, kernel, stride, padding. Max pools: kernel, stride.
+  // Convolutions, and max pools, which have no output channels of their own.
   const one = (out) => ({ out, kernel: 1, stride: 1, padding: 0 });
+  const pooled = (kernel, stride) => ({ kernel, stride, padding: 0 });
   const block = (out, kernel, stride, padding) => [
     { out, kernel, stride, padding }, one(out), one(out),
   ];
   const LAYERS = [
-    ...block(24, 3, 1, 0), { kernel: 2, stride: 1 },
-    ...block(64, 3, 2, 2), { kernel: 2, stride: 1 },
-    ...block(96, 4, 2, 1), { kernel: 3, stride: 2 },
+    ...block(24, 3, 1, 0), pooled(2, 1),
+    ...block(64, 3, 2, 2), pooled(2, 1),
+    ...block(96, 4, 2, 1), pooled(3, 2),
     ...block(10, 3, 1, 1),
   ];
 
@@ -55,51 +56,46 @@ live.network = (() => {
       }
   }
 
-  // One row of a convolution's output, with the ReLU behind it.
-  function convolveRow(X, layer, Y, row, found) {
-    const { out, stride, weight, bias } = layer, K = found.length;
-    for (let col = 0; col < Y.side; col++) {
-      patch(X, layer, row * stride, col * stride, found);
-      const to = (row * Y.side + col) * out;
-      for (let o = 0; o < out; o += 4) {
-        let a = bias[o], b = bias[o + 1], c = bias[o + 2], d = bias[o + 3];
-        const w = o * K;
-        for (let k = 0; k < K; k++) {
-          const x = found[k];
-          a += weight[w + k] * x;
-          b += weight[w + K + k] * x;
-          c += weight[w + 2 * K + k] * x;
-          d += weight[w + 3 * K + k] * x;
-        }
-        const sums = [a, b, c, d];
-        for (let i = 0; i < 4 && o + i < out; i++) Y.values[to + o + i] = Math.max(sums[i], 0);
+  // What a layer makes of the pixels found under its kernel, from values[to] on: a
+  // convolution with the ReLU behind it, four channels at a time, or a max pool.
+  function convolve(found, { out, weight, bias }, values, to) {
+    const K = found.length;
+    for (let o = 0; o < out; o += 4) {
+      let a = bias[o], b = bias[o + 1], c = bias[o + 2], d = bias[o + 3];
+      const w = o * K;
+      for (let k = 0; k < K; k++) {
+        const x = found[k];
+        a += weight[w + k] * x;
+        b += weight[w + K + k] * x;
+        c += weight[w + 2 * K + k] * x;
+        d += weight[w + 3 * K + k] * x;
       }
+      const sums = [a, b, c, d];
+      for (let i = 0; i < 4 && o + i < out; i++) values[to + o + i] = Math.max(sums[i], 0);
+    }
+  }
+  function pool(found, { out }, values, to) {
+    for (let c = 0; c < out; c++) {
+      let most = -Infinity;
+      for (let k = c; k < found.length; k += out) most = Math.max(most, found[k]);
+      values[to + c] = most;
     }
   }
 
-  function poolRow(X, { kernel, stride, out }, Y, row) {
-    for (let col = 0; col < Y.side; col++)
-      for (let c = 0; c < out; c++) {
-        let most = -Infinity;
-        for (let i = row * stride; i < row * stride + kernel; i++)
-          for (let j = col * stride; j < col * stride + kernel; j++)
-            most = Math.max(most, X.values[(i * X.side + j) * out + c]);
-        Y.values[(row * Y.side + col) * out + c] = most;
-      }
-  }
-
-  // A pass through the layers, a generator that rests after each row: ten maps, and the
-  // logits, which are their means.
+  // A pass through the layers, a generator that rests after each row: ten maps, the
+  // logits, which are their means, and the largest number in the maps.
   function* forward(layers, pixels) {
     let X = { side: SIZE, channels: 1, values: pixels };
     for (const layer of layers) {
-      const { kernel, stride, padding = 0, out } = layer;
+      const { kernel, stride, padding, out } = layer, run = layer.pool ? pool : convolve;
       const side = Math.floor((X.side + 2 * padding - kernel) / stride) + 1;
       const Y = { side, channels: out, values: new Float32Array(side * side * out) };
       const found = new Float64Array(kernel * kernel * X.channels);
       for (let row = 0; row < side; row++) {
-        if (layer.pool) poolRow(X, layer, Y, row);
-        else convolveRow(X, layer, Y, row, found);
+        for (let col = 0; col < side; col++) {
+          patch(X, layer, row * stride, col * stride, found);
+          run(found, layer, Y.values, (row * side + col) * out);
+        }
         yield;
       }
       X = Y;
@@ -108,7 +104,8 @@ live.network = (() => {
     const maps = Array.from({ length: X.channels }, (_, c) =>
       Float32Array.from({ length: cells }, (_, i) => X.values[i * X.channels + c]),
     );
-    return { maps, logits: maps.map((m) => m.reduce((a, b) => a + b, 0) / cells) };
+    const logits = maps.map((m) => m.reduce((a, b) => a + b, 0) / cells);
+    return { maps, logits, most: Math.max(...X.values) || 1 };
   }
 
   // Bytes of 28x28 pixels as 56x56 numbers from 0 to 1: bilinear, the centres of pixels
@@ -119,39 +116,26 @@ live.network = (() => {
     const all = row.reduce((a, b) => a + b);
     return row.map((w) => w / all);
   });
-  function resize(image) {
-    const half = new Float64Array(SIZE * STORED), made = new Float32Array(SIZE * SIZE);
-    for (let i = 0; i < SIZE; i++)
-      for (let j = 0; j < STORED; j++)
-        if (R[i][j])
-          for (let x = 0; x < STORED; x++)
-            half[i * STORED + x] += (R[i][j] * image[j * STORED + x]) / 255;
-    for (let i = 0; i < SIZE; i++)
-      for (let x = 0; x < SIZE; x++) {
-        let sum = 0;
-        for (let j = 0; j < STORED; j++) sum += R[x][j] * half[i * STORED + j];
-        made[i * SIZE + x] = sum;
-      }
+  // Columns of 28 numbers, each made a row of 56.
+  function stretch(X, columns) {
+    const made = new Float64Array(columns * SIZE);
+    for (let x = 0; x < columns; x++)
+      for (let i = 0; i < SIZE; i++)
+        for (let j = 0; j < STORED; j++) made[x * SIZE + i] += R[i][j] * X[j * columns + x];
     return made;
   }
-
-  // The whole pass at once.
-  function run(layers, image) {
-    const pass = forward(layers, resize(image));
-    let step = pass.next();
-    while (!step.done) step = pass.next();
-    return step.value;
-  }
+  const resize = (image) =>
+    stretch(stretch(Float64Array.from(image, (v) => v / 255), STORED), SIZE);
 
   // The first and last pixel, along one axis, that cell i of the last maps looks at;
   // they may lie outside of the image.
   function field(i) {
     let from = i, to = i;
-    for (const { kernel, stride, padding = 0 } of [...LAYERS].reverse()) {
+    for (const { kernel, stride, padding } of [...LAYERS].reverse()) {
       from = from * stride - padding;
       to = to * stride - padding + kernel - 1;
     }
     return [from, to];
   }
-  return { load, bytes, resize, forward, run, field };
+  return { load, bytes, resize, forward, field };
 })();

@@ -4,12 +4,20 @@ live.add("nin", (place, data) => {
   "use strict";
   const { make, say, decimal, network } = live;
   const SIDE = 28, N = SIDE * SIDE, CELLS = 6, COVER = 8, ZOOM = 10, BRUSH = 1.4;
+  const INPUT = 2 * SIDE, CELL = 8; // sides, in pixels of the network
   const names = say("nin_classes").split("|");
   const layers = network.load(data.weights), images = network.bytes(data.images);
   const state = {
     base: new Uint8Array(N), truth: -1, dx: 0, dy: 0, angle: 0, cover: null,
     mode: "move", shown: 0, follow: true, cell: null,
+    pen: [SIDE / 2 + 0.5, SIDE / 2 + 0.5], lowered: false, keyed: false,
   };
+  const drawing = () => state.mode === "draw" || state.mode === "erase";
+  const showing = (changes) => () => {
+    Object.assign(state, changes);
+    show();
+  };
+  const clamp = (v, low, high) => Math.min(Math.max(v, low), high);
   let result = null, whole = null; // of passes: the image as seen, and without the square
 
   // The image as it is moved and turned, bilinear, and with the square on it.
@@ -36,47 +44,41 @@ live.add("nin", (place, data) => {
   // to the pointer.
   let busy = false, wanted = false, stale = true;
   const channel = new MessageChannel();
-  let slice = () => {};
-  channel.port1.onmessage = () => slice();
-  function pass(image, then) {
-    const steps = network.forward(layers, network.resize(image)), began = performance.now();
-    let spent = 0;
-    slice = () => {
+  const rest = () =>
+    new Promise((goOn) => {
+      channel.port1.onmessage = goOn;
+      channel.port2.postMessage(0);
+    });
+  async function pass(image) {
+    const steps = network.forward(layers, network.resize(image));
+    for (let step, spent = 0; ; await rest()) {
       const start = performance.now();
-      let step;
       do step = steps.next();
       while (!step.done && performance.now() - start < 8);
       spent += performance.now() - start;
-      if (!step.done) return channel.port2.postMessage(0);
       place.dataset.milliseconds = Math.round(spent);
-      place.dataset.waited = Math.round(performance.now() - began);
-      then(step.value);
-    };
-    slice();
+      if (step.done) return step.value;
+    }
   }
-  function next() {
-    wanted = false;
-    const first = stale || !state.cover;
-    stale = false;
-    pass(seen(!first), (found) => {
-      if (first) whole = found;
-      result = first && state.cover ? result : found;
-      if (first && state.cover) wanted = true; // now with the square
-      show();
-      if (wanted) requestAnimationFrame(next);
-      else {
-        busy = false;
-        place.dataset.passes = 1 + +(place.dataset.passes ?? 0);
+  async function look() {
+    for (busy = true; wanted; show()) {
+      await new Promise(requestAnimationFrame);
+      wanted = false;
+      if (stale || !state.cover) {
+        stale = false;
+        whole = await pass(seen(false));
       }
-    });
+      result = state.cover ? await pass(seen()) : whole;
+    }
+    busy = false;
+    place.dataset.passes = 1 + +(place.dataset.passes ?? 0);
   }
   // The image has changed: draw it at once, and see what the network makes of it.
   function changed(image = true) {
     stale ||= image;
     wanted = true;
     draw();
-    if (!busy) requestAnimationFrame(next);
-    busy = true;
+    if (!busy) look();
   }
 
   // The image, with the evidence for the class shown over it
@@ -92,35 +94,40 @@ live.add("nin", (place, data) => {
     drawing.putImageData(image, 0, 0);
   }
   const red = (part) => `rgba(214, 40, 40, ${0.72 * part})`;
+  // What a cell looks at, as [from, to] in columns and in rows, and the middle of it.
+  const field = (k) => [k % CELLS, Math.floor(k / CELLS)].map(network.field);
+  const middle = (k) =>
+    field(k).map(([from, to]) => [(from + to + 1 - CELL) / 2, (from + to - 1 + CELL) / 2]);
+  // The image, more or less faint, with a map over it.
+  function overlaid(on, map, strength) {
+    const side = on.canvas.width, unit = side / INPUT;
+    on.imageSmoothingEnabled = false;
+    on.clearRect(0, 0, side, side);
+    on.globalAlpha = strength;
+    on.drawImage(small, 0, 0, side, side);
+    on.globalAlpha = 1;
+    map.forEach((v, k) => {
+      const [x, y] = middle(k).map(([from]) => from * unit);
+      on.fillStyle = red(v / result.most);
+      on.fillRect(x, y, CELL * unit, CELL * unit);
+    });
+  }
   const draw = live.oncePerFrame(() => {
     paint(pixels, seen());
-    context.imageSmoothingEnabled = false;
-    context.drawImage(small, 0, 0, canvas.width, canvas.height);
-    const unit = ZOOM / 2; // the side of one of the network's 56x56 pixels
-    if (result && overlay.input.checked) {
-      const map = result.maps[state.shown], most = Math.max(...result.maps.map((m) => Math.max(...m)));
-      map.forEach((v, k) => {
-        if (!(v > 0)) return;
-        const x = middle(k % CELLS) - 4, y = middle(Math.floor(k / CELLS)) - 4;
-        context.fillStyle = red(v / most);
-        context.fillRect(x * unit, y * unit, 8 * unit, 8 * unit);
-      });
-    }
-    if (state.cover) outline(state.cover.map((v) => v * ZOOM), COVER * ZOOM, COVER * ZOOM, "#1a73c7");
-    if (state.cell !== null) {
-      const [left, right] = network.field(state.cell % CELLS);
-      const [top, bottom] = network.field(Math.floor(state.cell / CELLS));
-      const size = (a, b) => (b - a + 1) * unit;
-      outline([left * unit, top * unit], size(left, right), size(top, bottom), "#d62828");
-      const cell = [middle(state.cell % CELLS) - 4, middle(Math.floor(state.cell / CELLS)) - 4];
-      outline(cell.map((v) => v * unit), 8 * unit, 8 * unit, "#000");
-    }
+    overlaid(context, result && overlay.input.checked ? result.maps[state.shown] : [], 1);
+    const square = (at, side, color) =>
+      outline(at.map((v) => [2 * v, 2 * (v + side) - 1]), color);
+    if (state.cover) square(state.cover, COVER, "#1a73c7");
+    const [side, color] = state.lowered ? [3, "#d62828"] : [5, "#1a73c7"];
+    if (state.keyed && drawing()) square(state.pen.map((v) => v - side / 2), side, color);
+    if (state.cell === null) return;
+    outline(field(state.cell), "#d62828");
+    outline(middle(state.cell), "#000");
   });
-  const middle = (i) => network.field(i).reduce((a, b) => a + b + 1) / 2;
-  function outline([x, y], width, height, color) {
-    const end = canvas.width - 1.5;
-    const [x0, y0] = [x, y].map((v) => Math.max(v, 1.5));
-    const [x1, y1] = [Math.min(x + width, end), Math.min(y + height, end)];
+  // A frame around what lies [from, to] in the network's columns and rows.
+  function outline(ranges, color) {
+    const edge = (v) => clamp((v * ZOOM) / 2, 1.5, canvas.width - 1.5);
+    const [[x0, x1], [y0, y1]] = ranges.map(([from, to]) => [edge(from), edge(to + 1)]);
     for (const [line, style] of [[4, "#fff"], [2, color]]) {
       context.lineWidth = line;
       context.strokeStyle = style;
@@ -128,32 +135,37 @@ live.add("nin", (place, data) => {
     }
   }
 
-  // Pointer and keys on the image
-  function bake() {
-    state.base = seen(false);
+  // Another image, as it is; one that is none of the test images has no true class.
+  function take(base, truth = -1) {
+    Object.assign(state, { base, truth });
     setView({ dx: 0, dy: 0, angle: 0 });
-    state.truth = -1;
-    thumbs.press("");
+    if (truth < 0) thumbs.press("");
+    changed();
   }
-  function brush(from, to, ink) {
+  function stroke(from, to) {
+    const ink = state.mode === "draw";
+    take(seen(false));
+    state.pen = to.map((v) => clamp(v, 0.5, SIDE - 0.5));
     const steps = Math.ceil(2 * Math.hypot(to[0] - from[0], to[1] - from[1])) + 1;
     for (let s = 1; s <= steps; s++) {
       const [cx, cy] = [0, 1].map((k) => from[k] + ((to[k] - from[k]) * s) / steps - 0.5);
       for (let y = Math.max(0, Math.floor(cy - 2)); y < Math.min(SIDE, cy + 3); y++)
         for (let x = Math.max(0, Math.floor(cx - 2)); x < Math.min(SIDE, cx + 3); x++) {
-          const part = Math.min(Math.max(BRUSH + 0.5 - Math.hypot(x - cx, y - cy), 0), 1);
+          const part = clamp(BRUSH + 0.5 - Math.hypot(x - cx, y - cy), 0, 1);
           const i = y * SIDE + x, old = state.base[i];
           state.base[i] = ink ? Math.max(old, 255 * part) : Math.min(old, 255 * (1 - part));
         }
     }
   }
+
+  // Pointer and keys on the image
   function moveTo(...to) {
-    const [dx, dy] = to.map((v) => Math.round(Math.min(Math.max(v, -SIDE / 2), SIDE / 2)));
+    const [dx, dy] = to.map((v) => Math.round(clamp(v, -SIDE / 2, SIDE / 2)));
     setView({ dx, dy });
     changed();
   }
   function coverAt([x, y]) {
-    state.cover = [x, y].map((v) => Math.min(Math.max(Math.round(v), -COVER + 1), SIDE - 1));
+    state.cover = [x, y].map((v) => clamp(Math.round(v), -COVER + 1, SIDE - 1));
     changed(false);
   }
   let last = null;
@@ -161,11 +173,7 @@ live.add("nin", (place, data) => {
     if (event.button) return;
     canvas.setPointerCapture(event.pointerId);
     last = { at: live.spot(canvas, event, SIDE), dx: state.dx, dy: state.dy };
-    if (state.mode === "draw" || state.mode === "erase") {
-      bake();
-      brush(last.at, last.at, state.mode === "draw");
-      changed();
-    }
+    if (drawing()) stroke(last.at, last.at);
     if (state.mode === "cover") coverAt(last.at.map((v) => v - COVER / 2));
   });
   canvas.addEventListener("pointermove", (event) => {
@@ -174,25 +182,24 @@ live.add("nin", (place, data) => {
       coverAt(at.map((v) => v - COVER / 2));
     if (!last) return;
     if (state.mode === "move") moveTo(last.dx + at[0] - last.at[0], last.dy + at[1] - last.at[1]);
-    if (state.mode === "move" || state.mode === "cover") return;
-    brush(last.at, at, state.mode === "draw");
+    if (!drawing()) return;
+    stroke(last.at, at);
     last.at = at;
-    changed();
   });
+  canvas.addEventListener("pointerenter", showing({ keyed: false }));
   for (const kind of ["pointerup", "pointercancel"])
     canvas.addEventListener(kind, () => (last = null));
-  let pen = [SIDE / 2, SIDE / 2];
   canvas.addEventListener("keydown", (event) => {
-    const by = live.arrow(event);
+    const space = event.key === " ", by = live.arrow(event) ?? (space && drawing() && [0, 0]);
     if (!by) return;
+    if (space) event.preventDefault();
+    if (space && !event.repeat) state.lowered = !state.lowered;
     if (state.mode === "move") return moveTo(state.dx + by[0], state.dy + by[1]);
     if (state.mode === "cover")
       return coverAt((state.cover ?? [10, 10]).map((v, k) => v + by[k]));
-    const to = pen.map((v, k) => Math.min(Math.max(v + by[k], 0), SIDE));
-    bake();
-    brush(pen, to, state.mode === "draw");
-    pen = to;
-    changed();
+    const pen = state.pen.map((v, k) => clamp(v + by[k], 0.5, SIDE - 0.5));
+    if (state.lowered) stroke(state.pen, pen);
+    showing({ pen, keyed: true })();
   });
 
   // What is beside it: modes, sliders, images to choose from
@@ -215,7 +222,7 @@ live.add("nin", (place, data) => {
     say("nin_modes"),
     Object.fromEntries(["move", "draw", "erase", "cover"].map((k) => [k, say(`nin_${k}`)])),
     (mode) => {
-      state.mode = mode;
+      Object.assign(state, { mode, lowered: false, keyed: true });
       if (mode === "cover") return coverAt([10, 10]);
       state.cover = null;
       changed();
@@ -224,21 +231,14 @@ live.add("nin", (place, data) => {
   const overlay = live.toggle(say("nin_overlay"), true, () => draw());
   const clear = make("button", { type: "button" }, say("nin_clear"));
   clear.addEventListener("click", () => {
-    state.base = new Uint8Array(N);
-    state.truth = -1;
-    state.cover = null;
-    setView({ dx: 0, dy: 0, angle: 0 });
-    thumbs.press("");
-    modes.press((state.mode = "draw"));
-    changed();
+    Object.assign(state, { mode: "draw", cover: null, lowered: false, keyed: true });
+    modes.press("draw");
+    take(new Uint8Array(N));
   });
 
   function choose(number) {
-    state.base = images.slice(number * N, (number + 1) * N);
-    state.truth = data.labels[number];
     state.follow = true;
-    setView({ dx: 0, dy: 0, angle: 0 });
-    changed();
+    take(images.slice(number * N, (number + 1) * N), data.labels[number]);
   }
   const labels = data.labels.map((c, i) => {
     const hit = c === data.guesses[i];
@@ -257,30 +257,20 @@ live.add("nin", (place, data) => {
 
   // The ten classes: a small map, its mean, the probability
   const rows = names.map((name, c) => {
-    const map = make("span", { className: "nin-map", "aria-hidden": "true" });
-    for (let k = 0; k < CELLS * CELLS; k++) map.append(make("i"));
+    const map = make("canvas", { className: "nin-map", width: INPUT, height: INPUT, "aria-hidden": "true" });
     const logit = make("span", { className: "nin-logit" });
     const part = make("span", { className: "nin-part" });
     const row = make("button", { type: "button", "aria-pressed": "false" },
       map, make("span", { className: "nin-name" }, name), logit, part);
-    row.addEventListener("click", () => {
-      state.shown = c;
-      state.follow = false;
-      show();
-    });
-    return { row, map, logit, part };
+    row.addEventListener("click", showing({ shown: c, follow: false }));
+    return { row, map: live.context(map), logit, part };
   });
 
   // The map of the class shown, cell by cell
   const grid = make("div", { className: "nin-cells", role: "group" });
   const cells = Array.from({ length: CELLS * CELLS }, (_, k) => {
     const cell = make("button", { type: "button", tabIndex: k ? -1 : 0 });
-    const look = () => {
-      state.cell = k;
-      show();
-    };
-    cell.addEventListener("pointerenter", look);
-    cell.addEventListener("focus", look);
+    for (const kind of ["pointerenter", "focus"]) cell.addEventListener(kind, showing({ cell: k }));
     cell.addEventListener("keydown", (event) => {
       const by = live.arrow(event), column = (k % CELLS) + (by?.[0] ?? 0);
       const to = k + (by ? by[0] + CELLS * by[1] : 0);
@@ -292,10 +282,7 @@ live.add("nin", (place, data) => {
     return cell;
   });
   for (const kind of ["pointerleave", "focusout"])
-    grid.addEventListener(kind, () => {
-      state.cell = null;
-      show();
-    });
+    grid.addEventListener(kind, showing({ cell: null }));
   grid.append(...cells);
   const [about, mean, said, gridTitle] = ["nin-about", "nin-mean", "nin-said", "live-name"].map(
     (className) => make("p", { className }),
@@ -304,13 +291,13 @@ live.add("nin", (place, data) => {
   const show = live.oncePerFrame(() => {
     draw();
     if (!result) return;
-    const { maps, logits } = result, top = Math.max(...logits);
+    const { maps, logits, most } = result, top = Math.max(...logits);
     const powers = logits.map((z) => Math.exp(z - top)), all = powers.reduce((a, b) => a + b);
-    const best = logits.indexOf(top), most = Math.max(...maps.map((m) => Math.max(...m)), 1e-9);
+    const best = logits.indexOf(top);
     if (state.follow) state.shown = best;
     rows.forEach(({ row, map, logit, part }, c) => {
       row.setAttribute("aria-pressed", c === state.shown);
-      [...map.children].forEach((i, k) => (i.style.background = red(maps[c][k] / most)));
+      overlaid(map, maps[c], 0.25);
       logit.textContent = decimal(logits[c]);
       part.textContent = `${Math.round((100 * powers[c]) / all)}%`;
       part.style.setProperty("--part", powers[c] / all);
@@ -325,20 +312,25 @@ live.add("nin", (place, data) => {
     gridTitle.textContent = say("nin_map", { name });
     grid.setAttribute("aria-label", gridTitle.textContent);
     mean.textContent = say("nin_mean", { logit: decimal(logits[state.shown]) });
-    about.textContent = say("nin_hover");
+    let more = "";
     if (state.cell !== null)
-      about.textContent = say("nin_adds", {
+      more = say("nin_adds", {
         value: decimal(map[state.cell]), part: decimal(map[state.cell] / map.length, 3),
       });
     else if (state.cover && whole)
-      about.textContent = say("nin_covered", {
+      more = say("nin_covered", {
         name, before: decimal(whole.logits[state.shown]), after: decimal(logits[state.shown]),
       });
+    else if (state.keyed && drawing()) {
+      const [column, row] = state.pen.map(Math.ceil);
+      more = say(state.lowered ? "nin_lowered" : "nin_lifted", { row, column });
+    }
+    about.textContent = more || say("nin_hover");
     const found = { guess: names[best], percent: Math.round((100 * powers[best]) / all) };
     const truth = state.truth < 0 ? "" : `${say("nin_truth", { truth: names[state.truth] })} `;
     const text = top > Math.min(...logits) ? say("nin_says", found) : say("nin_nothing");
     said.textContent = truth + text;
-    tell(state.cover || state.cell !== null ? `${said.textContent} ${about.textContent}` : said.textContent);
+    tell(`${said.textContent} ${more}`.trim());
   });
 
   canvas.classList.add("nin-image");
