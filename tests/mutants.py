@@ -805,6 +805,41 @@ FAULTS = (
         "call.recv(16), missing.pop()",
         "test_train_command.py", "somebody_elses_call",
     ),
+    Fault(
+        "a live figure that fails stops the others",
+        "book/pages/templates/live/live.js",
+        "    } catch {",
+        "    } catch (error) {\n      throw error;",
+        "test_live_nin.py", "does_not_stop",
+    ),
+    Fault(
+        "a pass of the live network holds up the pointer",
+        "book/pages/templates/live/nin.js",
+        "performance.now() - start < 8",
+        "performance.now() - start < 8000",
+        "test_live_nin.py", "of_everything",
+    ),
+    Fault(
+        "a cell of the live network is said to see a pixel more than it does",
+        "book/pages/templates/live/network.js",
+        "to * stride - padding + kernel - 1",
+        "to * stride - padding + kernel",
+        "test_live_nin.py", "red_frame",
+    ),
+    Fault(
+        "the live budget forgets the biases",
+        "book/pages/templates/live/budget.js",
+        "i * o * k * k + o, 0)",
+        "i * o * k * k, 0)",
+        "test_live.py", "nine_blocks",
+    ),
+    Fault(
+        "a network of any accuracy becomes a live figure",
+        "book/pages/live_data.py",
+        "if accuracy < least:",
+        "if accuracy < 0:",
+        "test_live_nin.py", "poor_network",
+    ),
 )
 # fmt: on
 
