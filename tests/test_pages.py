@@ -533,14 +533,16 @@ def test_what_compares_frameworks_shows_all_of_them(tmp_path):
         assert soup.main.get("class") == classes
 
 
-def test_references_lead_to_arxiv(tmp_path):
+def test_references_lead_to_papers(tmp_path):
     strings = {**catalogues.english(), "lang": "en"}
     text = markup.Text(tmp_path, str, markup.Marks(), strings)
-    made = BeautifulSoup(
-        text.to_html("One. arXiv:1312.4400, `arXiv:1312.4401`."), "html.parser"
-    )
+    said = "One. arXiv:1312.4400, `arXiv:1312.4401`. Two (doi:10.1145/1498765.1498785)."
+    said += " https://x.org/doi:10.1145/1?a&b."  # one link, not one in another
+    made = BeautifulSoup(text.to_html(said), "html.parser")
     assert [(a["href"], a.text) for a in made("a")] == [
-        ("https://arxiv.org/abs/1312.4400", "arXiv:1312.4400")
+        ("https://arxiv.org/abs/1312.4400", "arXiv:1312.4400"),
+        ("https://doi.org/10.1145/1498765.1498785", "doi:10.1145/1498765.1498785"),
+        ("https://x.org/doi:10.1145/1?a&b", "https://x.org/doi:10.1145/1?a&b"),
     ]
 
 

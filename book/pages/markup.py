@@ -59,8 +59,12 @@ OPENED, CLOSED = (
 )
 WHOLE = re.compile(f"{OPENED}*{MARK.pattern}{CLOSED}+|{OPENED}+{MARK.pattern}")
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"
-URL = re.compile(r"https?://(?:&amp;|[^\s<>&])*[^\s<>&.,;:!?)]")  # in escaped text
-ARXIV = re.compile(r"\barXiv:(\d{4}\.\d{4,5})\b")
+CITED = {  # what becomes a link in escaped text: where it leads
+    r"(https?://(?:&amp;|[^\s<>&])*[^\s<>&.,;:!?)])": "",
+    r"\barXiv:(\d{4}\.\d{4,5})\b": "https://arxiv.org/abs/",
+    r"\bdoi:(10\.\d{4,9}/[\w.()/:;-]*\w)": "https://doi.org/",
+}
+LINKED = re.compile("|".join(CITED))
 # A space behind the name of a function, which else would touch what follows.
 FUNCTION = re.compile(
     r"(<mi>(?:arg|cos|exp|lim|ln|log|max|min|sin|tanh)</mi>)(?=<m[a-np-z])"
@@ -233,6 +237,12 @@ def picture(data, mime, alt, shown=None):
         mime, raw = min((mime, raw), ("image/webp", webp(raw)), key=lambda p: len(p[1]))
     uri = f"data:{mime};base64,{base64.b64encode(raw).decode()}"
     return f'<img src="{uri}" alt="{html.escape(alt)}"{size}>'
+
+
+def _linked(found):
+    """The link for what LINKED found."""
+    address = [*CITED.values()][found.lastindex - 1] + found[found.lastindex]
+    return f'<a href="{address}">{found[0]}</a>'
 
 
 def is_file(path):
@@ -416,8 +426,7 @@ class Text(RendererHTML):
         linked = sum(t.nesting for t in tokens[:i] if t.type.startswith("link_"))
         if linked:
             return shown
-        shown = URL.sub(r'<a href="\g<0>">\g<0></a>', shown)
-        return ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">\g<0></a>', shown)
+        return LINKED.sub(_linked, shown)
 
     def math_inline(self, tokens, i, options, env):
         return self._formula(tokens[i].content, "inline")
