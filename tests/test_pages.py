@@ -448,6 +448,16 @@ def test_the_first_page_of_the_real_book(real_book):
     assert soup.article.img["src"] == seen["src"]
 
 
+def test_the_real_book_has_captions_and_links_to_what_it_cites(real_book):
+    without = catalogues.english()["figure"].partition("{")[0]
+    for section in SECTIONS:
+        text = (real_book / f"{section}.html").read_text("utf-8")
+        drawn = re.findall(r'alt="(Figure[^"]*)"', text)
+        assert drawn and not [alt for alt in drawn if alt.startswith(without)]
+        cited = re.findall(r'<li id="reference-\d+">(.*?)</li>', text, re.S)
+        assert cited and all('<a href="http' in item for item in cited)
+
+
 def test_the_page_of_functions_has_the_frame_of_the_others(built):
     soup = BeautifulSoup((built / "api.html").read_text("utf-8"), "html.parser")
     here = soup.select_one(".side [aria-current=page]")

@@ -670,8 +670,8 @@ def block_in_view(browser):
 def test_a_fold_opens_for_who_is_led_into_it(browser, real_book):
     """By an address, a search, or a link; before, the search gives nothing away."""
     exercises = (real_book / "googlenet_exercises.html").as_uri()
-    browser.get(exercises + "#figure-8.4.7")
-    caption = browser.find_element("id", "figure-8.4.7")
+    browser.get(exercises + "#figure-8.4.19")
+    caption = browser.find_element("id", "figure-8.4.19")
     wait(browser).until(lambda b: caption.is_displayed())
     links = found(browser, "roofline would spend two fifths")
     assert [link.partition("#")[2][:7] for link in links] == ["answer-"]
