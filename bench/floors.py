@@ -21,10 +21,11 @@ ANYWHERE = {
     ("ratio_data", 224): {"pytorch": 5.0, "mxnet": 5.0, "tensorflow": 5.0},
 }  # fmt: skip
 # Without bfloat16, ours trains in float32, as the others do. These floors are a little
-# below what was first measured with AVX2 (a Zen 3 of 170 GFLOP/s in a product of float32
-# matrices). Since then some were missed: on an EPYC with AVX2 (134 GFLOP/s), PyTorch and
-# MXNet trained at 1.65 and 2.24 times d2l's rate; with AVX-512, where JAX is not measured
-# yet, TensorFlow trained at 0.98 of its plain loop's, and the rounds' range includes 1.
+# below what was first measured with AVX2, on a Zen 3 of 170 GFLOP/s in a product of
+# float32 matrices. On an EPYC with AVX2 and 134 GFLOP/s two were missed: PyTorch and
+# MXNet trained at 1.65 and 2.24 times d2l's rate. With AVX-512, where JAX is not
+# measured yet, one was: TensorFlow trained at 0.98 of its plain loop's rate, and the
+# rounds' range includes 1.
 FLOAT32 = {
     ("ratio_d2l", "NiN"): {
         "pytorch": 2.0, "tensorflow": 1.4, "jax": 1.8, "mxnet": 2.8,
