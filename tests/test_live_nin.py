@@ -399,7 +399,9 @@ def test_drawing_by_keys(browser, figure):
 
 
 def test_the_figure_speaks_once_the_hand_is_still(browser, figure):
-    heard(browser, figure, all_of(figure, ".nin-view input")[2], ".nin-said")
+    tool(figure, "Draw")
+    said = heard(browser, figure, all_of(figure, ".nin-image")[0], ".nin-about")
+    assert "lifted, at row 15, column 28" in said[-1]
 
 
 def test_drawings_of_nothing_and_of_everything(browser, figure):
