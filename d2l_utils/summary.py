@@ -169,13 +169,14 @@ def check_layout(shape, channels_last):
             f"Expected the shape of a batch of images, four numbers, not {shape}."
         )
     n, a, b, c = shape
-    first, last = a in (1, 3), c in (1, 3)
-    if channels_last and first and not last:
+    # Maps of a deep layer may be as small as an image has channels, but are square.
+    first, last = a in (1, 3) and a != b, c in (1, 3) and c != b
+    if channels_last and first and c not in (1, 3):
         raise ValueError(
             f"The shape {tuple(shape)} looks channels first (NCHW), but here images "
             f"are channels last (NHWC): use {(n, b, c, a)}."
         )
-    if not channels_last and last and not first:
+    if not channels_last and last and a not in (1, 3):
         raise ValueError(
             f"The shape {tuple(shape)} looks channels last (NHWC), but here images "
             f"are channels first (NCHW): use {(n, c, a, b)}."

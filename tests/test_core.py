@@ -393,6 +393,12 @@ def test_layout_is_checked():
     assert summary.check_layout((8, 1, 28, 28), channels_last=False) is None
 
 
+@pytest.mark.parametrize("side", [1, 3])
+def test_maps_may_be_as_small_as_an_image_has_channels(side):
+    assert summary.check_layout((1, 832, side, side), channels_last=False) is None
+    assert summary.check_layout((1, side, side, 832), channels_last=True) is None
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 6), (16, 8, 3), (6, 6, 16)])
 def test_the_layout_is_told_by_the_size_a_model_knows(shape):
     """Also where channels are many, or a side has three pixels."""

@@ -76,10 +76,17 @@ def mode(model, training):
 
 def _once(model, key, find):
     """What `find()` gives, kept with the model, which cannot be changed."""
-    model._compiled = model._compiled or {}
-    if key not in model._compiled:
-        model._compiled[key] = find()
-    return model._compiled[key]
+    kept = _kept(model)
+    if key not in kept:
+        kept[key] = find()
+    return kept[key]
+
+
+def _kept(model):
+    """What is kept with a model, also with a Flax module that is no `Module`."""
+    kept = vars(model).get("_compiled") or {}
+    vars(model)["_compiled"] = kept  # Flax lets no one set an attribute from outside
+    return kept
 
 
 def init_cnn(key: jax.Array, shape: tuple, dtype: Any = jnp.float32) -> jax.Array:
@@ -188,7 +195,7 @@ def make_variables(model, key, *inputs):
     """Fresh variables, made by a compiled function, with weights from NumPy."""
     # Each compiled initializer is used once: what it drew when it was traced, say in an
     # initializer of the reader's own, would be the same in every call.
-    there = (model._compiled or {}).pop(_name_of(inputs), None)
+    there = _kept(model).pop(_name_of(inputs), None)
     make, about = there or _initializer(model)
     made = iter(make(key, *inputs))
     tree, names, drawn, leaves = about

@@ -74,8 +74,8 @@ def variables_of(model):
 
     Raises ValueError where there are none.
     """
-    if model._fitted is not None:
-        state = model._fitted
+    state = vars(model).get("_fitted")  # a Flax module need not be a `Module`
+    if state is not None:
         stats = getattr(state, "batch_stats", {})  # not in a state of the reader's own
         return {"params": state.params, "batch_stats": stats}
     if model.scope is not None:
