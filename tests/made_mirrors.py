@@ -25,6 +25,7 @@ sources.SHA256 = given["sums"]
 sources.cache_folder = lambda: Path(given["cache"])
 if given["largest_file"]:
     import resource
+    sys.dont_write_bytecode = True  # Python would keep it cut short
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (given["largest_file"], hard))
 print("ready", flush=True)
