@@ -733,10 +733,9 @@ def test_old_anchors_lead_to_where_they_did(browser, real_book):
 def test_the_page_that_compares_shows_all_frameworks(browser, real_book):
     browser.get((real_book / "parity.html").as_uri())
     # What Keras pads with, and Flax's mean over all positions.
-    groups = wait(browser).until(
-        lambda b: len(found := b.find_elements("css selector", ".compares .uneven")) == 2
-        and found
-    )
+    uneven = "css selector", ".compares .uneven"
+    wait(browser).until(lambda b: len(b.find_elements(*uneven)) == 2)
+    groups = browser.find_elements(*uneven)
     for group in groups:
         panels = group.find_elements("css selector", ".panel:not(.missing)")
         assert all(p.is_displayed() for p in panels)
