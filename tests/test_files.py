@@ -123,6 +123,7 @@ import resource, sys
 from pathlib import Path
 from book.notebooks import editions
 from book.source.book import Book
+sys.dont_write_bytecode = True  # Python would keep it cut short
 limit = int(sys.argv[2])  # a file cannot grow beyond: a write fails in its middle
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 sys.exit(editions.main([], Book(Path(sys.argv[1]), sections=("s",))))
