@@ -3,6 +3,7 @@
 import ast
 import base64
 import io
+import os
 import platform
 import sys
 from pathlib import Path
@@ -139,6 +140,7 @@ def test_execute_fails_where_a_cell_does(project, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"(?s)pytorch/s\.ipynb: a cell failed.*1 / 0"):
         execute.main([], project)
     assert "done" not in capsys.readouterr().out
+    assert "PYTHONWARNINGS" not in os.environ  # warnings are off in the kernel alone
 
 
 # Outputs to be stored -------------------------------------------------------------

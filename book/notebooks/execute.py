@@ -90,7 +90,7 @@ def execute(book, section, framework):
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    client.execute()
+    client.execute(env={**os.environ, "PYTHONWARNINGS": "ignore"})
     nb.metadata["d2l"] = {"seconds": seconds_of_parts(nb.cells)}
     files.write(path, editions.dumps(clean(book, nb)))
 
@@ -123,7 +123,6 @@ def main(argv=None, book=BOOK):
             "Only the sample of Fashion-MNIST is here: stored outputs need "
             "the full data."
         )
-    os.environ["PYTHONWARNINGS"] = "ignore"
     for section in [args.section] if args.section else book.sections:
         for framework in [args.framework] if args.framework else FRAMEWORKS:
             name = book.relative(book.edition_path(section, framework))
