@@ -254,7 +254,7 @@ def test_make_execute_goes_on_where_it_was_cut(translated, monkeypatch, capsys):
 
     class Client:
         def __init__(self, nb, **options):
-            self.execute = lambda: ran(nb)
+            self.execute = lambda env: ran(nb)
 
     monkeypatch.setattr(execute, "NotebookClient", Client)
     monkeypatch.setattr(execute, "load_fashion_mnist", lambda: NoSample)
