@@ -362,7 +362,7 @@ def account(c, side, c1, c2, c3, c4):
 
 @pytest.mark.slow(
     "numbers come from the layers' shapes by the same code",
-    only=("mxnet", "tensorflow", "jax"),
+    only=("mxnet", "tensorflow"),
 )
 def test_the_account_is_that_of_resources(framework, d2l, layout):
     Inception = cells.load("googlenet", framework)["Inception"]
