@@ -7,6 +7,8 @@ book around the stored network; which network a real page has is judged elsewher
 
 import itertools
 import json
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,13 +21,14 @@ from test_live import all_of, finger, frame, heard
 from test_pages_browser import wait
 
 from book.pages import live, live_data, pages
-from d2l_utils.data import resize_matrices
+from d2l_utils.data import LABELS, resize_matrices
 from d2l_utils.sources import load_sample
 from d2l_utils.weights import stored_path
 
 browser, axe = in_browser.browser, in_browser.axe
 STORED = stored_path("nin28_56")
 BOUND = 1e-4  # of the largest logit, a quarter for the way from framework to NumPy
+SVG = "{http://www.w3.org/2000/svg}"
 NETWORK = live.FOLDER / "network.js"
 FIGURE = ":::{live} nin\n![Two boxes](img/boxes.svg)\n\nCaption.\n:::"
 START = """
@@ -482,3 +485,42 @@ def test_images_to_choose_are_hits_and_misses(images, expected):
     right = expected.argmax(axis=1)[which] == labels[which]
     assert 15 <= right.sum() <= 20 and 5 <= (~right).sum() <= 20
     assert len(set(which)) == len(which)
+
+
+# The drawing -------------------------------------------------------------------------
+
+
+def test_the_drawing_shows_what_the_figure_begins_with(images, expected):
+    """Its class and its logits; the class predicted, and no other, is in bold."""
+    labels = load_sample().val.labels[:200]
+    made = live_data.data_of(STORED, images, labels, least=0.7)
+    drawn = ElementTree.fromstring(
+        live_data.drawing_of(live_data.read_weights(STORED), made)
+    )
+    texts = [(e.text, e.get("class")) for e in drawn.iter(f"{SVG}text")]
+    first = live_data.chosen(labels, expected)[0]
+    logits, best = expected[first], LABELS[expected[first].argmax()]
+    assert [t for t, _ in texts[2:]] == [best, *itertools.chain.from_iterable(
+        (name, f"{logit:.2f}") for name, logit in zip(LABELS, logits, strict=True)
+    )]  # fmt: skip
+    assert [t for t, c in texts[3:] if c] == [best, f"{logits.max():.2f}"]
+    image = drawn.find(f".//{SVG}g[@id='image']")
+    columns = [int(x) for p in image for x in re.findall(r"M(\d+) ", p.get("d"))]
+    inked = np.flatnonzero((images[first] > 255 / 30).any(axis=0))
+    assert (min(columns), max(columns) <= inked[-1]) == (inked[0], True)
+    assert len(list(drawn.iter(f"{SVG}use"))) == 11
+
+
+def test_a_cell_is_drawn_where_it_looks(images):
+    """A map changes with a row of pixels within its cells' windows, and only there."""
+    weights = live_data.read_weights(STORED)
+    before = live_data.run(weights, images[:8])
+    for row in range(0, 28, 3):
+        changed = images[:8].copy()
+        changed[:, row] = 255 - changed[:, row]
+        moved = (live_data.run(weights, changed) != before).any(axis=(0, 1, 3))
+        # Enlarging spreads a row over four.
+        sees = [first <= 2 * row + 2 and last >= 2 * row - 1
+                for first, last in map(live_data.window, range(6))]  # fmt: skip
+        assert not (moved & ~np.array(sees)).any()
+        assert moved.sum() >= sum(sees) - 1

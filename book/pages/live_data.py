@@ -4,7 +4,9 @@ From the weights of a NiN28 trained at 56 pixels, in safetensors, and the test i
 templates/live/nin.json: the weights in float16, and images for the reader to choose
 from, of each class some that the network gets right and some that it gets wrong. It is
 written only for a network that is right on nine of ten test images; what it was made
-from stands in it. `run` is the network in NumPy, by which tests judge the page's.
+from stands in it. With it the drawing that stands where no script runs is made,
+notebooks/img/nin_maps.svg. `run` is the network in NumPy, by which tests judge the
+page's.
 """
 
 import argparse
@@ -17,9 +19,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
+from book.pages import live_drawing
 from book.pages.live import FOLDER
 from book.source import files
-from d2l_utils.data import resize_matrices
+from book.source.book import BOOK
+from d2l_utils.data import LABELS, resize_matrices
 from d2l_utils.sources import load_fashion_mnist
 
 LEAST = 0.90  # accuracy on the test images
@@ -79,6 +83,15 @@ def logits_of(weights, images):
     )
 
 
+def window(cell):
+    """The first and last of the 56 pixels a side that a cell of a map depends on."""
+    first = last = cell
+    for kernel, stride, padding, pool in reversed(CONVS):
+        for k, s, p in ([(*pool, 0)] if pool else []) + [(kernel, stride, padding)]:
+            first, last = first * s - p, last * s - p + k - 1
+    return first, last
+
+
 def chosen(labels, logits):
     """Numbers of the images to choose from: of each class the first that are right,
     and of those that are wrong the first that the network is sure of."""
@@ -115,10 +128,22 @@ def data_of(path, images, labels, least=LEAST):
     }
 
 
+def drawing_of(weights, made):
+    """The first image of nin.json and its maps, as SVG."""
+    images = np.frombuffer(base64.b64decode(made["images"]), np.uint8)
+    image = images.reshape(-1, 28, 28)[0]
+    maps = run(weights, image[None])[0]
+    looked_at = [window(cell) for cell in range(maps.shape[1])]
+    return live_drawing.drawing(image, maps, looked_at, LABELS)
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("weights", type=Path, help="a safetensors file of a NiN28")
     parser.add_argument("--out", type=Path, default=FOLDER / "nin.json")
+    parser.add_argument(
+        "--drawing", type=Path, default=BOOK.notebooks / "img/nin_maps.svg"
+    )
     args = parser.parse_args(argv)
     found = load_fashion_mnist()
     images, labels = (np.asarray(a) for a in found.val)
@@ -129,6 +154,7 @@ def main(argv=None):
         )
     made = data_of(args.weights, images, labels)
     files.write(args.out, json.dumps(made) + "\n")
+    files.write(args.drawing, drawing_of(read_weights(args.weights), made))
     size = args.out.stat().st_size / 1000
     print(f"{args.out}  {size:.0f} kB, accuracy {made['accuracy']:.4f}")
     return 0
