@@ -20,6 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 
 from filelock import FileLock, Timeout
@@ -199,6 +200,16 @@ def idle():
         os.nice(19)
 
 
+def last_of_sessions(pid):
+    """Let also other sessions, such as other terminals, go before this process's own.
+
+    Many a Linux first divides the processor between sessions (sched_autogroup in `man
+    7 sched`); what `idle` sets then counts within a session only.
+    """
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text("19", encoding="ascii")
+
+
 def command_of(run):
     command = [sys.executable, "-m", "study.train", run.variant.name]
     command += ["--seed", str(run.seed), "--lr", repr(run.lr)]
@@ -225,8 +236,10 @@ def carry_out(run, jobs=1):
         command = command_of(run) + ["--together"] * (jobs > 1)
         with beginning:
             process = subprocess.Popen(
-                command, cwd=ROOT, stdout=out, stderr=out, env=environ(jobs)
-            )
+                command, cwd=ROOT, stdout=out, stderr=out, env=environ(jobs),
+                start_new_session=True,
+            )  # fmt: skip
+            last_of_sessions(process.pid)
             at_work.add(process.pid)
             files.write(RUNNING, json.dumps([os.getpid(), *at_work]))
         try:

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -334,6 +335,27 @@ def test_runs_at_the_same_time_share_the_processors(monkeypatch):
     assert run.environ(1) is None  # as the reader has set it
     threads = [run.environ(jobs)["OMP_NUM_THREADS"] for jobs in (2, 3, 8)]
     assert threads == ["2", "1", "1"]
+
+
+def test_a_run_comes_after_other_sessions(place, monkeypatch):
+    """It is a session of its own, the last of all where Linux divides by sessions."""
+    about, group = place.parent / "about.json", Path("/proc/self/autogroup")
+    code = textwrap.dedent(f"""
+        import json, os, time
+        from pathlib import Path
+        path, until = Path({str(group)!r}), time.monotonic() + 20
+        there = os.access(path, os.W_OK)
+        last = lambda: not there or path.read_text().endswith("nice 19\\n")
+        while not last() and time.monotonic() < until:
+            pass  # the runner sets it once the process is there
+        own = os.getsid(0) == os.getpid()
+        Path({str(about)!r}).write_text(json.dumps([own, last()]))
+    """)
+    monkeypatch.setattr(run, "command_of", lambda r: [sys.executable, "-c", code])
+    before = group.read_text() if group.exists() else ""
+    run.main(["--only", "a"])
+    assert json.loads(about.read_text()) == [True, True]
+    assert before == (group.read_text() if group.exists() else "")
 
 
 def test_a_runner_that_is_stopped_stops_all_its_runs(place, monkeypatch):

@@ -66,7 +66,8 @@ def drawing(image, maps, windows, names):
 
     made = [
         HEAD,
-        f'<defs><g id="image" shape-rendering="crispEdges">{pixels(image)}</g></defs>\n',
+        '<defs><g id="image" shape-rendering="crispEdges">',
+        f"{pixels(image)}</g></defs>\n",
         '<text class="b" x="118" y="24">the image</text>\n',
         '<text class="b" x="476" y="24">ten maps, and the mean of each</text>\n',
         picture(12, 44, 212, best, 1),
