@@ -13,6 +13,7 @@ import json
 import math
 import sys
 import time
+import warnings
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from filelock import FileLock
 from book.source.book import ROOT
 from d2l_utils import base, host, study
 from d2l_utils.data import resize
+from d2l_utils.failures import DeadNetworkWarning
 from d2l_utils.frameworks import FRAMEWORKS
 from study.table import HELD_OUT, VARIANTS
 
@@ -60,13 +62,18 @@ def run(variant, seed, lr, choosing, checkpoint, out):
     counted = d2l.resources(model, resize(data.train.images[:1], variant.size).shape)
     check_checkpoint(checkpoint, {**settings, **versions(variant.framework)})
     trainer = d2l.Trainer(settings["epochs"], num_gpus=1, checkpoint=checkpoint)
-    diverged = None
+    ended = {}
     try:
-        trainer.fit(model, data)
-    except FloatingPointError:
+        with warnings.catch_warnings():
+            if choosing:
+                warnings.simplefilter("error", DeadNetworkWarning)
+            trainer.fit(model, data)
+    except (FloatingPointError, DeadNetworkWarning) as error:
         if not choosing:
             raise
-        diverged = trainer.train_batch_idx  # a rate that is too high is an answer
+        # A rate that is too high is an answer.
+        how = "died" if isinstance(error, DeadNetworkWarning) else "diverged"
+        ended = {how: trainer.train_batch_idx}
     except Exception as error:
         if type(error).__name__ != "Enough":  # of recipe.py, which needs PyTorch
             raise
@@ -84,8 +91,8 @@ def run(variant, seed, lr, choosing, checkpoint, out):
     if variant.steps:
         record["steps"] = {"loss": model.losses, "live": model.live,
                            "predicted": model.predicted}  # fmt: skip
-    elif diverged:
-        record["held_out"] = {"accuracy": 0.0, "diverged": diverged}
+    elif ended:
+        record["held_out"] = {"accuracy": 0.0, **ended}
     else:
         record |= scores(d2l, variant, model, data, test, choosing, out)
     record["made"] = {

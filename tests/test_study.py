@@ -169,7 +169,7 @@ def test_the_records_that_travel_are_of_the_table():
         epochs = found["history"].get("train_loss", ())
         if variant.steps:
             assert {len(x) for x in found["steps"].values()} == {variant.steps}
-        elif "diverged" in found.get("held_out", ()):
+        elif {"diverged", "died"} & {*found.get("held_out", ())}:
             assert choosing and found["held_out"]["accuracy"] == 0
         else:
             assert len(epochs) == expected["epochs"]
@@ -540,7 +540,18 @@ TINY = """
             return training_step(self, batch)
 
         Recipe.training_step = cut
-    lr, choosing = (1e4, True) if sys.argv[1] == "diverge" else (0.05, False)
+    if sys.argv[1] == "die":  # no ReLU gives anything but 0
+        variant = replace(variant, epochs=40, settings={"last_relu": True})
+        begin = train.begin
+
+        def begin_dead(d2l, variant, model, data):
+            begin(d2l, variant, model, data)
+            for p in model.parameters():
+                p.data.fill_(-1)
+
+        train.begin = begin_dead
+    lr = {"diverge": 1e4}.get(sys.argv[1], 0.05)
+    choosing = sys.argv[1] in ("diverge", "die")
     train.run(variant, 1, lr, choosing, *sys.argv[2:])
 """
 
@@ -555,10 +566,12 @@ def carry_out(what, folder, name):
 
 
 @pytest.mark.only("pytorch")
-def test_a_learning_rate_that_diverges_is_an_answer(tmp_path, framework):
-    assert carry_out("diverge", tmp_path, "high") == 0
+@pytest.mark.parametrize("what, how", [("diverge", "diverged"), ("die", "died")])
+def test_a_learning_rate_that_is_too_high_is_an_answer(tmp_path, framework, what, how):
+    """A network that has died is not trained to the end; 200 steps it would be."""
+    assert carry_out(what, tmp_path, "high") == 0
     record = json.loads((tmp_path / "high.json").read_text())
-    assert record["held_out"]["accuracy"] == 0 and record["held_out"]["diverged"] > 0
+    assert record["held_out"]["accuracy"] == 0 and 0 < record["held_out"][how] < 200
     assert not list(tmp_path.glob("*.checkpoint*"))
 
 
