@@ -361,25 +361,37 @@ def main(argv=None):
 def work_through(only, minutes, jobs=1):
     """Carry out what is missing; returns 1 where a run failed."""
     began, done = time.monotonic(), set()
-    one_at_a_time, stopped = threading.Lock(), threading.Event()
+    turn, busy, stopped = threading.Condition(), set(), threading.Event()
 
     def fits(run):
         left = math.inf if minutes is None else 60 * minutes - time.monotonic() + began
         return left == math.inf or seconds_of(run, measured()) <= left
 
     def take():
-        with one_at_a_time:
-            while not stopped.is_set() and (run := next_run(only, done)):
+        """The next run; None once no run is left, nor one that may bring others."""
+        while not stopped.is_set():
+            if run := next_run(only, done):
                 done.add(run.name)  # one that fails is not tried twice
                 if fits(run):
                     print(f"{time.strftime('%H:%M')} {run.name}", flush=True)
+                    busy.add(run.name)
                     return run
+            elif not busy:  # else a rate may be chosen soon, for which seeds are left
+                return None
+            else:
+                turn.wait(timeout=1)
 
     def work():
         failed = False
-        while run := take():
+        while True:
+            with turn:
+                run = take()
+            if run is None:
+                return failed
             failed |= not carry_out(run, jobs)
-        return failed
+            with turn:
+                busy.discard(run.name)
+                turn.notify_all()
 
     if jobs == 1:  # in this thread, which signals reach
         return int(work())

@@ -337,6 +337,33 @@ def test_runs_at_the_same_time_share_the_processors(monkeypatch):
     assert threads == ["2", "1", "1"]
 
 
+def test_who_has_nothing_to_do_waits_for_what_may_come(place, monkeypatch):
+    """Of two, one tries the last rate; then each trains a seed, at the same time."""
+    trains(monkeypatch)
+    monkeypatch.setattr(run, "LATER_SEEDS", ())
+    variant = replace(run.VARIANTS["b"], lrs=(0.01, 0.03, 0.1))
+    monkeypatch.setitem(run.GROUPS, "two", [variant])
+    command, folder = run.command_of, place.parent
+    wait = textwrap.dedent("""
+        import time
+        from pathlib import Path
+        folder, until = Path({folder!r}), time.monotonic() + 60
+        (folder / "{name}.begun").touch()
+        while len(list(folder.glob("{others}.begun"))) < {number}:
+            assert time.monotonic() < until, "alone"
+    """)
+
+    def meeting(r):
+        others, number = ("b.lr*", 3) if r.choosing else ("b.seed*", 2)
+        number -= r.choosing and r.lr != 0.1  # two rates first, without the third
+        about = {"name": r.name, "others": others, "number": number}
+        code = wait.format(folder=str(folder), **about) + command(r)[-1]
+        return [sys.executable, "-c", code]
+
+    monkeypatch.setattr(run, "command_of", meeting)
+    assert run.main(["--only", "b", "--jobs", "2"]) == 0
+
+
 def test_a_run_comes_after_other_sessions(place, monkeypatch):
     """It is a session of its own, the last of all where Linux divides by sessions."""
     about, group = place.parent / "about.json", Path("/proc/self/autogroup")
