@@ -5,6 +5,8 @@ the browser computes, all with weights rounded to float16. The page is made of a
 book around the stored network; which network a real page has is judged elsewhere.
 """
 
+import base64
+import hashlib
 import itertools
 import json
 import re
@@ -21,6 +23,9 @@ from test_live import all_of, finger, frame, heard
 from test_pages_browser import wait
 
 from book.pages import live, live_data, pages
+from book.source.book import BOOK
+from book.translate import catalogues
+from d2l_utils import study
 from d2l_utils.data import LABELS, resize_matrices
 from d2l_utils.sources import load_sample
 from d2l_utils.weights import stored_path
@@ -466,6 +471,8 @@ def test_the_figure_is_accessible_and_fits_a_phone(browser, figure, axe):
         width = "return document.documentElement.scrollWidth"
         wait(browser).until(lambda b: b.execute_script(width) == 360)
         assert in_browser.faults_of_live(browser, axe) == []
+        thumbs = all_of(figure, ".nin-thumbs canvas")
+        assert thumbs and {e.size["width"] for e in thumbs} == {28}
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -524,3 +531,53 @@ def test_a_cell_is_drawn_where_it_looks(images):
                 for first, last in map(live_data.window, range(6))]  # fmt: skip
         assert not (moved & ~np.array(sees)).any()
         assert moved.sum() >= sum(sees) - 1
+
+
+# The network of the real page --------------------------------------------------------
+
+RUN = study.RESULTS / "nin28_56.seed1.safetensors"
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """What the figure of the real page is made of."""
+    return json.loads((live.FOLDER / "nin.json").read_text())
+
+
+def test_the_page_has_a_network_of_the_study(shown):
+    """Its weights are a run's, in float16, and no poor ones."""
+    assert shown["made_from"] == hashlib.sha256(RUN.read_bytes()).hexdigest()
+    assert shown["weights"] == live_data.packed(live_data.read_weights(RUN))
+    record = study.read(RUN.with_suffix(".json"))
+    assert record["settings"]["images"] == 60_000
+    # The record's accuracy is of the weights before they were rounded.
+    assert abs(shown["accuracy"] - record["test"]["accuracy"]) < 0.002
+    assert shown["accuracy"] >= live_data.LEAST and shown["tested"] == 10_000
+
+
+def test_the_picture_in_its_place_is_of_the_same_network(shown):
+    made = live_data.drawing_of(live_data.read_weights(RUN), shown)
+    assert (BOOK.notebooks / "img/nin_maps.svg").read_text() == made
+    best = LABELS[shown["guesses"][0]]
+    picture = re.search(r"!\[(.*)\]\(img/nin_maps", BOOK.source_path("nin").read_text())
+    assert f"The largest mean is that of the {best}." in picture[1]
+
+
+def test_the_real_page(browser, real_book, shown):
+    """In each language: it begins with the picture's logits, and the text is right."""
+    raw = np.frombuffer(base64.b64decode(shown["images"]), np.uint8)
+    first = raw.reshape(-1, 28, 28)[:1]
+    logits = live_data.logits_of(live_data.read_weights(RUN), first)[0]
+    there = sorted(real_book.rglob("nin.html"))
+    assert len(there) == len(catalogues.languages(BOOK, "nin"))
+    for page in there:
+        browser.get_log("browser")
+        browser.get(page.as_uri())
+        found = browser.find_element("css selector", "[data-live=nin]")
+        browser.execute_script("arguments[0].scrollIntoView()", found)
+        settled(browser, found.find_element("css selector", ".live-figure"))
+        assert logits_shown(found) == pytest.approx(logits, abs=0.0051)
+        assert len(all_of(found, ".nin-thumbs button")) == len(shown["labels"])
+        said = browser.find_element("css selector", "main").text.replace(" ", "")
+        assert f"{100 * shown['accuracy']:.1f}%" in said
+        assert browser.get_log("browser") == []
