@@ -266,6 +266,21 @@ def test_what_a_slide_shows_is_what_the_cell_made():
             assert any(re.search(words, title) for title in titles), words
 
 
+@pytest.mark.parametrize("section", LESSONS)
+def test_a_figure_is_described_as_on_its_page(section, reveal, real_book):
+    page = BeautifulSoup(
+        (real_book / f"{section}.html").read_text("utf-8"), "html.parser"
+    )
+    described = {img["src"]: img["alt"] for img in page.select(".output img")}
+    for framework in FRAMEWORKS:
+        html, _ = slides.deck(BOOK, section, framework, reveal)
+        drawn = BeautifulSoup(html, "html.parser").select(".output img")
+        assert len(drawn) > 3
+        for img in drawn:
+            assert img["alt"] == described[img["src"]]
+            assert img["alt"].startswith("Figure 8.")
+
+
 def test_a_slide_without_output_stops():
     deck = slides.Deck.__new__(slides.Deck)
     deck.cells = [slide("## A")]

@@ -74,7 +74,10 @@ def caption_of(block, strings):
 
 
 def group_cells(kind, number, indices, cells, editions, titles, strings, caption=""):
-    """The cells of one group of tabs; their metadata opens and closes panels."""
+    """The cells of one group of tabs; their metadata opens and closes panels.
+
+    That of code says with `index` which cell of the source it is.
+    """
     made, there = [], [f for f in titles if any(f in cells[i].tabs for i in indices)]
     for framework in titles:
         panel, ran_here = [], [i for i in indices if framework in cells[i].tabs]
@@ -91,12 +94,14 @@ def group_cells(kind, number, indices, cells, editions, titles, strings, caption
                 for output in described(ran.get("outputs", []), alt, last)
             ]
             panel.append(new_cell("code", ran.source, outputs))
+            panel[-1].metadata["d2l"] = {"index": i}
         if not panel:
             panel = [new_cell("markdown", "")]
         for cell in panel:
             cell.metadata["transient"] = {"remove_source": kind == "facts"}
             cell.metadata["d2l"] = {
-                "kind": kind, "group": number, "framework": framework, "there": there
+                **cell.metadata.get("d2l", {}),
+                "kind": kind, "group": number, "framework": framework, "there": there,
             }  # fmt: skip
         panel[0].metadata.d2l["opens_panel"] = True
         panel[-1].metadata.d2l["closes_panel"] = True
@@ -137,8 +142,8 @@ def page_notebook(cells, editions, titles, strings, answers=True):
     """
     made, number, folds, under, names = [], 0, 0, "", Counter()
     found = list(blocks(cells, titles))
-    after = [caption_of(block, strings) for block in found[1:]] + [""]
-    both = zip(found, after, strict=True)
+    after = [caption_of(block, strings) for block in found[1:]]
+    both = zip(found, [*after, ""])
     for folded, run in itertools.groupby(both, lambda pair: pair[0][2]):
         first = len(made)
         if folded and not answers:

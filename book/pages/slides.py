@@ -22,7 +22,7 @@ from nbformat import v4
 from book.notebooks.editions import edition_cells
 from book.pages import printed
 from book.pages.bodies import check_outputs
-from book.pages.exporter import TEMPLATES, body_exporter, described, text_cell
+from book.pages.exporter import TEMPLATES, body_exporter, page_notebook, text_cell
 from book.pages.markup import PageError
 from book.pages.pages import first_words, rendered, stylesheet
 from book.source import files
@@ -105,12 +105,17 @@ class Deck:
 
     def __init__(self, book, section, framework):
         self.cells, self.framework = read_source(book, section), framework
-        self.edition = edition_cells(book, section, framework)
-        check_outputs(
-            self.edition, book.relative(book.edition_path(section, framework))
-        )
+        edition = edition_cells(book, section, framework)
+        check_outputs(edition, book.relative(book.edition_path(section, framework)))
         titles, t = book.titles(framework), strings(book)
-        self.title, self.groups = titles[framework], itertools.count(1)
+        # As on the page, so that a figure has the same description.
+        page = page_notebook(self.cells, {framework: edition}, titles, t)
+        self.edition = {
+            cell.metadata.d2l.index: cell
+            for cell in page.cells
+            if "index" in cell.metadata.d2l
+        }
+        self.groups = itertools.count(1)
         self.exporter = body_exporter().at(book.notebooks, t)
         self.resources = {"page": {"titles": titles, "t": t}}
 
@@ -138,7 +143,7 @@ class Deck:
     def next_cell(self, at):
         """The next executed cell after a slide; raises PageError if there is none."""
         for i in range(at + 1, len(self.cells)):
-            if self.cells[i].kind == "code" and self.framework in self.cells[i].tabs:
+            if i in self.edition:
                 return self.edition[i]
         where = self.cells[at].place()
         raise PageError(
@@ -157,9 +162,7 @@ class Deck:
         if not cell.outputs:
             where = self.cells[at].place()
             raise PageError(f"{where}: the cell after this slide has no output.")
-        alt = self.resources["page"]["t"]["figure"].format(framework=self.title)
-        outputs = described(cell.outputs, alt)
-        drawn = [o for o in outputs if o.output_type != "stream"]
+        drawn = [o for o in cell.outputs if o.output_type != "stream"]
         if drawn:
             return self.shown(self.group("output", cell.source, drawn))
         made = printed.as_html(printed_text(cell))
