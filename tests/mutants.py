@@ -728,6 +728,13 @@ FAULTS = (
         "test_slides.py", "table",
     ),
     Fault(
+        "a learning rate gets a bar, as if it were a share",
+        "book/pages/printed.py",
+        'said = NAMES_SHARE.search(head) or any("%" in c for c in cells)',
+        "said = True",
+        "test_slides.py", "share",
+    ),
+    Fault(
         "the speaker says what is for other tabs",
         "book/pages/slides.py",
         "text_for(framework, cell.source, cell.place)",

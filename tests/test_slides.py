@@ -111,10 +111,43 @@ def test_a_share_gets_a_bar_and_html_is_text():
     html = printed.as_html("<b>a</b>: 0.5 of it\n<b>a</b>: 1.0 of it")
     soup = BeautifulSoup(html, "html.parser")
     assert not soup.b and soup.th.text == "<b>a</b> … of it"
-    html = printed.as_html("a  0.5\nb  1.0\nc  0")
+    html = printed.as_html("net  accuracy\na    0.5\nb    1.0\nc    0")
     bars = [td.span["style"] for td in BeautifulSoup(html, "html.parser")("td")]
     widths = [float(re.search(r"[\d.]+", bar)[0]) for bar in bars]
     assert widths[1] == 2 * widths[0] > 0 == widths[2]
+
+
+@pytest.mark.parametrize(
+    ("lines", "bars"),
+    [
+        ("net  lr    of them\na    0.1   7%\nb    0.03  9.5%", ["of them"]),
+        ("net  validation accuracy\na    0.1\nb    0.03", ["validation accuracy"]),
+        ("net  accuracy, 95 % interval\na    0.1 ± 0.02\nb    0.9 ± 0.01", []),
+        ("net  mean\na    0.1\nb    0.03", []),
+        ("a  mean 0.1, 7% of it\nb  mean 0.3, 9% of it", ["of it"]),
+    ],
+)
+def test_what_only_looks_like_a_share_gets_no_bar(lines, bars):
+    soup = BeautifulSoup(printed.as_html(lines), "html.parser")
+    heads = [th.text for th in soup.select("thead th")]
+    with_bar = [bool(td.span) for td in soup.select("tbody tr")[1](["th", "td"])]
+    assert [head for head, bar in zip(heads, with_bar, strict=True) if bar] == bars
+
+
+def test_our_slides_have_bars_for_shares_alone():
+    found = {}  # head: whether there is a bar
+    for section in LESSONS:
+        deck = slides.Deck(BOOK, section, "jax")
+        for at, _, _ in slides.plan(deck.cells, "jax"):
+            if "{output}" in deck.cells[at].source:
+                made = deck.output(at, deck.next_cell(at))
+                for table in BeautifulSoup(made, "html.parser")("table"):
+                    heads = [th.text for th in table.select("thead th")]
+                    row = table.select_one("tbody tr")(["th", "td"])
+                    for head, cell in zip(heads, row):
+                        found[head] = bool(cell.span)
+    assert found["of them in dense layers"] and found["accuracy"] and found["share"]
+    assert not found["lr"] and not found["MACs"]
 
 
 # Slides ---------------------------------------------------------------------------

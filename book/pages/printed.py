@@ -1,8 +1,9 @@
-"""What a cell printed as tables, for slides. What the numbers mean is not known here.
+"""What a cell printed as tables, for slides.
 
 Columns are those that the print aligned with two spaces or more. Lines that differ in
 their numbers alone, such as "96 pixels: accuracy 0.88", give a column for each number
-that does; what stands around it becomes its head. Shares get a bar.
+that does; what stands around it becomes its head. Shares get a bar: percentages, and
+numbers from 0 to 1 whose head says so; a learning rate has none.
 """
 
 import html
@@ -13,6 +14,7 @@ GAP = re.compile(r"\S(?: {2,}|\t)\S")  # between columns
 VALUE = re.compile(r"(\[[^\]]*\]|\(\d[\d, ]*\)|(?<![\w.])\d+(?:[,.]\d+)*(?:x\d+)*%?)")
 NUMBER = re.compile(r"\d+(?:[,.]\d+)*%?")
 SHARE = re.compile(r"[01]?\.\d+|[01](?:\.0+)?|\d+(?:\.\d+)?%")
+NAMES_SHARE = re.compile(r"\b(accuracy|confidence|fraction|probability|share)\b")
 BETWEEN = re.compile(r"[:,] ")  # ends what belongs to the number before it
 
 
@@ -93,10 +95,11 @@ def tables(text):
     return found
 
 
-def kind_of(column):
+def kind_of(head, column):
     """What a column holds, by which it is set: share, number or text."""
     cells = [c for c in column if c]
-    if all(map(SHARE.fullmatch, cells)) and any(re.search("[.%]", c) for c in cells):
+    said = NAMES_SHARE.search(head) or any("%" in c for c in cells)
+    if said and all(map(SHARE.fullmatch, cells)):
         return "share"
     return "number" if all(map(NUMBER.fullmatch, cells)) else "text"
 
@@ -119,7 +122,7 @@ def as_html(text):
             made.append(f"<p>{html.escape(part)}</p>")
             continue
         heads, rows = part
-        kinds = list(map(kind_of, zip(*rows, strict=True)))
+        kinds = list(map(kind_of, heads, zip(*rows, strict=True)))
         lines = []
         for row in rows:
             numbers = [c for c in row if NUMBER.fullmatch(c)]
