@@ -84,6 +84,11 @@ def slide(words):
             "same values: True\nmoves with its input: True",
             [(["", ""], [["same values", "True"], ["moves with its input", "True"]])],
         ),
+        (  # powers of ten
+            "one   loss 2.3, 2e-04 apart\nfour  loss 2.4, 9e-05 apart",
+            [(["", "loss", "apart"],
+              [["one", "2.3", "2e-04"], ["four", "2.4", "9e-05"]])],
+        ),
         ("715x715 pixels", ["715x715 pixels"]),
         ("one line\nand  another", ["one line", "and another"]),
         ("", []),
@@ -91,6 +96,13 @@ def slide(words):
 )  # fmt: skip
 def test_what_is_printed_becomes_a_table(lines, wanted):
     assert printed.tables(lines) == wanted
+
+
+def test_a_head_may_begin_with_spaces():
+    said = v4.new_output("stream", text="\n      lr  MACs\nnet  0.1    17\n\n")
+    cell = v4.new_code_cell(outputs=[said])
+    wanted = [(["", "lr", "MACs"], [["net", "0.1", "17"]])]
+    assert printed.tables(slides.printed_text(cell)) == wanted
 
 
 def test_tables_lose_nothing_but_rows_of_zeros():

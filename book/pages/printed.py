@@ -11,8 +11,10 @@ import itertools
 import re
 
 GAP = re.compile(r"\S(?: {2,}|\t)\S")  # between columns
-VALUE = re.compile(r"(\[[^\]]*\]|\(\d[\d, ]*\)|(?<![\w.])\d+(?:[,.]\d+)*(?:x\d+)*%?)")
-NUMBER = re.compile(r"\d+(?:[,.]\d+)*%?")
+NUMBER = re.compile(r"\d+(?:[,.]\d+)*(?:e[+-]\d+)?%?")
+VALUE = re.compile(
+    r"(\[[^\]]*\]|\(\d[\d, ]*\)|(?<![\w.])\d+(?:[,.]\d+)*(?:e[+-]\d+)?(?:x\d+)*%?)"
+)
 SHARE = re.compile(r"[01]?\.\d+|[01](?:\.0+)?|\d+(?:\.\d+)?%")
 NAMES_SHARE = re.compile(r"\b(accuracy|confidence|fraction|probability|share)\b")
 BETWEEN = re.compile(r"[:,] ")  # ends what belongs to the number before it

@@ -60,8 +60,9 @@ def last_definition(source):
 
 
 def printed_text(cell):
+    """What a cell printed; a table's first row may begin with spaces."""
     said = (o.text for o in cell.outputs if o.output_type == "stream")
-    return "".join(said).strip()
+    return "".join(said).strip("\n")
 
 
 def said(cells, framework):
