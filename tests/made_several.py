@@ -2,8 +2,9 @@
 
 `python tests/made_several.py FRAMEWORK OUT KIND N...` trains the same networks on N
 devices, for each N, and stores weights, records and plans as a .npz for each network,
-number and process. KIND is `small`, or `notebooks` for the networks of these. PyTorch's
-devices are the processes in which torchrun has started this.
+number and process. KIND is a function below: `small`; `notebooks` for the networks of
+these; `double` and `double_googlenet` for networks in float64. PyTorch's devices are
+the processes in which torchrun has started this.
 """
 
 import os
@@ -16,9 +17,17 @@ import numpy as np
 from made_networks import made_class
 from safetensors.numpy import load_file
 
-from book.checks.parity_worker import find_model, new_model
-from d2l_utils.data import resize
+from book.checks.parity_worker import (
+    Batches,
+    adapter,
+    find_model,
+    new_model,
+    started,
+)
+from d2l_utils import inference
+from d2l_utils.data import images_to_float, resize
 from d2l_utils.frameworks import FRAMEWORKS
+from d2l_utils.sources import load_sample
 
 DEVICES = (1, 2, 4)
 # Batches of 12 are cut into 2 and 4 equal parts; 30 images leave one of 6, which 4 does
@@ -97,6 +106,41 @@ def notebooks(framework, d2l, Trainer):
         predicted = d2l.predict(once, resize(images.images[:8], size))
         losses = np.array(trained(steps)[1])
         yield name, {**update, "predicted": predicted, "losses": losses}
+
+
+def double(framework, d2l, Trainer, case=("nin", "NiN28", 28)):
+    """The update of one step in float64, without validation: XLA compiles it slowly.
+
+    The batch cannot be cut into 4 equal parts, but in JAX, which then would cut none.
+    """
+    n = 4 if framework == "jax" else 10
+    side = adapter(framework, "float64")
+    split = load_sample().train
+    X = images_to_float(split.images[:n])[:, None]
+    section, name, _ = case
+    d2l.set_seed(5)
+    new, variables = started(framework, case, "init_cnn")
+    with tempfile.TemporaryDirectory() as folder, side.context():
+        path = Path(folder) / "start.safetensors"
+        d2l.save_weights(new, path, variables)
+        model = new_model(find_model(section, framework, name), momentum=0.9)
+        model = side.loaded(model, lambda m: d2l.load_weights(m, path))
+        model.board.display = False
+        start = stored(model)
+        batch = side.batch(X, split.labels[:n].astype(np.int32))
+        Trainer(1, precision="float32").fit(model, Batches([batch]))
+        update = {f"update/{k}": x - start[k] for k, x in stored(model).items()}
+    yield name, update
+
+
+def double_googlenet(*args):
+    return double(*args, case=("googlenet", "GoogleNet", 28))
+
+
+def stored(model):
+    """{stored name: array}, of the precision in which the model computes."""
+    named = inference.stored(model, model._input_shape)
+    return {k: np.array(x) for k, x in named.items()}
 
 
 def weights(d2l, model):

@@ -99,6 +99,36 @@ def test_it_ends_in_the_same(trained, framework, name, n):
         assert error <= 1e-5 * np.linalg.norm(one[key]) + least, key
 
 
+def furthest(several, one):
+    """The largest relative L2 difference of a tensor's update."""
+    updates = {key: x for key, x in one.items() if key.startswith("update/")}
+    assert updates and all(np.abs(x).max() > 0 for x in updates.values())
+    return max(
+        np.linalg.norm(several[key] - x) / np.linalg.norm(x)
+        for key, x in updates.items()
+    )
+
+
+LARGE = pytest.mark.slow("GoogLeNet in float64; NiN28 shows the same")
+
+
+@on_several
+@pytest.mark.parametrize(
+    "kind, name",
+    [
+        ("double", "NiN28"),
+        pytest.param("double_googlenet", "GoogleNet", marks=LARGE),
+    ],
+)
+def test_a_step_in_float64(trained_as, kind, name, n):
+    """Where float32 is used for anything, the update differs by far more."""
+    one, several = trained_as(kind)(name, 1), trained_as(kind)(name, n)
+    assert {x.dtype.name for x in (*one.values(), *several.values())} == {"float64"}
+    apart = furthest(several, one)
+    print(name, n, f"{apart:.1e}")
+    assert apart <= 1e-8
+
+
 @pytest.mark.slow("networks of real size; the small ones show the same")
 @pytest.mark.parametrize("_, name, size, steps", made_several.OF_NOTEBOOKS)
 @on_several
@@ -107,11 +137,7 @@ def test_networks_of_the_notebooks(trained_as, name, n, _, size, steps):
     one, several = trained_as("notebooks")(name, 1), trained_as("notebooks")(name, n)
     scale = np.abs(one["predicted"]).max()
     apart = {
-        "update": max(
-            np.linalg.norm(several[key] - one[key]) / np.linalg.norm(one[key])
-            for key in one
-            if key.startswith("update/")
-        ),
+        "update": furthest(several, one),
         "logits": np.abs(several["predicted"] - one["predicted"]).max() / scale,
         "losses": np.abs(several["losses"] / one["losses"] - 1).max(),
     }

@@ -86,7 +86,7 @@ class Mirrored:
             v._value = value
 
     def part(self, batch):
-        """Within a step on one device: (its part of the batch, its share of it).
+        """Within a step on one device: (its part of the batch, its share in float64).
 
         Parts differ by one example at most. Where there are fewer examples than
         devices, some get one with a share of 0.
@@ -94,7 +94,7 @@ class Mirrored:
         n = tf.shape(arrays_in(batch)[-1])[0]
         rank = tf.distribute.get_replica_context().replica_id_in_sync_group
         first, last = n * rank // self.size, n * (rank + 1) // self.size
-        share = tf.cast(last - first, tf.float32) / tf.cast(n, tf.float32)
+        share = tf.cast(last - first, tf.float64) / tf.cast(n, tf.float64)
         first = tf.minimum(first, n - 1)
         last = tf.maximum(last, first + 1)
 

@@ -213,7 +213,7 @@ class Trainer(_Trainer):
             step = _written(self.model, "training_step")
             l, recorded = self.run_training_step(step, batch)
             if self.mirrored:
-                l = l * share
+                l = l * tf.cast(share, l.dtype)
         variables = self.model.trainable_variables
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:
@@ -241,6 +241,7 @@ class Trainer(_Trainer):
         """What a device adds to the mean of the whole batch."""
         if not self.mirrored:
             return recorded
+        share = tf.cast(share, tf.float32)
         return {k: tf.cast(v, tf.float32) * share for k, v in recorded.items()}
 
     def clip_gradients(self, grad_clip_val, grads):
