@@ -7,6 +7,7 @@ and which errors mean that another process has ended.
 import hashlib
 import json
 import warnings
+import zlib
 
 import numpy as np
 
@@ -18,6 +19,10 @@ SHOWN = 100  # bytes that are kept of a longer one
 
 class LostContact(RuntimeError):
     """Another process of the training has ended."""
+
+
+class Unlike(RuntimeError):
+    """The processes of a training are to train different things."""
 
 
 def lost(rank: int, checkpoint) -> LostContact:
@@ -40,6 +45,11 @@ def packed(about: dict) -> np.ndarray:
     return np.frombuffer(text.ljust(SIZE), np.uint8)
 
 
+def checksum(text: str | None) -> str | None:
+    """A few digits that differ for different texts; None for None."""
+    return None if text is None else f"with checksum {zlib.crc32(text.encode()):08x}"
+
+
 def _shortened(value):
     text = json.dumps(value)
     if len(text) <= LONGEST:
@@ -53,20 +63,16 @@ def unpacked(row) -> dict:
 
 
 def check_alike(said: list[dict]) -> None:
-    """Raise RuntimeError unless all processes train the same; warn of unlike devices.
+    """Raise Unlike unless all processes train the same; warn of unlike devices.
 
     said: what each process says of its training, in the order of ranks.
     """
     for rank, theirs in enumerate(said):
-        other = [
-            f"{k} {theirs.get(k)!r}, not {x!r}"
-            for k, x in said[0].items()
-            if theirs.get(k) != x and k != DEVICE
-        ]
+        other = _differences(theirs, said[0])
         if other:
-            raise RuntimeError(
+            raise Unlike(
                 f"The process with rank {rank} trains something else than that with "
-                f"rank 0: {', '.join(other)}. All must run the same script on the same "
+                f"rank 0: {'; '.join(other)}. All must run the same script on the same "
                 "data."
             )
     devices = [theirs.get(DEVICE) for theirs in said]
@@ -78,3 +84,21 @@ def check_alike(said: list[dict]) -> None:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _differences(theirs, first):
+    """What a description has other than the first one, in words."""
+    words = []
+    for key, x in first.items():
+        other = theirs.get(key)
+        if other == x or key == DEVICE:
+            continue
+        if isinstance(x, dict) and isinstance(other, dict):
+            for k in sorted(x.keys() | other.keys()):
+                if x.get(k) != other.get(k):
+                    words.append(f"{key}: {k} {other.get(k)!r}, not {x.get(k)!r}")
+        elif isinstance(x, str) and x.startswith("with checksum"):
+            words.append(f"{key} {other}, not {x}")
+        else:
+            words.append(f"{key} {other!r}, not {x!r}")
+    return words

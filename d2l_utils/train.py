@@ -16,7 +16,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from d2l_utils.alike import LostContact
+from d2l_utils.alike import LostContact, Unlike
 from d2l_utils.frameworks import FRAMEWORKS
 
 TAGS = {"imports", "model", "train"}
@@ -45,6 +45,17 @@ def cells_of(path):
             "to the cells that training needs, or put these into a script."
         )
     return sources
+
+
+def code_of(path):
+    """The text of a script, or of a notebook's cells; None where there is none."""
+    path = Path(path)
+    try:
+        if path.suffix == ".ipynb":
+            return "\n".join(cells_of(path))
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):  # python -c, an executable
+        return None
 
 
 def framework_of(sources):
@@ -93,7 +104,9 @@ def check_addresses(workers, rank):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        "python -m d2l_utils.train", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("file", type=Path, help="a script, or a notebook")
     parser.add_argument("--framework", choices=FRAMEWORKS)
     workers = parser.add_argument("--workers", type=addresses, required=True)
@@ -113,10 +126,12 @@ def main(argv=None):
         check_addresses(args.workers, args.rank)
         device = import_module(f"{FRAMEWORKS[name].here}.device")
         device.join(args.workers, args.rank)
-    except ValueError as error:
-        parser.error(str(error))
+    except ValueError as error:  # the command itself may be right: no usage
+        parser.exit(2, f"{parser.prog}: {error}\n")
     try:
         run(args.file, sources if notebook else None)
+    except Unlike as error:
+        sys.exit(str(error))
     except LostContact as error:
         print(error, file=sys.stderr, flush=True)
         os._exit(1)  # a normal exit would wait for the other processes
@@ -124,8 +139,8 @@ def main(argv=None):
 
 def run(file, cells):
     """Run a script, or the cells of a notebook."""
+    sys.argv = [str(file.absolute())]
     if cells is None:
-        sys.argv = [str(file)]
         runpy.run_path(str(file), run_name="__main__")
         return
     space = {"__name__": "__main__"}

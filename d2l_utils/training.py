@@ -26,9 +26,9 @@ framework, in d2l_utils/<framework>/trainer.py, says how. It defines
     framework                its row in the table of frameworks
 """
 
+import sys
 import time
 import warnings
-import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from importlib import metadata
@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 
 from d2l_utils import batches, checkpoints, failures, host
-from d2l_utils.alike import DEVICE
+from d2l_utils.alike import DEVICE, checksum
 from d2l_utils.attributes import Beside, fingerprint
 from d2l_utils.base import (
     HyperParameters,
@@ -57,6 +57,7 @@ from d2l_utils.plan import make_plan, uncompiled_steps
 from d2l_utils.progress import Pace, Progress
 from d2l_utils.remember import remember
 from d2l_utils.summary import TooSmall
+from d2l_utils.train import code_of
 
 PRECISIONS = ("auto", "float32")
 OF_A_FRAMEWORK = "Use the Trainer of d2l_utils.torch, or another framework's."
@@ -424,12 +425,22 @@ class Trainer(HyperParameters):
         batch, model = self.first_batch(), self.model
         sizes = {k: x.shape for k, x in self.state_tensors().items()}
         used = self.framework.distributions
+        images = self.data.arrays(True) if self.plan.stored_bytes else None
+        # Numbers alone: paths, and who prints, may differ. Flax has no hparams.
+        settings = vars(model).get("hparams", vars(model)).items()
+        settings = {
+            k: v for k, v in settings if type(v) in (int, float) and k[0] != "_"
+        }
         return {
             "model": type(model).__name__,
-            "weights": zlib.crc32(repr(sizes).encode()),
+            "settings": settings,
+            "gradient_clip_val": float(self.gradient_clip_val),
+            "names and shapes of weights": checksum(repr(sizes)),
             "number of batches": self.num_train_batches,
             "seed": self.progress.seed,
-            "first batch": fingerprint(batch, self.state_hooks.array_of),
+            "first batch": checksum(fingerprint(batch, self.state_hooks.array_of)),
+            "training images": checksum(fingerprint(images, lambda x: None)),
+            "code": checksum(code_of(sys.argv[0])),
             "epochs": self.max_epochs,
             "precision": "bfloat16" if self.plan.bfloat16 else "float32",
             "versions": {k: metadata.version(k) for k in installed(*used)},

@@ -199,6 +199,34 @@ def test_different_devices_are_said_and_other_differences_refused():
         alike.check_alike([said[0], {**said[0], "seed": 2}])
 
 
+@pytest.mark.parametrize(
+    "key, mine, theirs, words",
+    [
+        ("seed", 1, 2, "seed 2, not 1"),
+        ("first batch", *map(alike.checksum, "ab"),
+         r"first batch with checksum \w{8}, not with checksum \w{8}"),
+        ("settings", {"lr": 0.1, "momentum": 0.9}, {"lr": 0.2, "momentum": 0.9},
+         r"settings: lr 0\.2, not 0\.1"),
+        ("versions", {"jax": "1"}, {}, "versions: jax None, not '1'"),
+    ],
+)  # fmt: skip
+def test_a_difference_is_said_without_what_is_the_same(key, mine, theirs, words):
+    said = [{key: x, "epochs": 3} for x in (mine, theirs)]
+    with pytest.raises(RuntimeError, match=rf"with rank 0: {words}\. All must run"):
+        alike.check_alike(said)
+
+
+def test_the_code_that_is_compared(tmp_path):
+    """Of a notebook only what is run, not its outputs."""
+    cells = (["train"], "a"), ([], "b")
+    path = notebook(tmp_path, *cells)
+    assert train.code_of(path) == "a" and train.code_of(__file__).startswith('"""')
+    for other in ("-c", tmp_path, notebook(tmp_path, *cells[1:])):
+        assert train.code_of(other) is None
+    assert alike.checksum(None) is None
+    assert alike.checksum("a") != alike.checksum("b")
+
+
 def test_long_descriptions_fit_and_keep_their_differences():
     short = {"model": "NiN", "seed": 1, "first batch": None, "versions": {"jax": "1"}}
     assert alike.unpacked(alike.packed(short)) == short
