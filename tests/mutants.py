@@ -755,6 +755,20 @@ FAULTS = (
         "if (false) to -=",
         "test_pages_browser.py", "excerpt",
     ),
+    Fault(
+        "a key that chooses Japanese characters opens what was found",
+        "book/pages/templates/d2l/page.js",
+        "if (event.isComposing || event.keyCode === 229) return;",
+        "",
+        "test_pages_browser.py", "chooses_characters",
+    ),
+    Fault(
+        "the search knows the words of the translation alone",
+        "book/pages/templates/d2l/page.js",
+        "ours = ours.replaceAll(word, written.toLowerCase());",
+        "ours = ours;",
+        "test_pages_browser.py", "search_works_for_japanese",
+    ),
     # Notebooks for d2l ------------------------------------------------------------
     Fault(
         "an unpacked archive writes outside of its folder",

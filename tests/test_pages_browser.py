@@ -817,6 +817,7 @@ def test_the_search_works_for_japanese(browser, real_book):
     apart = found(browser, "平方根 混同行列")
     assert apart and found(browser, "混同行列と平方根") == apart
     assert found(browser, "平方根の冷蔵庫") == []
+    assert found(browser, "パラメーター") == found(browser, "パラメータ") != []
 
 
 def test_the_search_works_for_chinese(browser, real_book):
@@ -826,6 +827,31 @@ def test_the_search_works_for_chinese(browser, real_book):
     apart = found(browser, "学习率 批量归一化")
     assert apart and found(browser, "批量归一化和学习率") == apart
     assert found(browser, "学习率的冰箱") == []
+    assert found(browser, "全局平均池化") == found(browser, "全局平均汇聚") != []
+
+
+def test_the_key_that_chooses_characters_opens_nothing(browser, real_book):
+    """While Japanese is typed, Enter takes what is offered; then it opens a find."""
+    address = (real_book / "ja/nin.html").as_uri()
+    browser.get(address)
+    browser.find_element("id", "search").click()
+    said = "return [...document.querySelectorAll('#found a')].length"
+    typed = {"text": "グローバル平均", "selectionStart": 7, "selectionEnd": 7}
+    browser.execute_cdp_cmd("Input.imeSetComposition", typed)
+    wait(browser).until(lambda b: b.execute_script(said) > 1)
+    browser.execute_script("onkeydown = (e) => (window.last = [e.key, e.isComposing])")
+    for number, key in ((40, "ArrowDown"), (13, "Enter"), (27, "Escape")):
+        press = {"type": "rawKeyDown", "key": key, "windowsVirtualKeyCode": number}
+        browser.execute_cdp_cmd("Input.dispatchKeyEvent", press)
+        wait(browser).until(
+            lambda b, key=key: b.execute_script("return window.last") == [key, True]
+        )
+        assert browser.switch_to.active_element.get_attribute("id") == "search"
+        assert browser.execute_script(said) > 1 and browser.current_url == address
+    browser.execute_cdp_cmd("Input.insertText", {"text": typed["text"]})
+    first = browser.find_element("css selector", "#found a").get_attribute("href")
+    browser.find_element("id", "search").send_keys("\ue007")  # Enter
+    wait(browser).until(lambda b: b.current_url == first)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import unicodedata
 from dataclasses import replace
 
 import nbformat
@@ -389,6 +390,22 @@ def test_terms_and_style(tmp_path):
     ]
     assert terms.faults("Dense layers", "層", {"dense layer"}) == []
     assert terms.faults("A", "これです。") == ["style: 'です。': である"]
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+def test_what_readers_type_is_put_into_words_that_are_there(language):
+    texts = "".join(
+        e.msgstr
+        for section in BOOK.sections
+        for e in catalogues.read(BOOK.locale / language / f"{section}.po")
+        if catalogues.is_used(e)
+    )
+    words = catalogues.other_words(BOOK, language)
+    assert words and words == catalogues.strings(BOOK, language)["other_words"]
+    for typed, written in words.items():
+        assert typed not in texts and written in texts, typed
+        assert typed == unicodedata.normalize("NFKC", typed).lower()
+    assert catalogues.strings(BOOK)["other_words"] == {}
 
 
 def test_the_command_names_what_does_not_agree(book, capsys):

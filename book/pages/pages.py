@@ -163,6 +163,7 @@ def page(template, titles, t, **values):
     """A whole page from one of the templates."""
     said = {key: t[key] for key in SAID}
     data = {"t": said, "index": values["index"], "here": values.get("section", "")}
+    data["others"] = t["other_words"]
     figures = live.of(values.get("body", ""), t)
     data |= figures.data
     data = json.dumps(data, ensure_ascii=False, separators=(",", ":"))

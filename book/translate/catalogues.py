@@ -8,6 +8,7 @@ one.
 """
 
 import argparse
+import csv
 import difflib
 import functools
 import json
@@ -200,10 +201,20 @@ def entries(book, language, name):
 
 def strings(book, language="en"):
     """What pages say by themselves, in a language; English where it lacks some."""
-    own, found = entries(book, language, INTERFACE), {"lang": language}
+    own = entries(book, language, INTERFACE)
+    found = {"lang": language, "other_words": other_words(book, language)}
     for name, text in english().items():
         found[name] = own.get((name, text), text)
     return found
+
+
+def other_words(book, language):
+    """{what a reader may search for: the word of the translation}, of search.csv."""
+    path = book.locale / language / "search.csv"
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["typed"]: row["written"] for row in csv.DictReader(file)}
 
 
 def is_translated(book, language, section):

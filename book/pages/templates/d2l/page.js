@@ -233,17 +233,27 @@
   }
 
   // The texts of the whole book are in every page. A part is found if it has all words of
-  // the query. In Chinese and Japanese, which have no spaces between words, a query that
-  // is not found as it is typed is cut into words.
-  function find(index, query) {
+  // the query. A query that is not found as it is typed is put into the book's words,
+  // then, in Chinese and Japanese, which have no spaces, cut into words.
+  function find(index, query, others) {
     query = query.normalize("NFKC").toLowerCase();
-    const words = query.split(/\s+/).filter(Boolean);
-    const found = search(index, words);
-    return found.length ? found : search(index, words.flatMap(pieces));
+    let ours = query;
+    for (const [word, written] of Object.entries(others))
+      ours = ours.replaceAll(word, written.toLowerCase());
+    const typed = query.split(/\s+/).filter(Boolean);
+    const put = ours.split(/\s+/).filter(Boolean);
+    for (const words of [typed, put, put.flatMap(pieces)]) {
+      const found = search(index, words);
+      if (found.length) return found;
+    }
+    return [];
   }
 
+  const WIDE = /[\u3040-\u9fff]/;
+  const MARKS = /^[\s、。，：；？！）」』”]*/; // no line begins with them
+
   function pieces(word) {
-    if (!/[\u3040-\u9fff]/.test(word) || !Intl.Segmenter) return [word];
+    if (!WIDE.test(word) || !Intl.Segmenter) return [word];
     const { lang } = document.documentElement;
     const particle = lang === "zh" ? /^[的了是和与在]$/ : /^[\u3040-\u309f]{1,2}$/;
     const of = new Intl.Segmenter(lang, { granularity: "word" });
@@ -278,11 +288,13 @@
   }
 
   // A passage of the text around what was found, in whole words; of an answer, only that
-  // it is one.
+  // it is one. A Chinese or Japanese character takes the room of two.
   function excerpt({ text, at, words, named, answer }, t) {
     const line = make("span", { className: "excerpt" });
-    let from = Math.max(at - 40, 0), to = at + 110;
+    const room = WIDE.test(text) ? 0.5 : 1;
+    let from = Math.max(at - 40 * room, 0), to = at + 110 * room;
     if (from > 0) from += /^\S{0,20}\s/.exec(text.slice(from, at))?.[0].length ?? 0;
+    if (from > 0) from += MARKS.exec(text.slice(from, at))[0].length;
     if (to < text.length) to -= /\s\S{0,20}$/.exec(text.slice(at, to))?.[0].length ?? 0;
     let part = text.slice(from, to);
     if (answer) {
@@ -301,7 +313,7 @@
     return line;
   }
 
-  function addSearch({ t, index, here }) {
+  function addSearch({ t, index, here, others }) {
     const box = document.getElementById("search");
     const list = document.getElementById("found");
     const count = document.querySelector(".search .count");
@@ -330,7 +342,7 @@
     box.addEventListener("input", () => {
       const query = box.value.trim();
       if (query.length < 2 && !/[^\x00-\x7f]/.test(query)) return close();
-      const found = find(index, query);
+      const found = find(index, query, others);
       list.replaceChildren(
         ...found.slice(0, first).map(item),
       );
@@ -359,6 +371,9 @@
       if (link.href === location.href) unfold(); // there will be no hashchange
     });
     document.querySelector(".search").addEventListener("keydown", (event) => {
+      // These keys choose characters while Chinese or Japanese is typed; Safari sends
+      // the last one, as 229, when that has ended.
+      if (event.isComposing || event.keyCode === 229) return;
       const links = [box, ...list.querySelectorAll("a, button")];
       const at = links.indexOf(document.activeElement);
       const to = { ArrowDown: at + 1, ArrowUp: at - 1 }[event.key];
