@@ -290,14 +290,22 @@ def test_an_address_in_the_text_is_a_link(tmp_path):
             12,
             "\u7f51\u7edc\u4e2d\u7684\u7f51\u7edc",
         ),
-        ("\u7f51\u7edc\u4e2d\u7684\u7f51\u7edc", 8, "\u7f51\u7edc\u4e2d\u7684 …"),
-        ("\u7f51\u7edc\u4e2d\uff0c\u7684\u7f51\u7edc", 10, "\u7f51\u7edc\u4e2d …"),
+        ("\u7f51\u7edc\u4e2d\u7684\u7f51\u7edc", 8, "\u7f51\u7edc\u4e2d\u7684…"),
+        ("\u7f51\u7edc\u4e2d\uff0c\u7684\u7f51\u7edc", 10, "\u7f51\u7edc\u4e2d…"),
+        ("\u7f51\u7edc\u3002\u7684\uff0c\u7f51\u7edc", 10, "\u7f51\u7edc\u3002"),
+        ("\u7f51\u3002\u7edc\u7684\u7f51\u7edc", 10, "\u7f51\u3002\u7edc\u7684\u7f51…"),
     ],
 )
 def test_the_beginning_of_a_text_fits(text, room, words):
     """A Chinese character is two columns wide."""
     body = SimpleNamespace(marks=SimpleNamespace(texts={"title": "", "first": text}))
     assert pages.about(body, room) == words
+
+
+def test_infinity_is_no_operator():
+    """Else there is a space between it and its sign."""
+    made = markup.mathml(r"-\infty", "inline")
+    assert "<mi>&#x0221E;</mi>" in made and "<mo>&#x0221E;" not in made
 
 
 def test_formulas_are_mathml(soup):
@@ -521,6 +529,13 @@ def test_formulas_are_readable_in_excerpts(tmp_path, tex, said):
     marks, strings = markup.Marks(), {**catalogues.english(), "lang": "en"}
     markup.Text(tmp_path, str, marks, strings).to_html(f"From ${tex}$ on.")
     assert marks.texts == {"": f"From {said} on."}
+
+
+def test_paragraphs_without_spaces_are_searched_without(tmp_path):
+    marks, strings = markup.Marks(), {**catalogues.english(), "lang": "zh"}
+    text = markup.Text(tmp_path, str, marks, strings)
+    text.to_html("\u7f51\u7edc\u3002\n\n\u7f51 NiN\n\nNiN")
+    assert marks.texts == {"": "\u7f51\u7edc\u3002\u7f51 NiN NiN"}
 
 
 def test_what_was_printed_fits_the_page():

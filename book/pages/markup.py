@@ -58,6 +58,8 @@ OPENED, CLOSED = (
     "[,.;:?!)\u3001\u3002\uff0c\uff1a\uff1b\uff1f\uff01\uff09\u300d\u201d\u300b]",
 )
 WHOLE = re.compile(f"{OPENED}*{MARK.pattern}{CLOSED}+|{OPENED}+{MARK.pattern}")
+# Behind a Chinese or Japanese mark there is no space.
+GAP = re.compile("(?<=[\u3001\u3002\uff01\uff09\uff0c\uff1a\uff1b\uff1f]) ")
 MATHML = "{http://www.w3.org/1998/Math/MathML}m"
 CITED = {  # what becomes a link in escaped text: where it leads
     r"(https?://(?:&amp;|[^\s<>&])*[^\s<>&.,;:!?)])": "",
@@ -268,6 +270,7 @@ def mathml(tex, display):
             raise ValueError("HTML in a formula")
         if re.match(r"\\[a-zA-Z]", text):
             raise ValueError(f"unknown command {text}")
+    made = made.replace("<mo>&#x0221E;</mo>", "<mi>&#x0221E;</mi>")  # no operator
     return FUNCTION.sub(r'\1<mspace width="0.17em"/>', made)
 
 
@@ -387,7 +390,7 @@ class Text(RendererHTML):
     def _note(self, anchor, text):
         text = self._plain(MARK.sub(self._readable, text))
         said = f"{self.marks.texts.get(anchor, '')} {text}"
-        self.marks.texts[anchor] = " ".join(said.split())
+        self.marks.texts[anchor] = GAP.sub("", " ".join(said.split()))
 
     def _fold(self, found):
         """A question with its answer, with the anchor that `_note_text` gave it."""

@@ -35,7 +35,9 @@ from book.translate import catalogues
 from book.translate.catalogues import strings
 from d2l_utils.frameworks import FRAMEWORKS
 
-ENDS = " \uff0c\u3002\u3001\uff1b"  # where a text may be cut off
+# Where a text may be cut off: behind a Chinese or Japanese sentence, or before these.
+SENTENCES = "\u3002\uff01\uff1f"
+ENDS = " \uff0c\u3002\u3001\uff1b\uff1a"
 LIMIT = 2_500_000  # bytes of a page that can still be mailed
 STYLES = {"": "xcode", "@media screen and (prefers-color-scheme: dark)": "github-dark"}
 SCRIPTS = ("tabs.js", "page.js")
@@ -88,7 +90,7 @@ def first_words(text):
 
 
 def shortened(said, room=160):
-    """The beginning of a text, in whole words or clauses.
+    """The beginning of a text, in whole words, clauses, or sentences without spaces.
 
     room: columns, of which a Chinese or Japanese character takes two.
     """
@@ -97,8 +99,12 @@ def shortened(said, room=160):
     if fits == len(said):
         return said
     head = said[:fits]
+    sentences = max(map(head.rfind, SENTENCES)) + 1
+    if sentences > fits / 2:
+        return head[:sentences]
     end = max(map(head.rfind, ENDS))
-    return f"{head[:end] if end > fits / 2 else head} …"
+    head = head[:end] if end > fits / 2 else head
+    return f"{head}…" if east_asian_width(head[-1]) in "WF" else f"{head} …"
 
 
 def picture(body):
