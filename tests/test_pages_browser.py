@@ -280,6 +280,9 @@ def test_a_phone_has_room(page, built):
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+SIZE = "return getComputedStyle(document.querySelector(arguments[0])).fontSize"
+
+
 def test_print_shows_the_chosen_framework_with_its_name(page):
     tab(page, 1, "jax").click()
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
@@ -288,6 +291,8 @@ def test_print_shows_the_chosen_framework_with_its_name(page):
         assert set(shown(page)) == {"jax"}
         label = page.find_element("css selector", "#g1-jax > .label")
         assert label.is_displayed() and label.text == "JAX"
+        text, table = (page.execute_script(SIZE, part) for part in ("body", "table"))
+        assert float(table[:-2]) < float(text[:-2])
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
@@ -866,6 +871,9 @@ def test_japanese_and_chinese_type(browser, real_book, language, font):
     assert browser.execute_script(style, ".highlight .c1", "fontStyle") == "normal"
     assert browser.execute_script(style, "main p", "lineBreak") == "strict"
     assert font in browser.execute_script(style, "main p", "fontFamily")
+    breaks = {"ja": "auto-phrase", "zh": "keep-all"}[language]
+    assert browser.execute_script(style, "h1", "wordBreak") == breaks
+    assert browser.execute_script(style, "a.section", "whiteSpace") == "nowrap"
     browser.get((real_book / "nin.html").as_uri())
     assert browser.execute_script(style, "main em", "fontStyle") == "italic"
     assert browser.execute_script(style, "main p", "lineBreak") == "auto"
