@@ -535,7 +535,7 @@ def test_a_cell_is_drawn_where_it_looks(images):
 
 # The network of the real page --------------------------------------------------------
 
-RUN = study.RESULTS / "nin28_56.seed1.safetensors"
+OF_THE_STUDY = study.RESULTS / "nin28_56.seed1.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -546,9 +546,9 @@ def shown():
 
 def test_the_page_has_a_network_of_the_study(shown):
     """Its weights are a run's, in float16, and no poor ones."""
-    assert shown["made_from"] == hashlib.sha256(RUN.read_bytes()).hexdigest()
-    assert shown["weights"] == live_data.packed(live_data.read_weights(RUN))
-    record = study.read(RUN.with_suffix(".json"))
+    assert shown["made_from"] == hashlib.sha256(OF_THE_STUDY.read_bytes()).hexdigest()
+    assert shown["weights"] == live_data.packed(live_data.read_weights(OF_THE_STUDY))
+    record = study.read(OF_THE_STUDY.with_suffix(".json"))
     assert record["settings"]["images"] == 60_000
     # The record's accuracy is of the weights before they were rounded.
     assert abs(shown["accuracy"] - record["test"]["accuracy"]) < 0.002
@@ -556,7 +556,7 @@ def test_the_page_has_a_network_of_the_study(shown):
 
 
 def test_the_picture_in_its_place_is_of_the_same_network(shown):
-    made = live_data.drawing_of(live_data.read_weights(RUN), shown)
+    made = live_data.drawing_of(live_data.read_weights(OF_THE_STUDY), shown)
     assert (BOOK.notebooks / "img/nin_maps.svg").read_text() == made
     best = LABELS[shown["guesses"][0]]
     picture = re.search(r"!\[(.*)\]\(img/nin_maps", BOOK.source_path("nin").read_text())
@@ -567,7 +567,7 @@ def test_the_real_page(browser, real_book, shown):
     """In each language: it begins with the picture's logits, and the text is right."""
     raw = np.frombuffer(base64.b64decode(shown["images"]), np.uint8)
     first = raw.reshape(-1, 28, 28)[:1]
-    logits = live_data.logits_of(live_data.read_weights(RUN), first)[0]
+    logits = live_data.logits_of(live_data.read_weights(OF_THE_STUDY), first)[0]
     there = sorted(real_book.rglob("nin.html"))
     assert len(there) == len(catalogues.languages(BOOK, "nin"))
     for page in there:

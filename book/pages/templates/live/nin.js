@@ -304,7 +304,7 @@ live.add("nin", (place, data) => {
     });
     const map = maps[state.shown], name = names[state.shown];
     cells.forEach((cell, k) => {
-      cell.textContent = decimal(map[k], 1);
+      cell.textContent = decimal(map[k], map[k] < 100 ? 1 : 0); // as wide as a cell
       cell.style.background = red(map[k] / most);
       const where = { row: Math.floor(k / CELLS) + 1, column: (k % CELLS) + 1 };
       cell.setAttribute("aria-label", say("nin_cell", { ...where, value: decimal(map[k]) }));
