@@ -577,7 +577,11 @@ def test_the_real_page(browser, real_book, shown):
         browser.execute_script("arguments[0].scrollIntoView()", found)
         settled(browser, found.find_element("css selector", ".live-figure"))
         assert logits_shown(found) == pytest.approx(logits, abs=0.0051)
-        assert len(all_of(found, ".nin-thumbs button")) == len(shown["labels"])
+        pressed = [b.get_attribute("aria-pressed") == "true"
+                   for b in all_of(found, ".nin-thumbs button")]  # fmt: skip
+        assert pressed == [True] + [False] * (len(shown["labels"]) - 1)
+        cells = [float(c.text) for c in all_of(found, ".nin-cells button")]
+        assert np.mean(cells) == pytest.approx(max(logits), abs=0.3)
         said = browser.find_element("css selector", "main").text.replace(" ", "")
         assert f"{100 * shown['accuracy']:.1f}%" in said
         assert browser.get_log("browser") == []

@@ -268,8 +268,10 @@ live.add("nin", (place, data) => {
 
   // The map of the class shown, cell by cell
   const grid = make("div", { className: "nin-cells", role: "group" });
+  const cellName = (k, value) =>
+    say("nin_cell", { row: Math.floor(k / CELLS) + 1, column: (k % CELLS) + 1, value });
   const cells = Array.from({ length: CELLS * CELLS }, (_, k) => {
-    const cell = make("button", { type: "button", tabIndex: k ? -1 : 0 });
+    const cell = make("button", { type: "button", tabIndex: k ? -1 : 0, "aria-label": cellName(k, "…") });
     for (const kind of ["pointerenter", "focus"]) cell.addEventListener(kind, showing({ cell: k }));
     cell.addEventListener("keydown", (event) => {
       const by = live.arrow(event), column = (k % CELLS) + (by?.[0] ?? 0);
@@ -284,9 +286,8 @@ live.add("nin", (place, data) => {
   for (const kind of ["pointerleave", "focusout"])
     grid.addEventListener(kind, showing({ cell: null }));
   grid.append(...cells);
-  const [about, mean, said, gridTitle] = ["nin-about", "nin-mean", "nin-said", "live-name"].map(
-    (className) => make("p", { className }),
-  );
+  const [about, mean, said, gridTitle, scale] =
+    ["nin-about", "nin-mean", "nin-said", "live-name", "live-name"].map((className) => make("p", { className }));
 
   const show = live.oncePerFrame(() => {
     draw();
@@ -306,11 +307,11 @@ live.add("nin", (place, data) => {
     cells.forEach((cell, k) => {
       cell.textContent = decimal(map[k], map[k] < 100 ? 1 : 0); // as wide as a cell
       cell.style.background = red(map[k] / most);
-      const where = { row: Math.floor(k / CELLS) + 1, column: (k % CELLS) + 1 };
-      cell.setAttribute("aria-label", say("nin_cell", { ...where, value: decimal(map[k]) }));
+      cell.setAttribute("aria-label", cellName(k, decimal(map[k])));
     });
     gridTitle.textContent = say("nin_map", { name });
     grid.setAttribute("aria-label", gridTitle.textContent);
+    scale.textContent = say("nin_scale", { most: decimal(most, 1) });
     mean.textContent = say("nin_mean", { logit: decimal(logits[state.shown]) });
     let more = "";
     if (state.cell !== null)
@@ -339,13 +340,14 @@ live.add("nin", (place, data) => {
     make("div", {}, gridTitle, grid, mean, about),
     make("div", { className: "nin-classes", role: "group", "aria-label": say("nin_class") }, ...rows.map((r) => r.row)));
   place.append(
-    thumbs.row, make("p", { className: "live-name nin-legend" }, say("nin_legend")),
-    make("div", { className: "nin-tools" }, modes.row, clear, overlay.row),
+    thumbs.row,
+    make("p", { className: "live-name nin-legend" }, say("nin_legend", { percent: decimal(100 * data.accuracy, 1) })),
+    make("div", { className: "nin-tools" }, modes.row, clear, overlay.row, scale),
     columns,
     make("div", { className: "nin-view" }, option("dx", SIDE / 2), option("dy", SIDE / 2), option("angle", 180)),
   );
   const tell = live.announcer(place);
   modes.press("move");
-  thumbs.press(0);
+  thumbs.press("0");
   live.whenSeen(place, () => choose(0));
 });
