@@ -23,9 +23,15 @@ from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
 
 
+# Not jax.stages.Wrapped: what belongs to that protocol depends on Python's version.
+_JITTED = type(jax.jit(lambda: None))
+
+
 def _jitted(function):
     """The function of jax.jit within a method; None if there is none."""
-    while not isinstance(function, jax.stages.Wrapped):
+    # A method looks as if it had its function's attributes.
+    function = getattr(function, "__func__", function)
+    while not isinstance(function, _JITTED):
         if not hasattr(function, "__wrapped__"):  # which Flax's decorators set
             return None
         function = function.__wrapped__

@@ -335,14 +335,14 @@ live.add("nin", (place, data) => {
   });
 
   canvas.classList.add("nin-image");
-  const left = make("div", { className: "nin-left" }, canvas, said);
+  const left = make("div", { className: "nin-left" }, canvas, scale, said);
   const columns = make("div", { className: "nin-columns" }, left,
     make("div", {}, gridTitle, grid, mean, about),
     make("div", { className: "nin-classes", role: "group", "aria-label": say("nin_class") }, ...rows.map((r) => r.row)));
   place.append(
     thumbs.row,
     make("p", { className: "live-name nin-legend" }, say("nin_legend", { percent: decimal(100 * data.accuracy, 1) })),
-    make("div", { className: "nin-tools" }, modes.row, clear, overlay.row, scale),
+    make("div", { className: "nin-tools" }, modes.row, clear, overlay.row),
     columns,
     make("div", { className: "nin-view" }, option("dx", SIDE / 2), option("dy", SIDE / 2), option("angle", 180)),
   );
