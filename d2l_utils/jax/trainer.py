@@ -22,7 +22,6 @@ from d2l_utils.jax.variables import get_key, make_state, restart_keys, variables
 from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
 
-
 # Not jax.stages.Wrapped: what belongs to that protocol depends on Python's version.
 _JITTED = type(jax.jit(lambda: None))
 
