@@ -16,7 +16,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from d2l_utils.alike import LostContact, Unlike
+from d2l_utils.alike import LostContact, Unlike, lost
 from d2l_utils.frameworks import FRAMEWORKS
 
 TAGS = {"imports", "model", "train"}
@@ -132,7 +132,13 @@ def main(argv=None):
         run(args.file, sources if notebook else None)
     except Unlike as error:
         sys.exit(str(error))
-    except LostContact as error:
+    except Exception as error:
+        # Another worker's script may have failed before this one's Trainer looked.
+        if not isinstance(error, LostContact) and device.is_lost(error):
+            reason = str(error).partition("\n")[0]
+            error = f"{lost(args.rank, None)} {type(error).__name__}: {reason}"
+        elif not isinstance(error, LostContact):
+            raise
         print(error, file=sys.stderr, flush=True)
         os._exit(1)  # a normal exit would wait for the other processes
 

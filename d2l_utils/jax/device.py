@@ -2,7 +2,7 @@
 
 import jax
 
-from d2l_utils import host
+from d2l_utils import failures, host
 from d2l_utils.devices import Devices
 from d2l_utils.rollcall import WAIT, call_roll
 
@@ -47,6 +47,12 @@ virtual_devices = _devices.virtual_devices
 for_training = _devices.for_training
 
 
+def is_lost(error) -> bool:
+    """Whether an error may come from the communication between processes."""
+    known = isinstance(error, jax.errors.JaxRuntimeError)
+    return known and not failures.out_of_memory(error)
+
+
 def join(workers, rank):
     """Let this process be one of several: see d2l_utils.train.
 
@@ -61,3 +67,4 @@ def join(workers, rank):
         initialization_timeout=WAIT,
         heartbeat_timeout_seconds=SILENT,
     )
+    jax.devices()  # before a script runs: one that fails is then missed soon

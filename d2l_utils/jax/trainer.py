@@ -15,7 +15,7 @@ from d2l_utils.batches import arrays_in, inputs_of, map_arrays
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.jax import processes, state
 from d2l_utils.jax.batches import as_array, to_arrays
-from d2l_utils.jax.device import cpu, for_training
+from d2l_utils.jax.device import cpu, for_training, is_lost
 from d2l_utils.jax.fast import faster
 from d2l_utils.jax.layers import build, clone, mode, output_of
 from d2l_utils.jax.variables import get_key, make_state, restart_keys, variables_of
@@ -95,7 +95,7 @@ class Trainer(_Trainer):
         try:
             super().run_epochs()
         except jax.errors.JaxRuntimeError as error:
-            if failures.out_of_memory(error):
+            if not is_lost(error):
                 raise
             raise lost(jax.process_index(), self.checkpoint) from error
         self.model._fitted = processes.local(self.state)

@@ -86,6 +86,11 @@ virtual_devices = _devices.virtual_devices
 for_training = _devices.for_training
 
 
+def is_lost(error) -> bool:
+    """Whether an error comes from the communication between workers."""
+    return isinstance(error, tf.errors.OpError) and "Collective" in str(error)
+
+
 def join(workers, rank):
     """Let this process be one of several: see d2l_utils.train.
 

@@ -20,6 +20,7 @@ from d2l_utils.tensorflow.device import (
     for_training,
     gpu_has_bfloat16,
     gpu_name,
+    is_lost,
     try_gpu,
     workers_strategy,
 )
@@ -88,7 +89,7 @@ class Trainer(_Trainer):
             super().run_epochs()
         except tf.errors.OpError as error:
             workers = workers_strategy()
-            if not workers or "Collective" not in str(error):
+            if not workers or not is_lost(error):
                 raise
             rank = workers.cluster_resolver.task_id
             raise lost(rank, self.checkpoint) from error

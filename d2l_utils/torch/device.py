@@ -6,6 +6,7 @@ import torch
 
 from d2l_utils.devices import Devices
 from d2l_utils.rollcall import call_roll
+from d2l_utils.torch.processes import is_lost, meet  # noqa: F401
 
 
 class _Devices(Devices):
@@ -59,3 +60,4 @@ def join(workers, rank):
     os.environ |= {"MASTER_ADDR": hosts[0], "MASTER_PORT": port, "RANK": str(rank),
                    "WORLD_SIZE": str(len(workers)),
                    "LOCAL_RANK": str(hosts[:rank].count(hosts[rank]))}  # fmt: skip
+    meet()  # before a script runs: one that fails is then missed at once

@@ -17,7 +17,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from d2l_utils.alike import check_alike
+from d2l_utils.alike import check_alike, lost
 from d2l_utils.batches import part_of
 
 
@@ -44,6 +44,19 @@ def is_lost(error) -> bool:
     )
 
 
+def meet() -> None:
+    """Connect with the other processes, once. From then on they hear if one ends."""
+    if not distributed.is_initialized():
+        both = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(both)
+        atexit.register(_leave)
+
+
+def _leave():
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 class _Step(nn.Module):
     """A training step as a module's forward pass, as DistributedDataParallel wants."""
 
@@ -64,21 +77,20 @@ class Processes:
     rank: its number, from 0. size: how many there are.
     """
 
-    def __init__(self, on_gpus: bool) -> None:
-        if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if on_gpus else "gloo")
-            atexit.register(self._leave)
+    def __init__(self) -> None:
+        meet()
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
 
-    @staticmethod
-    def _leave():
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
-
     def agree(self, about: dict) -> None:
-        """Raise RuntimeError where the processes are to train different things."""
+        """Raise Unlike where the processes are to train different things, LostContact
+        where one of them has ended."""
         said = [None] * self.size
-        distributed.all_gather_object(said, about)
+        try:
+            distributed.all_gather_object(said, about)
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            raise lost(self.rank, None) from error
         check_alike(said)
 
     def step_of(self, model):

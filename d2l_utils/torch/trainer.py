@@ -45,7 +45,7 @@ class Trainer(_Trainer):
         device = gpus[local] if self.gpus and local < len(gpus) else cpu()
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        self.processes = Processes(device.type == "cuda")
+        self.processes = Processes()
         self.writes = self.processes.rank == 0
         return device
 
