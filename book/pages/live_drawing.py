@@ -10,7 +10,7 @@ import numpy as np
 
 SIDE, INPUT = 28, 56  # of an image, as stored and as the network sees it
 CELL = 8  # side of a cell of a map, in pixels of the network
-LEVELS = 16  # of grey, so that pixels of one level share a path
+GREYS, REDS = 16, 25  # shades of each colour
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 300" width="720" \
 height="300" role="img"><title>An image and ten maps of evidence</title><style>
 text{font-family:Helvetica,Arial,sans-serif;font-size:13px;fill:#222;text-anchor:middle}
@@ -19,20 +19,29 @@ text{font-family:Helvetica,Arial,sans-serif;font-size:13px;fill:#222;text-anchor
 """
 
 
+def by_level(values, levels, path, square):
+    """Paths, one for all places of a level, for brevity; none for level 0.
+
+    values: from 0 to 1, by row and column. path: SVG for a level from 0 to 1, with `{}`
+    where the places belong. square: a place as part of it, of column and row.
+    """
+    steps = np.round(np.asarray(values) * (levels - 1)).astype(int)
+    return "".join(
+        path(level / (levels - 1)).format(
+            "".join(square(x, y) for y, x in np.argwhere(steps == level))
+        )
+        for level in range(1, levels)
+        if (steps == level).any()
+    )
+
+
 def pixels(image):
     """The image, dark on white, one unit a pixel."""
-    levels = np.round(image / 255 * (LEVELS - 1)).astype(int)
-    made = []
-    for level in range(1, LEVELS):
-        runs = []
-        for y, row in enumerate(levels == level):
-            edges = np.flatnonzero(np.diff(np.pad(row.astype(int), 1)))
-            runs += [f"M{x} {y}h{end - x}v1h-{end - x}z"
-                     for x, end in edges.reshape(-1, 2)]  # fmt: skip
-        grey = 255 - round(level * 255 / (LEVELS - 1))
-        if runs:
-            made.append(f'<path fill="rgb({grey},{grey},{grey})" d="{"".join(runs)}"/>')
-    return "".join(made)
+
+    def path(level):
+        return f'<path fill="#{3 * f"{round(255 * (1 - level)):02x}"}" d="{{}}"/>'
+
+    return by_level(image / 255, GREYS, path, lambda x, y: f"M{x} {y}h1v1h-1z")
 
 
 def cells(map_, windows, most):
@@ -41,14 +50,15 @@ def cells(map_, windows, most):
     windows: the first and last pixel of the network that each row or column sees.
     """
     scale, side = SIDE / INPUT, CELL * SIDE / INPUT
-    corners = [(first + last + 1 - CELL) / 2 for first, last in windows]
-    return "".join(
-        f'<rect class="e" x="{x * scale:g}" y="{y * scale:g}" width="{side:g}" '
-        f'height="{side:g}" fill-opacity="{0.72 * value / most:.2f}"/>'
-        for y, row in zip(corners, map_, strict=True)
-        for x, value in zip(corners, row, strict=True)
-        if value > most / 200
-    )
+    at = [(first + last + 1 - CELL) / 2 * scale for first, last in windows]
+
+    def path(level):
+        return f'<path class="e" fill-opacity="{0.72 * level:.2f}" d="{{}}"/>'
+
+    def square(x, y):
+        return f"M{at[x]:g} {at[y]:g}h{side:g}v{side:g}h-{side:g}z"
+
+    return by_level(map_ / most, REDS, path, square)
 
 
 def drawing(image, maps, windows, names):
