@@ -492,6 +492,8 @@ from d2l_utils.frameworks import FRAMEWORKS
 
 framework, rank, out, fault = os.environ["WORKER"].split(";")
 d2l = import_module(FRAMEWORKS[framework].here)
+if (fault, rank) == ("raises", "1"):
+    raise ValueError("wrong here")
 d2l.set_seed(6 if (fault, rank) == ("seed", "1") else 5)
 model = made_class(framework, d2l)(described=NETWORKS["conv"], lr=0.1)
 
@@ -571,3 +573,15 @@ def test_a_worker_that_dies_ends_the_others_in_one_line(at_work, tmp_path):
     last = said.strip().splitlines()[-1]
     assert last.startswith("The process with rank 0 stops, since one of the others")
     assert last.endswith(f"fit goes on from {tmp_path}/2.checkpoint.")
+
+
+@workers_of
+@pytest.mark.slow("PyTorch's shows it; JAX waits for half a minute",
+                  only=("jax", "tensorflow"))  # fmt: skip
+def test_a_script_that_fails_on_one_machine_ends_the_others_in_one_line(at_work):
+    """Before its Trainer, too, that looks whether all train the same."""
+    (status, said, _), (_, reason, _) = at_work(2, "raises")
+    assert "ValueError: wrong here" in reason
+    assert status == 1 and "Traceback" not in said, said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("The process with rank 0 stops, since one of the others")
