@@ -6,7 +6,7 @@ import torch
 
 from d2l_utils.devices import Devices
 from d2l_utils.rollcall import call_roll
-from d2l_utils.torch.processes import is_lost, meet  # noqa: F401
+from d2l_utils.torch.processes import is_lost, meet  # noqa: F401 (for train.py)
 
 
 class _Devices(Devices):
