@@ -1,12 +1,13 @@
 """PyTorch: its devices and their memory."""
 
+import atexit
 import os
 
 import torch
+from torch import distributed
 
 from d2l_utils.devices import Devices
 from d2l_utils.rollcall import call_roll
-from d2l_utils.torch.processes import is_lost, meet  # noqa: F401 (for train.py)
 
 
 class _Devices(Devices):
@@ -46,6 +47,26 @@ memory_stats = _devices.memory_stats
 reset_peak_memory = _devices.reset_peak_memory
 virtual_devices = _devices.virtual_devices
 for_training = _devices.for_training
+
+
+def is_lost(error) -> bool:
+    """Whether an error comes from the communication between processes."""
+    return isinstance(error, RuntimeError) and (
+        isinstance(error, distributed.DistError) or "gloo" in str(error)
+    )
+
+
+def meet() -> None:
+    """Connect with the other processes, once. From then on they hear if one ends."""
+    if not distributed.is_initialized():
+        both = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(both)
+        atexit.register(_leave)
+
+
+def _leave():
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def join(workers, rank):

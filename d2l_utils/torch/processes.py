@@ -9,7 +9,6 @@ which part of a batch a process computes, how much it counts, and whether the pr
 agree on what they train. A process that was started alone uses nothing of this.
 """
 
-import atexit
 import contextlib
 import os
 
@@ -19,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from d2l_utils.alike import check_alike, lost
 from d2l_utils.batches import part_of
+from d2l_utils.torch.device import is_lost, meet
 
 
 def launched() -> bool:
@@ -35,26 +35,6 @@ def drawing_from(seed: int, device: torch.device):
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-def is_lost(error) -> bool:
-    """Whether an error comes from the communication between processes."""
-    return isinstance(error, RuntimeError) and (
-        isinstance(error, distributed.DistError) or "gloo" in str(error)
-    )
-
-
-def meet() -> None:
-    """Connect with the other processes, once. From then on they hear if one ends."""
-    if not distributed.is_initialized():
-        both = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(both)
-        atexit.register(_leave)
-
-
-def _leave():
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 class _Step(nn.Module):

@@ -15,15 +15,10 @@ from d2l_utils.ownership import library
 from d2l_utils.torch import state
 from d2l_utils.torch.batches import to_tensors
 from d2l_utils.torch.bfloat16 import in_bfloat16
-from d2l_utils.torch.device import cpu, for_training, try_all_gpus
+from d2l_utils.torch.device import cpu, for_training, is_lost, try_all_gpus
 from d2l_utils.torch.launch import train_in_processes
 from d2l_utils.torch.layers import dtype_of, evaluating, init_when_built, unbuilt
-from d2l_utils.torch.processes import (
-    Processes,
-    drawing_from,
-    is_lost,
-    launched,
-)
+from d2l_utils.torch.processes import Processes, drawing_from, launched
 from d2l_utils.training import Trainer as _Trainer
 from d2l_utils.training import step_seed
 
