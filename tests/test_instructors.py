@@ -124,7 +124,7 @@ def test_a_cell_belongs_to_the_heading_above(monkeypatch):
 def test_lectures_are_the_decks(soup):
     found = rows(soup, "lecture")
     for section, row in zip(("nin", "googlenet", "parity"), found, strict=True):
-        planned = slides.plan(read_source(BOOK, section), next(iter(FRAMEWORKS)))
+        planned = slides.plan(slides.told(BOOK, section), next(iter(FRAMEWORKS)))
         assert row[1:] == [str(len(planned)), str(sum(m for _, _, m in planned))]
 
 

@@ -200,10 +200,11 @@ def test_what_is_in_english_only_is_marked(tmp_path):
     for key in ("slides", "blank"):
         link = rows["mini"][f"{t[key]} (English)"]
         assert link["hreflang"] == "en" and link["href"].startswith("../")
-    make_files(tmp_path / "html", blank.format("ja/"))
-    own = made_bars(tmp_path, "jax", "ja")[1]["mini"][t["blank"]]
-    assert own["href"] == "../blank/ja/jax/mini_exercises.ipynb"
-    assert "hreflang" not in own.attrs
+    blank, deck = blank.format("ja/"), "slides/ja/jax/mini.html"
+    make_files(tmp_path / "html", blank, deck)
+    for key, path in (("blank", blank), ("slides", deck)):
+        own = made_bars(tmp_path, "jax", "ja")[1]["mini"][t[key]]
+        assert own["href"] == f"../{path}" and "hreflang" not in own.attrs
 
 
 def test_pages_to_hand_out_do_not_lead_to_solved_notebooks(tmp_path):

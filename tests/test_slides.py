@@ -1,5 +1,6 @@
 """Decks: what a slide shows of a cell, what is said about it, and for how long."""
 
+import json
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from nbformat import v4
 from book.pages import printed, slides
 from book.source.book import BOOK
 from book.source.reading import read_source
+from book.translate import catalogues
 from d2l_utils.frameworks import FRAMEWORKS
 
 LESSONS = ("nin", "googlenet")
@@ -243,7 +245,7 @@ def test_of_long_code_the_last_definition_is_shown():
 @pytest.mark.parametrize("section", LESSONS)
 def test_a_lesson_is_a_lecture(section):
     """12 to 20 slides, at most 45 minutes, none too long for its slide."""
-    cells = read_source(BOOK, section)
+    cells = slides.told(BOOK, section)
     for framework in FRAMEWORKS:
         planned = slides.plan(cells, framework)
         assert 12 <= len(planned) <= 20
@@ -267,7 +269,7 @@ return [...document.querySelectorAll(".slide")].filter((slide) => {
 
 def test_what_compares_frameworks_is_a_talk():
     """A dozen slides, about half an hour, and something to say with each."""
-    cells = read_source(BOOK, "parity")
+    cells = slides.told(BOOK, "parity")
     for framework in FRAMEWORKS:
         planned = slides.plan(cells, framework)
         assert 10 <= len(planned) <= 14
@@ -344,6 +346,51 @@ def test_a_slide_without_output_stops():
     deck.cells = [slide("## A")]
     with pytest.raises(slides.PageError, match="has no output"):
         deck.output(0, v4.new_code_cell("1"))
+
+
+def test_a_deck_is_in_the_language_of_its_folder(tmp_path, reveal):
+    """Slides and notes; minutes are the English ones; references are not said."""
+    words = "word " * 2 * slides.WORDS
+    cells = [
+        *(text("# T"), slide("# First\n\n+ one"), text(words)),
+        *(slide("## Second\n\n{output}"), code("f()  # note"), slide("{code}")),
+        *(code("f()  # note"), text("## References\n\n1. Not said.")),
+    ]
+    book = make_book(tmp_path, cells)
+    said = {
+        "# T": "# 題", "# First": "# 第一", "+ one": "+ 一つ", words.strip(): "語る。",
+        "# note": "# 注", "## References": "## 参考文献",
+    }  # fmt: skip
+    for name in ("mini", "interface"):
+        catalogues.write(book, "ja", name)
+        path = catalogues.catalogue_path(book, "ja", name)
+        po = catalogues.read(path)
+        for entry in po:
+            entry.msgstr = said.get(entry.msgid, "")
+            if entry.msgctxt == "speaker_next":
+                entry.msgstr = "次：{title}"
+        po.save()
+    out = tmp_path / "out"
+    options = ["--framework", "jax", "--reveal", str(reveal), "--out", str(out)]
+    assert slides.main(options, book) == 0
+    soups = [
+        BeautifulSoup((out / name).read_text("utf-8"), "html.parser")
+        for name in ("jax/mini.html", "ja/jax/mini.html")
+    ]
+    (title, *_), (own, second, third) = (s.select(".slides > section") for s in soups)
+    assert [s.html["lang"] for s in soups] == ["en", "ja"]
+    assert soups[1].title.text == "題, JAX"
+    assert [own.h1.text.strip("¶"), own.select_one(".fragment").text] == ["第一", "一つ"]
+    assert own.aside.text.strip() == "語る。"
+    assert own["data-minutes"] == title["data-minutes"] == "2"
+    assert second.h2.text.strip("¶") == "Second"  # not translated; no note on it
+    assert not second.select_one(".untranslated")
+    assert "# 注" in third.select_one("pre").text
+    assert "参考" not in soups[1].text and "Not said" not in soups[1].text
+    assert json.loads(soups[1].select_one(".reveal")["data-said"]) == {
+        **{key: catalogues.english()[key] for key in slides.SPEAKER},
+        "speaker_next": "次：{title}",
+    }
 
 
 def test_the_speaker_has_a_window_that_follows(tmp_path, reveal, browser):

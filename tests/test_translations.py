@@ -64,6 +64,8 @@ plot('a label', "# no comment")  # first
 
 # A slide
 
+{output}
+
 +++
 
 ## References
@@ -85,7 +87,9 @@ JAPANESE = {
     ),
     "## References": "## 参考文献",
     "# first": "# 最初",
+    "# A slide": "# スライド",
 }
+NOT_SHOWN = ("# 最初", "# スライド")  # in the texts of a notebook
 INTERFACE = {
     "mention_figure": "図{number}",
     "mention_section": "{number}節",
@@ -149,9 +153,8 @@ def texts(nb):
 def test_the_units_of_a_section(book):
     found = [(u.context, u.text) for u in translation.units(book, "s")]
     assert [text for _, text in found] == [
-        *[t for t in JAPANESE if t not in ("# first", "## References")],
-        "# first",
-        "## References",
+        *[t for t in JAPANESE if t not in ("# first", "# A slide", "## References")],
+        *("# first", "# A slide", "## References"),
     ]
     assert ("code", "# first") in found and all(
         context == "" for context, text in found if text != "# first"
@@ -170,10 +173,10 @@ def test_blocks_are_all_of_the_text(section):
 
 
 def test_a_complete_translation(book):
-    assert catalogues.report(book, "ja", "s") == ["ja s: 11 of 11 translated (100%)"]
+    assert catalogues.report(book, "ja", "s") == ["ja s: 12 of 12 translated (100%)"]
     said = texts(editions.edition(book, "s", "jax", "ja"))
     said = re.sub(r"data:image[^)]*", "img/f.svg", said)
-    assert all(text in said for text in JAPANESE.values() if text != "# 最初")
+    assert all(text in said for text in JAPANESE.values() if text not in NOT_SHOWN)
     assert "lang=" not in said and "One, O. (2001). A paper." in said
     assert r"- \hat{y} = 1" in said and "not = text" in said and "slide" not in said
     assert "JAXの行" not in texts(editions.edition(book, "s", "mxnet", "ja"))
@@ -184,7 +187,7 @@ def test_a_changed_paragraph_outdates_its_translation_alone(book, capsys):
     assert catalogues.update(book, check=True)  # stale
     said = capsys.readouterr().out
     assert "notebooks/locale/ja/s.po is stale: run `make notebooks`" in said
-    assert "ja s: 10 of 11 translated (90%)" in said
+    assert "ja s: 11 of 12 translated (91%)" in said
     assert "s.po: outdated: 'A paragraph on three lines, with" in said
 
     def check():
@@ -205,7 +208,7 @@ def test_a_changed_paragraph_outdates_its_translation_alone(book, capsys):
     # The edit is undone: so is the mark.
     write_source(book, TEXT)
     catalogues.update(book)
-    assert catalogues.report(book, "ja", "s") == ["ja s: 11 of 11 translated (100%)"]
+    assert catalogues.report(book, "ja", "s") == ["ja s: 12 of 12 translated (100%)"]
 
 
 def test_other_line_ends_outdate_nothing(book):
@@ -223,7 +226,7 @@ def test_what_is_gone_is_kept_as_obsolete(book):
     assert [e.msgstr for e in po if e.obsolete] == ["## 8.3.1 数"]
     write_source(book, TEXT)
     catalogues.update(book)
-    assert catalogues.report(book, "ja", "s") == ["ja s: 11 of 11 translated (100%)"]
+    assert catalogues.report(book, "ja", "s") == ["ja s: 12 of 12 translated (100%)"]
 
 
 def test_a_changed_string_of_the_interface_is_shown_in_english(project, monkeypatch):
@@ -241,7 +244,7 @@ def test_a_changed_string_of_the_interface_is_shown_in_english(project, monkeypa
 def test_a_language_begins_untranslated(project):
     write_source(project, TEXT)
     assert catalogues.main(["fr"], project) == 0
-    assert catalogues.report(project, "fr", "s") == ["fr s: 0 of 11 translated (0%)"]
+    assert catalogues.report(project, "fr", "s") == ["fr s: 0 of 12 translated (0%)"]
     assert catalogues.languages(project, "s") == ("en",)
     assert {p.parts[-3] for p in editions.products(project, "s")} & {"fr"} == set()
 
@@ -292,7 +295,7 @@ def test_a_label_is_translated_where_the_catalogue_gives_it(book):
     catalogues.write(book, "ja", "s")
     cell = editions.edition(book, "s", "jax", "ja").cells[-2]
     assert cell.source == "plot('軸', \"# no comment\")  # 最初"
-    assert catalogues.report(book, "ja", "s") == ["ja s: 12 of 12 translated (100%)"]
+    assert catalogues.report(book, "ja", "s") == ["ja s: 13 of 13 translated (100%)"]
 
 
 def japanese():
@@ -414,7 +417,7 @@ def test_the_command_names_what_does_not_agree(book, capsys):
     change(book, lambda e: setattr(e, "msgstr", e.msgstr.replace("$x_1$", "$x_3$")))
     assert agreement.main([str(path)], book) == 1
     said = capsys.readouterr().out
-    assert "formulas: lacks 'x_1'" in said and "11 of 11 translated (100%)" in said
+    assert "formulas: lacks 'x_1'" in said and "12 of 12 translated (100%)" in said
     change(book, lambda e: setattr(e, "tcomment", "differs: x_1; x_3"))
     assert agreement.main([str(path)], book) == 0
 

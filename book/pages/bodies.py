@@ -61,6 +61,14 @@ def read_editions(book, name, frameworks):
     return editions, stored
 
 
+def with_code(edition, cells):
+    """An edition whose code, with its comments, is that of the translated cells."""
+    return {
+        i: NotebookNode({**cell, "source": cells[i].source})
+        for i, cell in edition.items()
+    }
+
+
 def not_run(book, name, framework):
     return PageError(
         f"{book.relative(book.edition_path(name, framework))} has no stored outputs: "
@@ -79,11 +87,7 @@ def read(book, name, titles, language, anchors, answers):
         return None
     editions, stored = read_editions(book, name, titles)
     cells = catalogues.translate(book, read_source(book, name), name, language)
-    for f, edition in editions.items() if language != "en" else ():
-        editions[f] = {
-            i: NotebookNode({**cell, "source": cells[i].source})
-            for i, cell in edition.items()
-        }
+    editions = {f: with_code(edition, cells) for f, edition in editions.items()}
     body = None
     if any(stored.values()):
         folder, t = book.source_path(name).parent, strings(book, language)

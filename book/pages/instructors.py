@@ -10,7 +10,7 @@ import re
 from book.notebooks import editions, exercises
 from book.notebooks.exercises import role
 from book.pages.markup import Marks, PageError, Text
-from book.pages.slides import WORDS, plan
+from book.pages.slides import WORDS, plan, told
 from book.source.reading import read_source, title_of
 
 FACTS = re.compile(r"^(.+); device (.+)\n[\d-]{10}, (\d+) min (\d+) s$", re.M)
@@ -140,7 +140,7 @@ def lectures(book, framework):
     """A table of the decks."""
     rows = []
     for section in book.sections:
-        cells = read_source(book, section)
+        cells = told(book, section)
         minutes = [m for _, _, m in plan(cells, framework)]
         if minutes:
             rows.append([title_of(cells, section), len(minutes), sum(minutes)])

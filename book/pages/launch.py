@@ -24,7 +24,7 @@ HOSTS = {
 GPU_HOSTS = ("Kaggle", "SageMaker Studio Lab")
 EXERCISES = "_exercises"  # ends the name of a lesson's exercises
 BESIDE = {  # key among the strings: what is beside the pages, the first that was made
-    "slides": ("slides/{framework}/{lesson}.html",),
+    "slides": ("slides/{folder}/{lesson}.html", "slides/{framework}/{lesson}.html"),
     "pdf": ("pdf/{framework}/{section}.pdf",),
     "blank": (
         "blank/{folder}/{exercises}.ipynb",  # in the reader's language

@@ -5,39 +5,41 @@ it shows the code of the next code cell in the source, `{output}` what that drew
 else printed, as a table. An item of a list that begins with `+` comes with a key. The
 text from a slide to the next is what the speaker has to say, in a window of its own
 (key S), with the minutes that it takes; see `plan`. A deck is a file that runs offline:
-reveal.js, which draws it, is inside.
+reveal.js, which draws it, is inside. Each language that a section is translated into
+has its own, in a folder of its name.
 """
 
 import argparse
 import ast
 import html
 import itertools
+import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbformat import v4
 
 from book.notebooks.editions import edition_cells
 from book.pages import printed
-from book.pages.bodies import check_outputs
+from book.pages.bodies import check_outputs, with_code
 from book.pages.exporter import TEMPLATES, body_exporter, page_notebook, text_cell
 from book.pages.markup import PageError
-from book.pages.pages import first_words, rendered, stylesheet
+from book.pages.pages import first_words, folder_of, rendered, stylesheet
 from book.source import files
 from book.source.book import BOOK, SourceError
 from book.source.reading import new_cell, read_source, title_of
-from book.source.tabs import SLIDE, Passage, text_for
-from book.translate.catalogues import strings
+from book.source.tabs import SHOWS, SLIDE, Passage, text_for
+from book.translate.catalogues import languages, strings, translate
 from d2l_utils.frameworks import FRAMEWORKS
 
-SHOWS = re.compile(r"^\{(code|output)(?:, *(code|output))?\}$", re.M)
 POINT = re.compile(r"^\+ (.+(?:\n {2}.+)*)", re.M)  # of a list, shown by a key
 LINES = 20  # of code that the last row of a hall can read
 PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 HEADING = re.compile(r"^#+ .*$", re.M)
 REFERENCES = re.compile(r"^#+ References$", re.M)
+SPEAKER = ("speaker", "speaker_place", "speaker_time", "speaker_next")  # strings
 WORDS = 110  # that are said in a minute
 LOOK = 1  # minutes for what a slide shows
 
@@ -65,16 +67,27 @@ def printed_text(cell):
     return "".join(said).strip("\n")
 
 
+def told(book, section, language="en"):
+    """The cells of a section in a language, without the list of references."""
+    cells = [
+        replace(cell, source=REFERENCES.split(cell.source)[0])
+        if cell.kind == "markdown"
+        else cell
+        for cell in read_source(book, section)
+    ]
+    return translate(book, cells, section, language)
+
+
 def said(cells, framework):
     """[(cell, text, whether a heading stands above it)] of what a speaker says.
 
-    Without headings, pictures, references.
+    Without headings and pictures.
     """
     found = []
     for cell in cells:
         if cell.kind != "markdown" or SLIDE in cell.tags:
             continue
-        text = REFERENCES.split(text_for(framework, cell.source, cell.place))[0]
+        text = text_for(framework, cell.source, cell.place)
         for part in re.split(r"^(?=#+ )", PICTURE.sub("", text), flags=re.M):
             words, headed = HEADING.sub("", part).strip(), bool(HEADING.match(part))
             found += [(cell, words, headed)] if words else []
@@ -102,13 +115,14 @@ def plan(cells, framework):
 
 
 class Deck:
-    """The slides of a section in one framework."""
+    """The slides of a section in one framework and language."""
 
-    def __init__(self, book, section, framework):
-        self.cells, self.framework = read_source(book, section), framework
+    def __init__(self, book, section, framework, language="en"):
+        self.cells, self.framework = told(book, section, language), framework
         edition = edition_cells(book, section, framework)
         check_outputs(edition, book.relative(book.edition_path(section, framework)))
-        titles, t = book.titles(framework), strings(book)
+        edition = with_code(edition, self.cells)
+        titles, t = book.titles(framework), strings(book, language)
         # As on the page, so that a figure has the same description.
         page = page_notebook(self.cells, {framework: edition}, titles, t)
         self.edition = {
@@ -188,23 +202,27 @@ class Deck:
         return self.exporter.from_notebook_node(nb, self.resources)[0]
 
 
-def deck(book, section, framework, reveal):
+def deck(book, section, framework, reveal, language="en"):
     """(HTML of a deck, its slides), or None for a section without any.
 
-    reveal: the folder of reveal.js's `dist`.
+    reveal: the folder of reveal.js's `dist`. Minutes are those of the English text,
+    whose words can be counted.
     """
-    cells, ours = read_source(book, section), TEMPLATES / "slides"
-    planned = plan(cells, framework)
-    if not planned:
+    minutes = [m for _, _, m in plan(told(book, section), framework)]
+    if not minutes:
         return None
-    made, titles = Deck(book, section, framework), book.titles(framework)
-    slides = [made.slide(*one) for one in planned]
+    made = Deck(book, section, framework, language)
+    titles, t, ours = book.titles(framework), strings(book, language), TEMPLATES / "slides"
+    planned = zip(plan(made.cells, framework), minutes)
+    slides = [made.slide(at, spoken, m) for (at, spoken, _), m in planned]
     text = rendered(
         "slides/deck.html.j2",
         [read(reveal / "reveal.js"), read(ours / "start.js")],
-        title=f"{title_of(cells, section)}, {titles[framework]}",
+        lang=language,
+        title=f"{title_of(made.cells, section)}, {titles[framework]}",
         about=first_words(slides[0].notes),
-        licence=strings(book)["licence"],
+        licence=t["licence"],
+        said=json.dumps({key: t[key] for key in SPEAKER}, ensure_ascii=False),
         slides=slides,
         styles=[
             *(read(reveal / name) for name in ("reset.css", "reveal.css")),
@@ -228,13 +246,18 @@ def main(argv=None, book=BOOK):
     args = parser.parse_args(argv)
     made = False
     try:
-        for section in [args.section] if args.section else book.sections:
-            for framework in [args.framework] if args.framework else FRAMEWORKS:
-                found = deck(book, section, framework, args.reveal)
+        chosen = [args.section] if args.section else book.sections
+        frameworks = [args.framework] if args.framework else FRAMEWORKS
+        for section in chosen:
+            for language, framework in itertools.product(
+                languages(book, section), frameworks
+            ):
+                found = deck(book, section, framework, args.reveal, language)
                 if found is None:
                     continue
                 text, slides = found
-                made, path = True, Path(args.out, framework, f"{section}.html")
+                folder = Path(args.out, folder_of(language), framework)
+                made, path = True, folder / f"{section}.html"
                 files.write(path, text)
                 minutes = sum(slide.minutes for slide in slides)
                 print(

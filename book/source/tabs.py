@@ -20,6 +20,7 @@ from d2l_utils.frameworks import FRAMEWORKS
 FENCE = re.compile(r":::(?:\{tab\}(?P<tabs>.*)|\{live\} *(?P<live>\w+))?")
 SHOWN = re.compile(r" {0,3}(?P<mark>`{3,}(?=[^`]*$)|~{3,})")  # opens a block of code
 SLIDE = "slide"  # tag of a text for slides.py alone
+SHOWS = re.compile(r"^\{(code|output)(?:, *(code|output))?\}$", re.M)  # a line of one
 TITLES = "|".join(f.title for f in FRAMEWORKS.values())
 LABEL = re.compile(rf"\*(?:{TITLES})(?:, (?:{TITLES}))*:\*(?: |$)")
 PROSE = re.compile(r"[^\W\d_]|[`$](?![`$])|\(")  # begins lines that a label may precede

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from book.source.markdown import parser
 from book.source.reading import INCLUDE, own_cells
+from book.source.tabs import SHOWS, SLIDE
 
 PARSER = parser()
 KEPT = {"fence", "code_block", "math_block", "amsmath", "hr", "html_block"}
@@ -58,7 +59,7 @@ def blocks(text):
             while not rows[last - 1].strip():
                 last -= 1
             part = rows[first:last]
-            words = NO_WORDS.sub("", "\n".join(part))
+            words = NO_WORDS.sub("", SHOWS.sub("", "\n".join(part)))
             kept = token.type in KEPT or not words
             kept |= cited and token.type == "ordered_list_open"
             if token.type == "heading_open":
@@ -86,8 +87,8 @@ def units(book, section, labels=()):
     """
     found, under = {}, ""
     for cell in own_cells(book, section):
-        if {"slide", "grade"} & set(cell.tags):
-            continue  # decks and checks are not translated
+        if "grade" in cell.tags:
+            continue  # checks are not translated
         texts = []
         if cell.kind == "markdown":
             texts = [("", flow("\n".join(b))) for b, t in blocks(cell.source) if t]
@@ -99,7 +100,9 @@ def units(book, section, labels=()):
             ]
         for context, text in texts:
             note = f"{'code ' if context else ''}under: {under}" if under else ""
-            if not context and text.startswith("#"):
+            if SLIDE in cell.tags:
+                note = "on a slide"
+            elif not context and text.startswith("#"):
                 under, note = text.lstrip("# "), ""
             unit = Unit(text, context, note, cell.place())
             found.setdefault((context, text), unit)
@@ -107,7 +110,10 @@ def units(book, section, labels=()):
 
 
 def translated_text(text, entries, note):
-    """The text with its blocks translated; note: stands below one that is not."""
+    """The text with its blocks translated; note: stands below one that is not.
+
+    Without a note it is left as it is.
+    """
     made = []
     for part, wanted in blocks(text):
         block = "\n".join(part)
@@ -116,7 +122,7 @@ def translated_text(text, entries, note):
         elif ("", flow(block)) in entries:
             made.append(entries["", flow(block)])
         else:
-            made.append(UNTRANSLATED.format(text=block, note=note))
+            made.append(UNTRANSLATED.format(text=block, note=note) if note else block)
     return "\n".join(made)
 
 
@@ -136,12 +142,13 @@ def translated(cells, entries_of, section, note):
 
     entries_of: function of a section that gives {(context, text): translation}; the
     comments of an included cell are looked up in the section that it comes from. note:
-    see `translated_text`.
+    see `translated_text`; slides have no room for it.
     """
     made = []
     for cell in cells:
         if cell.kind == "markdown":
-            text = translated_text(cell.source, entries_of(section), note)
+            below = "" if SLIDE in cell.tags else note
+            text = translated_text(cell.source, entries_of(section), below)
             cell = replace(cell, source=text, line=None)
         elif cell.kind == "code" and cell.tabs:
             line = cell.include and INCLUDE.fullmatch(cell.include[0])

@@ -17,6 +17,8 @@ Reveal.initialize({
 // What is said about a slide, its minutes, and the time since the window was opened.
 (() => {
   "use strict";
+  const said = JSON.parse(document.querySelector(".reveal").dataset.said);
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const STYLE =
     "body { margin: 1.5rem; font: 1.25rem/1.5 system-ui, sans-serif }" +
     "header { display: flex; justify-content: space-between; gap: 2rem; color: #59636e }" +
@@ -41,12 +43,15 @@ Reveal.initialize({
     const head = make("header", "");
     const passed = Math.floor((Date.now() - opened) / 60000);
     head.append(
-      make("span", `${now + 1} of ${slides.length}, planned ${clock(from)} to ${clock(to)}`),
-      make("span", `${clock(passed)} passed`),
+      make("span", fill(said.speaker_place, {
+        n: now + 1, all: slides.length, from: clock(from), to: clock(to),
+      })),
+      make("span", fill(said.speaker_time, { passed: clock(passed) })),
     );
     const text = speaker.document.createElement("main");
     text.innerHTML = slides[now].querySelector(".notes").innerHTML;
-    const next = make("p", title(slides[now + 1]) && `Next: ${title(slides[now + 1])}`);
+    const after = title(slides[now + 1]);
+    const next = make("p", after && fill(said.speaker_next, { title: after }));
     speaker.document.body.replaceChildren(head, make("h1", title(slides[now])), text, next);
   }
 
@@ -65,7 +70,7 @@ Reveal.initialize({
     say();
   }
 
-  Reveal.addKeyBinding({ keyCode: 83, key: "S", description: "Speaker's window" }, open);
+  Reveal.addKeyBinding({ keyCode: 83, key: "S", description: said.speaker }, open);
   Reveal.on("slidechanged", say);
   setInterval(say, 20000);
 })();
