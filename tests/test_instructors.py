@@ -11,7 +11,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from book.notebooks import editions, execute, exercises
 from book.pages import instructors, pages, slides
 from book.source.book import BOOK, SECTIONS
-from book.source.reading import read_source
 from d2l_utils.frameworks import FRAMEWORKS
 
 GRADED = [s for s in SECTIONS if exercises.has_exercises(BOOK, s)]

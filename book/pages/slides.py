@@ -212,7 +212,8 @@ def deck(book, section, framework, reveal, language="en"):
     if not minutes:
         return None
     made = Deck(book, section, framework, language)
-    titles, t, ours = book.titles(framework), strings(book, language), TEMPLATES / "slides"
+    titles, t = book.titles(framework), strings(book, language)
+    ours = TEMPLATES / "slides"
     planned = zip(plan(made.cells, framework), minutes)
     slides = [made.slide(at, spoken, m) for (at, spoken, _), m in planned]
     text = rendered(
