@@ -92,6 +92,11 @@ def slide(words):
             [(["", "loss", "apart"],
               [["one", "2.3", "2e-04"], ["four", "2.4", "9e-05"]])],
         ),
+        (  # names, and behind each the same words with other numbers
+            "first half: nudged 0.1, others 0.3\nsecond half: nudged 2, others 4",
+            [(["", "nudged", "others"],
+              [["first half", "0.1", "0.3"], ["second half", "2", "4"]])],
+        ),
         ("715x715 pixels", ["715x715 pixels"]),
         ("one line\nand  another", ["one line", "and another"]),
         ("", []),

@@ -71,6 +71,11 @@ def with_heads(rows):
     """(heads, rows) of aligned rows, the first of which may be the heads."""
     if len(rows) > 1 and not NUMBER.match(rows[0][-1]) and NUMBER.match(rows[1][-1]):
         return rows[0], rows[1:]
+    return without_heads(rows)
+
+
+def without_heads(rows):
+    """(heads, rows) of rows without heads; see `same_words` for where these come from."""
     made = [split(list(column)) for column in zip(*rows, strict=True)]
     heads = [head for found, _ in made for head in found]
     parts = zip(*(found for _, found in made), strict=True)
@@ -91,7 +96,7 @@ def tables(text):
         elif len(run) > 1 and (made := same_words(run)):
             found.append(made)
         elif what == "said" and len(run) > 1:
-            found.append((["", ""], [line.split(": ", 1) for line in run]))
+            found.append(without_heads([line.split(": ", 1) for line in run]))
         else:
             found += [" ".join(line.split()) for line in run]
     return found

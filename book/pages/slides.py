@@ -181,7 +181,7 @@ class Deck:
         if drawn:
             return self.shown(self.group("output", cell.source, drawn))
         made = printed.as_html(printed_text(cell))
-        return f'<div class="printed">{made}</div>'
+        return f'<div class="printed" lang="en">{made}</div>'
 
     def group(self, what, source, outputs):
         """A code cell as pages show one, with its code or its outputs alone."""

@@ -21,6 +21,7 @@ Reveal.initialize({
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const STYLE =
     "body { margin: 1.5rem; font: 1.25rem/1.5 system-ui, sans-serif }" +
+    "em:is(:lang(ja), :lang(zh)) { font-style: normal; font-weight: 600 }" +
     "header { display: flex; justify-content: space-between; gap: 2rem; color: #59636e }" +
     "h1 { font-size: 1.6rem } pre { white-space: pre-wrap; font-size: 1rem }";
   const all = () => Reveal.getSlides();
@@ -60,9 +61,12 @@ Reveal.initialize({
     if (!speaker) return; // the browser keeps windows from opening
     opened ||= Date.now();
     speaker.document.title = document.title;
+    speaker.document.documentElement.lang = document.documentElement.lang;
     const style = speaker.document.createElement("style");
     style.textContent = STYLE;
     speaker.document.head.replaceChildren(style);
+    const fonts = getComputedStyle(document.querySelector(".reveal")).fontFamily;
+    speaker.document.body.style.fontFamily = fonts;
     speaker.addEventListener("keydown", (event) => {
       if (["ArrowRight", " ", "PageDown"].includes(event.key)) Reveal.next();
       if (["ArrowLeft", "PageUp"].includes(event.key)) Reveal.prev();
