@@ -1,8 +1,9 @@
 """What several devices cost and can give: `python -m bench.several [--paper]`.
 
-Measured: a step of NiN28 on two virtual devices against one, which both have all of the
-processor. On paper: a step's time over the number of GPUs, computing and exchanging
-gradients. Both go into docs/several-devices.md; --paper measures nothing.
+Measured: a step of NiN28 on two and on four virtual devices against one; together they
+always have all of the processor. On paper: a step's time over the number of GPUs,
+computing and exchanging gradients. Both go into docs/several-devices.md; with --paper,
+nothing is measured.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from d2l_utils.host import cpu_text, processor_name
 PAGE = ROOT / "docs" / "several-devices.md"
 PLOT = ROOT / "docs" / "img" / "several-devices.svg"
 ROUNDS, STEPS, BATCH_SIZE = 5, 40, 128
+DEVICES = {1: "one device", 2: "two", 4: "four"}
 LINKS = {  # bytes a second, in each direction
     "NVLink": 300e9, "PCIe 4.0 x16": 25e9, "100 Gbit/s": 12.5e9, "10 Gbit/s": 1.25e9,
 }  # fmt: skip
@@ -33,9 +35,9 @@ SHARE = 0.1  # of a step's time, for the exchange
 
 
 def worker(framework):
-    """Print [(seconds of an epoch on one device, on two), ...], a pair a round."""
+    """Print, of each round, the seconds of an epoch on as many DEVICES."""
     d2l = import_module(FRAMEWORKS[framework].here)
-    d2l.virtual_devices(2)
+    d2l.virtual_devices(max(DEVICES))
     NiN28 = cells.load("nin", framework)["NiN28"]
     data = d2l.FashionMNIST(BATCH_SIZE)
     kept = STEPS * BATCH_SIZE
@@ -50,27 +52,32 @@ def worker(framework):
         trainer.fit(model, data)
         return trainer.history["seconds"][1]  # the first epoch compiles
 
-    print(json.dumps([(seconds(1), seconds(2)) for _ in range(ROUNDS)]))
+    print(json.dumps([[seconds(n) for n in DEVICES] for _ in range(ROUNDS)]))
 
 
 def measured():
     """The table of what was measured, as Markdown."""
-    rows = [["", "one device", "two devices", "two against one"]]
+    rows = [["", *DEVICES.values(), "two against one", "four against one"]]
     for framework in FRAMEWORKS:
         command = [sys.executable, "-m", "bench.several", "--worker", framework]
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
-        pairs = json.loads(done.stdout.splitlines()[-1])
-        one, two = (median(p[i] for p in pairs) / STEPS * 1000 for i in (0, 1))
-        ratios = sorted(b / a for a, b in pairs)
+        rounds = json.loads(done.stdout.splitlines()[-1])
+        times = [median(seconds) / STEPS for seconds in zip(*rounds)]
         rows.append([
-            FRAMEWORKS[framework].title, f"{one:.0f} ms", f"{two:.0f} ms",
-            f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+            FRAMEWORKS[framework].title,
+            *(f"{1000 * seconds:.0f} ms" for seconds in times),
+            *(against([r[i] / r[0] for r in rounds]) for i in range(1, len(DEVICES))),
         ])  # fmt: skip
         print(*rows[-1])
     return (
         f"Milliseconds a step, {processor_name()}, {cpu_text()}, medians of {ROUNDS} "
-        "rounds in which both take turns.\n\n" + readme.table(rows)
+        "rounds in which they take turns.\n\n" + readme.table(rows)
     )
+
+
+def against(ratios):
+    """The median of ratios, and their range, in words."""
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 # On paper -----------------------------------------------------------------------------
