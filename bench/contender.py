@@ -237,7 +237,7 @@ def train_with_trainer(task, d2l, model, data, started):
         init_cnn = getattr(model, "init_cnn", d2l.init_cnn)
         model.apply_init([next(iter(data.get_dataloader(True)))[0]], init_cnn)
     if task["who"] == "ours":
-        trainer.prepare(model, data)
+        trainer._prepare(model, data)
         if task["what"] == "training":
             trainer.num_val_batches = 0  # replacing val_dataloader changes the plan
         serve(task, contender, started)

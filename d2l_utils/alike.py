@@ -6,10 +6,16 @@ and which errors mean that another process has ended.
 
 import hashlib
 import json
+import sys
 import warnings
 import zlib
+from importlib import metadata
 
 import numpy as np
+
+from d2l_utils.attributes import fingerprint
+from d2l_utils.base import installed
+from d2l_utils.scripts import code_of
 
 DEVICE = "device"  # the one entry of a description that may differ
 SIZE = 4096  # bytes of a description: all processes must send equally many
@@ -34,6 +40,32 @@ def lost(rank: int, checkpoint) -> LostContact:
     return LostContact(
         f"The process with rank {rank} stops, since one of the others has ended.{on}"
     )
+
+
+def description(trainer) -> dict:
+    """What has to be the same in all processes of a training, except DEVICE."""
+    batch, model = trainer._first_batch(), trainer.model
+    sizes = {k: x.shape for k, x in trainer._state_tensors().items()}
+    images = trainer.data.arrays(True) if trainer.plan.stored_bytes else None
+    # Numbers alone: paths, and who prints, may differ. Flax has no hparams.
+    settings = vars(model).get("hparams", vars(model)).items()
+    settings = {k: v for k, v in settings if type(v) in (int, float) and k[0] != "_"}
+    used = installed(*trainer._framework.distributions)
+    return {
+        "model": type(model).__name__,
+        "settings": settings,
+        "gradient_clip_val": float(trainer.gradient_clip_val),
+        "names and shapes of weights": checksum(repr(sizes)),
+        "number of batches": trainer.num_train_batches,
+        "seed": trainer.progress.seed,
+        "first batch": checksum(fingerprint(batch, trainer._state_hooks.array_of)),
+        "training images": checksum(fingerprint(images, lambda x: None)),
+        "code": checksum(code_of(sys.argv[0])),
+        "epochs": trainer.max_epochs,
+        "precision": "bfloat16" if trainer.plan.bfloat16 else "float32",
+        "versions": {k: metadata.version(k) for k in used},
+        DEVICE: trainer.device_text().rpartition(", ")[2],  # without their number
+    }
 
 
 def packed(about: dict) -> np.ndarray:

@@ -36,12 +36,7 @@ CONTAINERS = {"list": list, "tuple": tuple, "set": set, "deque": deque}
 GLOBAL = (("numpy", np.random.mtrand._rand), ("python", random._inst))
 LIBRARIES = {"builtins", "numpy", "jaxlib", "optax", "d2l_utils"}
 LIBRARIES.update(*((f.base, f.package) for f in FRAMEWORKS.values()))
-OF_TRAINERS = {  # what a Trainer of ours notes about itself and its run
-    "model", "data", "optim", "train_dataloader", "val_dataloader", "resident", "plan",
-    "progress", "in_step", "watch", "holds_checkpoint", "beside", "hparams",
-    "running", "max_epochs", "every", "checkpoint", "num_train_batches",
-    "num_val_batches", "writes", "processes", "all_steps", "whole", "parts",
-}  # fmt: skip
+SCHEDULED = {"gradient_clip_val"}  # settings of a Trainer that may follow a schedule
 OF_DATA = {"train", "val", "seed", "training_seed", "training_epoch", "hparams"}
 DEPTH, MANY = 4, 100  # generators are looked for so deep, in containers so long
 
@@ -200,6 +195,15 @@ def living(types):
     return list(itertools.compress(there, map(types.__contains__, map(type, there))))
 
 
+def _declared(trainer):
+    """Names of what a Trainer of ours notes about itself: its classes have them all.
+
+    Other attributes are a reader's.
+    """
+    ours = (C for C in type(trainer).__mro__ if C.__module__.startswith("d2l_utils."))
+    return {"hparams"}.union(*map(vars, ours))
+
+
 def _is_of_a_library(x):
     root = type(x).__module__.partition(".")[0]
     return root in LIBRARIES or root in sys.stdlib_module_names
@@ -215,7 +219,7 @@ class Beside:
     """
 
     def __init__(self, trainer):
-        self.trainer, self.hooks = trainer, trainer.state_hooks
+        self.trainer, self.hooks = trainer, trainer._state_hooks
         kinds = GENERATORS + self.hooks.GENERATORS
         self.streams = [
             *GLOBAL,
@@ -281,7 +285,10 @@ class Beside:
         roots = [(name, x, hooks.own_names()) for name, x in parts]
         options = hooks.options(trainer.optim)
         roots += [(f"optim{n and '.'}{n}", x, {"params"}) for n, x in options]
-        roots += [("trainer", trainer, OF_TRAINERS), ("data", trainer.data, OF_DATA)]
+        roots += [
+            ("trainer", trainer, _declared(trainer) - SCHEDULED),
+            ("data", trainer.data, OF_DATA),
+        ]
         inside = (trainer.optim, *(x for _, x, _ in roots))
         self.inside = {id(x): x for x in inside}  # kept, so that no id is used again
         seen = set(self.inside)
@@ -294,8 +301,7 @@ class Beside:
     def _in(self, name, x, without, seen):
         space = x if isinstance(x, dict) else getattr(x, "__dict__", {})
         for key, value in list(space.items()):
-            # TensorFlow's own notes begin with _self_.
-            private = str(key).startswith("_" if name == "trainer" else "_self_")
+            private = str(key).startswith("_self_")  # TensorFlow's own notes
             if key in without or private or id(value) in seen:
                 continue
             path = f"{name}.{key}"

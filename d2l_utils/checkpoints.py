@@ -54,7 +54,7 @@ def alone(method):
 
 @contextlib.contextmanager
 def _lock(trainer):
-    if not trainer.checkpoint or trainer.holds_checkpoint or not trainer.writes:
+    if not trainer.checkpoint or trainer._holds_checkpoint or not trainer._writes:
         yield
         return
     from filelock import FileLock, Timeout
@@ -73,11 +73,11 @@ def _lock(trainer):
         ) from None
     except (OSError, NotImplementedError):  # filelock raises it on disks without locks
         pass
-    trainer.holds_checkpoint = True
+    trainer._holds_checkpoint = True
     try:
         yield
     finally:
-        trainer.holds_checkpoint = False
+        trainer._holds_checkpoint = False
         if lock.is_locked:
             with contextlib.suppress(OSError):
                 os.unlink(lock.lock_file)
@@ -90,13 +90,13 @@ def begin(trainer):
     Raises CheckpointError for a file that is not of this training, and where the
     training cannot be stored.
     """
-    display, beside = trainer.model.board.display, trainer.beside
+    display, beside = trainer.model.board.display, trainer._beside
     known = resume(trainer)
     if known is None:
         save(trainer, keep=False)
-    beside.weights = set(trainer.state_tensors())
+    beside.weights = set(trainer._state_tensors())
     if known is not None and display:
-        print(trainer.where())
+        print(trainer._where())
         changed = _what_changed(known["settings"], beside, trainer.checkpoint)
         if changed:
             print(changed)
@@ -128,20 +128,20 @@ def warn(trainer, what):
 
 def _first_batch(trainer):
     """A checksum of the training's first batch; None where it cannot be had."""
-    beside, progress = trainer.beside, trainer.progress
+    beside, progress = trainer._beside, trainer.progress
     if isinstance(trainer.train_dataloader, Iterator):  # asking it would use it up
         return None
     now, epoch = beside.states(), progress.epoch
     beside.set_states(beside.start)
     progress.epoch = 0
-    trainer.tell_epoch(0)
+    trainer._tell_epoch(0)
     try:
-        trainer.seed_batch(0)
+        trainer._seed_batch(0)
         batch = next(iter(trainer.batches(train=True)), None)
-        text = attributes.fingerprint(batch, trainer.state_hooks.array_of)
+        text = attributes.fingerprint(batch, trainer._state_hooks.array_of)
     finally:
         progress.epoch = epoch
-        trainer.tell_epoch(None)
+        trainer._tell_epoch(None)
         beside.set_states(now)
     return text and zlib.crc32(text.encode())
 
@@ -166,12 +166,12 @@ def save(trainer, keep=True):
     from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
 
-    board, beside = trainer.model.board, trainer.beside
+    board, beside = trainer.model.board, trainer._beside
     name, lost = "an attribute", set(beside.lost)
     try:
         changed, arrays = beside.changed()
         tensors = {f"beside.{i}": x for i, x in enumerate(arrays)}
-        for name, x in trainer.state_tensors().items():
+        for name, x in trainer._state_tensors().items():
             known = beside.weights is None or name in beside.weights
             if name.startswith("model.") and not known:
                 raise ValueError("made in training; make it in the model's constructor")
@@ -207,7 +207,7 @@ def save(trainer, keep=True):
             f"{', '.join(lost)}, made in training, cannot be restored and will start "
             "anew; make it in the model's constructor or configure_optimizers",
         )
-    if not trainer.writes:
+    if not trainer._writes:
         return  # another process does
     path = base.file_path(trainer.checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +224,7 @@ def resume(trainer):
     if not path.exists():
         return None
     tensors, about = read(path)
-    progress, beside = about["progress"], trainer.beside
+    progress, beside = about["progress"], trainer._beside
     this, there = _training(trainer), about["training"]
     for name in this:
         known = None not in (this[name], there.get(name))
@@ -248,27 +248,27 @@ def resume(trainer):
     if not all(map(str.isdecimal, arrays)):
         raise _misfit(path, f"it has tensors that are not numbered, among {names}")
     arrays = {int(number): x for number, x in arrays.items()}
-    wanted = {k: np.array(x) for k, x in trainer.state_tensors().items()}
+    wanted = {k: np.array(x) for k, x in trainer._state_tensors().items()}
     for name in dict.fromkeys([*wanted, *tensors]):
         own = attributes.plain(wanted[name]) if name in wanted else None
         stored, own = (
             None if x is None else f"{x.dtype} {x.shape}"
             for x in (tensors.get(name), own)
         )
-        late = own is None and name.startswith("optim.") and trainer.state_hooks.LATE
+        late = own is None and name.startswith("optim.") and trainer._state_hooks.LATE
         if stored != own and not late:
             why = f"{name} is {stored or 'missing'} there, {own or 'missing'} here"
             raise _misfit(path, why)
     states = beside.states()
     try:
-        trainer.restore(tensors)
+        trainer._restore(tensors)
         beside.restore(about["changed"], arrays)
         beside.set_states(about["states"])
         for name in ("begin", "start"):
             beside.states_like(about[name])
             setattr(beside, name, about[name])
     except Exception as error:  # whatever such a file can hold
-        trainer.restore(wanted)
+        trainer._restore(wanted)
         beside.set_states(states)
         raise _misfit(path, in_one_line(error)) from error
     vars(trainer.progress).update(vars(progress))

@@ -90,7 +90,7 @@ class ModuleMixin:
                 f"This {type(self).__name__} has no Trainer to record {key!r} for. "
                 "Trainer.fit sets one; a loop of your own needs only loss and accuracy."
             )
-        take = getattr(self.trainer, "take_value", None)
+        take = getattr(self.trainer, "_take_value", None)
         if take is not None:
             take(key, value, train)
         else:  # a Trainer that is all the reader's own

@@ -68,13 +68,13 @@ def make_plan(trainer, model, data):
         own = loop + batches + replaced(trainer, "prepare_data")
         why_loader = _yours(own + replaced(data, *LOADERS))
     seen = loop + batches + replaced(trainer, "clip_gradients")
-    why_uncompiled = trainer.why_eager
-    if trainer.compiles_steps:
+    why_uncompiled = trainer._why_eager
+    if trainer._compiles_steps:
         why_uncompiled = _yours(seen + uncompiled_steps(trainer, model))
     if trainer.precision != "auto":
         why_float32 = f"precision={trainer.precision!r}"
     else:
-        why_float32 = _yours(loop) or trainer.why_not_bfloat16()
+        why_float32 = _yours(loop) or trainer._why_not_bfloat16()
     return Plan(
         our_loop=not loop,
         stored_bytes=not why_loader,
@@ -90,7 +90,7 @@ def make_plan(trainer, model, data):
 def uncompiled_steps(trainer, model):
     """Names of the reader's own methods for which steps are not compiled."""
     own = replaced(model, *SPEAKS)
-    return [name for name in own if not trainer.may_compile(getattr(model, name))]
+    return [name for name in own if not trainer._may_compile(getattr(model, name))]
 
 
 def _yours(names):

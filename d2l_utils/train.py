@@ -7,7 +7,6 @@ it does with several devices of one machine (docs/several-devices.md).
 """
 
 import argparse
-import json
 import os
 import re
 import runpy
@@ -18,44 +17,10 @@ from pathlib import Path
 
 from d2l_utils.alike import LostContact, Unlike, lost
 from d2l_utils.frameworks import FRAMEWORKS
+from d2l_utils.scripts import cells_of
 
-TAGS = {"imports", "model", "train"}
 ADDRESS = re.compile(r"[^:,\s]+:\d+")
 IMPORTS = re.compile(r"^\s*(?:from|import) d2l_utils(?: import |\.)(\w+)", re.M)
-
-
-def cells_of(path):
-    """The sources of those cells of a notebook that training needs.
-
-    Raises ValueError where there are none, and for a notebook of several frameworks.
-    """
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    cells = [c for c in cells if c["cell_type"] == "code"]
-    sources = [
-        "".join(c["source"]) for c in cells if TAGS & set(c["metadata"].get("tags", ()))
-    ]
-    if any(source.lstrip().startswith("%%tab") for source in sources):
-        raise ValueError(
-            f"{path} has cells of several frameworks. Give one in a framework's "
-            f"folder, such as pytorch/{path.name}."
-        )
-    if not sources:
-        raise ValueError(
-            f"{path} has no cells with the tags {', '.join(sorted(TAGS))}. Give them "
-            "to the cells that training needs, or put these into a script."
-        )
-    return sources
-
-
-def code_of(path):
-    """The text of a script, or of a notebook's cells; None where there is none."""
-    path = Path(path)
-    try:
-        if path.suffix == ".ipynb":
-            return "\n".join(cells_of(path))
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):  # python -c, an executable
-        return None
 
 
 def framework_of(sources):

@@ -1,37 +1,37 @@
 """The framework-free half of training: what a Trainer does, and when.
 
 `Trainer` here says when a step, an evaluation or a plot happens; the Trainer of each
-framework, in d2l_utils/<framework>/trainer.py, says how. It defines
+framework, in d2l_utils/<framework>/trainer.py, says how. Names without an underscore
+are for readers, who may replace their methods; with one, they are between these two
+classes. A framework defines
 
-    gpus_there()             the number of devices that can train together; static
-    find_device()            sets `gpus`, unless a reader has, and returns the device
     device_text()            the device in words
-    compiles_steps           whether whole steps are compiled; if not, `why_eager` says
-                             why; '' where their parts are compiled, as in MXNet
-    may_compile(function)    whether the author of a step allows that it is compiled, by
-                             a decorator, which `how_to_compile` names
-    why_not_bfloat16()       why bfloat16 would not be faster here; '' where it is
-    make_weights(model)      the model's weights, made from a first batch, on the device
-    prepare_steps()          gets the steps ready, compiled if so planned
     prepare_batch(batch)     a batch as tensors on the device
-    outputs(inputs)          what the network gives in evaluation mode, or its shape
     train_step(batch), val_step(batch)      {key: value on the device} that was recorded
     clip_gradients(...)      as in the textbook
-    keeps_data(), put(arrays)               whether and how all data lives on the device
-    seed_step(seed)          seeds the framework's generator
-    remember()               a function that takes back what a step does from now on
-    state_tensors(), restore(tensors)       {name: array} of model and optimizer, and
+    _gpus_there()            the number of devices that can train together; static
+    _find_device()           sets `gpus`, unless a reader has, and returns the device
+    _compiles_steps          whether whole steps are compiled; if not, `_why_eager` says
+                             why; '' where their parts are compiled, as in MXNet
+    _may_compile(function)   whether the author of a step allows that it is compiled, by
+                             a decorator, which `_how_to_compile` names
+    _why_not_bfloat16()      why bfloat16 would not be faster here; '' where it is
+    _make_weights(model)     the model's weights, made from a first batch, on the device
+    _prepare_steps()         gets the steps ready, compiled if so planned
+    _outputs(inputs)         what the network gives in evaluation mode, or its shape
+    _keeps_data(), _put(arrays)             whether and how all data lives on the device
+    _seed_step(seed)         seeds the framework's generator
+    _remember()              a function that takes back what a step does from now on
+    _state_tensors(), _restore(tensors)     {name: array} of model and optimizer, and
                              putting these back
-    state_hooks              the framework's state.py, see attributes.py
-    framework                its row in the table of frameworks
+    _state_hooks             the framework's state.py, see attributes.py
+    _framework               its row in the table of frameworks
 """
 
-import sys
 import time
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
-from importlib import metadata
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -39,15 +39,13 @@ from typing import Any
 import numpy as np
 
 from d2l_utils import batches, checkpoints, failures, host
-from d2l_utils.alike import DEVICE, checksum
-from d2l_utils.attributes import Beside, fingerprint
+from d2l_utils.attributes import Beside
 from d2l_utils.base import (
     HyperParameters,
     check_whole,
     current_seed,
     fast_mode,
     file_path,
-    installed,
 )  # fmt: skip
 from d2l_utils.board import StatusLine, in_notebook
 from d2l_utils.data import DataModule
@@ -57,7 +55,6 @@ from d2l_utils.plan import make_plan, uncompiled_steps
 from d2l_utils.progress import Pace, Progress
 from d2l_utils.remember import remember
 from d2l_utils.summary import TooSmall
-from d2l_utils.train import code_of
 
 PRECISIONS = ("auto", "float32")
 OF_A_FRAMEWORK = "Use the Trainer of d2l_utils.torch, or another framework's."
@@ -139,7 +136,7 @@ def _of_progress(name, what):
             raise AttributeError(f"There is no {name} before `fit` has begun.")
         return getattr(trainer.progress, name)
 
-    return property(get, lambda t, value: setattr(t.known(), name, value), doc=what)
+    return property(get, lambda t, value: setattr(t._known(), name, value), doc=what)
 
 
 @library
@@ -200,21 +197,31 @@ class Trainer(HyperParameters):
         >>> trainer.history["val_acc"][-1]
     """
 
-    compiles_steps, why_eager, how_to_compile = True, "", ""
-    STEP_GIVES = "the loss as a tensor, from which gradients can be computed"
-    plan = progress = data = model = optim = watch = beside = None
-    _line, _pace = StatusLine(active=False), None  # both show how far a training is
-    # Defaults for a reader's Trainer whose `__init__` does not call ours.
+    # All that a Trainer notes of itself is declared here, or in a framework's class; so
+    # attributes.py knows it from what a reader's Trainer keeps. Settings are those of a
+    # reader's Trainer whose `__init__` does not call ours.
     num_gpus, gradient_clip_val, precision, checkpoint, every = 0, 0, "auto", None, 100
-    holds_checkpoint = running = False
-    status_line = StatusLine
-    writes = True  # whether this process writes the checkpoint
+    max_epochs, gpus = None, ()
+    plan = progress = data = model = optim = None
+    train_dataloader = val_dataloader = num_train_batches = None
+    num_val_batches = 0
     _begun = None  # the model whose training has begun
     _ready = None  # (the optimizer that the steps of this training were made for,)
-    _in_epoch = False
+    _first_batches, _resident = (
+        {},
+        {},
+    )  # {train: a batch}, {train: arrays on the device}
+    _running = _in_epoch = _in_step = False
     _first = True  # the next training step is the first one
-    num_val_batches = 0
     _values = None  # what the step that runs now has recorded
+    _watch = None  # the failures.LossWatch
+    _line, _pace = StatusLine(active=False), None  # both show how far a training is
+    _status_line = StatusLine
+    _beside = None  # what a checkpoint has beside weights, see attributes.py
+    _holds_checkpoint = False
+    _writes = True  # whether this process writes the checkpoint
+    _compiles_steps, _why_eager, _how_to_compile = True, "", ""
+    _STEP_GIVES = "the loss as a tensor, from which gradients can be computed"
 
     epochs_done = _of_progress("epoch", "Epochs that are done.")
     train_batch_idx = _of_progress("train_batch_idx", "Training steps so far.")
@@ -238,11 +245,11 @@ class Trainer(HyperParameters):
                 f"gradient_clip_val={gradient_clip_val!r}: give the largest norm of "
                 "the gradient, or 0 for no bound."
             )
-        there = self.gpus_there()
+        there = self._gpus_there()
         check_num_gpus(num_gpus, there)
         if num_gpus == -1:
             self.num_gpus = there
-        self.device = self.find_device()
+        self.device = self._find_device()
         if checkpoint:
             self.checkpoint = file_path(checkpoint)  # now, whatever os.chdir does
         if precision not in PRECISIONS:
@@ -254,7 +261,7 @@ class Trainer(HyperParameters):
 
     @cached_property
     def device(self):
-        return self.find_device()
+        return self._find_device()
 
     @property
     def epoch(self):
@@ -264,12 +271,12 @@ class Trainer(HyperParameters):
 
     @epoch.setter
     def epoch(self, number):
-        progress = self.known()
+        progress = self._known()
         if number > progress.epoch and len(progress.train):
             progress.end_epoch()  # the one before, in a reader's own loop
         progress.epoch, self._in_epoch = number, True
 
-    def known(self):
+    def _known(self):
         """The progress, made here where nothing of ours has begun the training."""
         self.progress = self.progress or Progress(current_seed())
         return self.progress
@@ -300,32 +307,62 @@ class Trainer(HyperParameters):
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
+    def train_step(self, batch: Any) -> dict:
+        """One update of the weights, for an epoch of your own.
+
+        Parameters:
+            batch: of `batches(train=True)`.
+
+        Returns:
+            {name: value on the device} of what the model's `training_step` plots.
+
+        Example:
+            >>> for batch in trainer.batches(train=True):
+            ...     recorded = trainer.train_step(batch)
+        """
+        raise NotImplementedError(OF_A_FRAMEWORK)
+
+    def val_step(self, batch: Any) -> dict:
+        """The results of one validation batch; no weight changes.
+
+        Parameters:
+            batch: of `batches(train=False)`.
+
+        Returns:
+            {name: value on the device} of what the model's `validation_step` plots.
+        """
+        raise NotImplementedError(OF_A_FRAMEWORK)
+
+    def device_text(self) -> str:
+        """The device that it trains on, in words."""
+        raise NotImplementedError(OF_A_FRAMEWORK)
+
     # What a framework may leave as it is -------------------------------------------
 
-    def why_not_bfloat16(self):
+    def _why_not_bfloat16(self):
         return "this framework trains no faster in bfloat16 here"
 
-    def make_weights(self, model):
+    def _make_weights(self, model):
         pass
 
-    def may_compile(self, function):
+    def _may_compile(self, function):
         return False
 
-    def prepare_steps(self):
+    def _prepare_steps(self):
         pass
 
-    def seed_step(self, seed):
+    def _seed_step(self, seed):
         pass
 
-    def remember(self):
+    def _remember(self):
         """Returns a function that takes back what happens from now on.
 
         This one takes back changes of Python's and NumPy's generators and of attributes
         of the model and its layers; a framework adds its tensors and generators.
         """
-        return remember([part for _, part in self.state_hooks.parts(self.model)])
+        return remember([part for _, part in self._state_hooks.parts(self.model)])
 
-    def keeps_data(self):
+    def _keeps_data(self):
         return False
 
     # Getting ready -------------------------------------------------------------------
@@ -362,28 +399,28 @@ class Trainer(HyperParameters):
         model.trainer = self
         model.board.xlim = [0, self.max_epochs]
         self.model = model
-        self.begin()
+        self._begin_training()
 
-    def begin(self):
+    def _begin_training(self):
         """Begin a training: do all that does not need the optimizer.
 
-        `prepare_model` calls this; where that is the reader's own, `prepare` or
-        `get_ready` does.
+        `prepare_model` calls this; where that is the reader's own, `_prepare` or
+        `_get_ready` does.
         """
         self._begun, self._ready, self._in_epoch = self.model, None, False
         self.progress = Progress(current_seed())
         self.plan = make_plan(self, self.model, self.data)
-        self.resident = {}  # {train: (images, labels)} on the device
-        if self.plan.stored_bytes and self.keeps_data():
+        self._resident = {}
+        if self.plan.stored_bytes and self._keeps_data():
             for train in (True, False):
-                self.resident[train] = self.put(self.data.arrays(train))
+                self._resident[train] = self._put(self.data.arrays(train))
         self._first_batches = {}
         for train in (True, False):
-            if (batch := self.seen_batch(train)) is not None:
+            if (batch := self._seen_batch(train)) is not None:
                 batches.check(batch, self.model, self.data, train)
-        self.make_weights(self.model)
+        self._make_weights(self.model)
 
-    def build(self, make, inputs):
+    def _build(self, make, inputs):
         """What make(inputs of one example) returns; that call makes the weights.
 
         inputs: those of the first batch. Returns None where make fails and the
@@ -407,47 +444,20 @@ class Trainer(HyperParameters):
                 f"is one channel. ({failures.in_one_line(error)})"
             ) from error
 
-    def check_labels(self):
+    def _check_labels(self):
         """Compare the labels of the first batches with what the network gives."""
         for train in (True, False):
-            batch = self.first_batch(train)
+            batch = self._first_batch(train)
             if batch is None or not batches.judges_labels(self.model, train):
                 continue
             prepared = self.prepare_batch(batch)
             batch = prepared if replaced(self, "prepare_batch") else batch
-            output = self.build(self.outputs, batches.inputs_of(prepared))
+            output = self._build(self._outputs, batches.inputs_of(prepared))
             if hasattr(output, "shape"):
                 shape = tuple(output.shape)
                 batches.check_labels(batch, shape, self.data, train)
 
-    def fingerprint(self):
-        """What has to be the same in all processes of a training, except DEVICE."""
-        batch, model = self.first_batch(), self.model
-        sizes = {k: x.shape for k, x in self.state_tensors().items()}
-        used = self.framework.distributions
-        images = self.data.arrays(True) if self.plan.stored_bytes else None
-        # Numbers alone: paths, and who prints, may differ. Flax has no hparams.
-        settings = vars(model).get("hparams", vars(model)).items()
-        settings = {
-            k: v for k, v in settings if type(v) in (int, float) and k[0] != "_"
-        }
-        return {
-            "model": type(model).__name__,
-            "settings": settings,
-            "gradient_clip_val": float(self.gradient_clip_val),
-            "names and shapes of weights": checksum(repr(sizes)),
-            "number of batches": self.num_train_batches,
-            "seed": self.progress.seed,
-            "first batch": checksum(fingerprint(batch, self.state_hooks.array_of)),
-            "training images": checksum(fingerprint(images, lambda x: None)),
-            "code": checksum(code_of(sys.argv[0])),
-            "epochs": self.max_epochs,
-            "precision": "bfloat16" if self.plan.bfloat16 else "float32",
-            "versions": {k: metadata.version(k) for k in installed(*used)},
-            DEVICE: self.device_text().rpartition(", ")[2],  # without their number
-        }
-
-    def only_our_loop(self, who):
+    def _only_our_loop(self, who):
         """Raise TypeError where several `who` cannot share a loop of the reader's."""
         if not self.plan.our_loop:
             raise TypeError(
@@ -456,22 +466,22 @@ class Trainer(HyperParameters):
                 "train separately. Train with num_gpus=1."
             )
 
-    def get_ready(self):
+    def _get_ready(self):
         """Do, once the optimizer is there, what has to be done before its steps."""
         if self._begun is not self.model:
-            self.begin()
+            self._begin_training()
         if self._ready and self._ready[0] is self.optim:
             return
         model, progress, board = self.model, self.progress, self.model.board
-        self.check_labels()
-        self.prepare_steps()
+        self._check_labels()
+        self._prepare_steps()
         own = uncompiled_steps(self, model)
-        if own and self.plan.our_loop and self.how_to_compile:
+        if own and self.plan.our_loop and self._how_to_compile:
             failures.warn_slow(
                 f"{', '.join(own)} of your own: steps run as they are written, "
                 "operation by operation",
                 "Compiled, they run faster; to allow that, put "
-                f"{self.how_to_compile} above your step.",
+                f"{self._how_to_compile} above your step.",
             )
         board.xlabel = board.xlabel or "epoch"
         if board.display and self.plan.bfloat16:
@@ -479,15 +489,15 @@ class Trainer(HyperParameters):
                 "Training steps compute in bfloat16, which is faster here; "
                 "Trainer(precision='float32') does not."
             )
-        self.beside = Beside(self) if self.checkpoint else None
+        self._beside = Beside(self) if self.checkpoint else None
         if self.checkpoint:
             checkpoints.begin(self)
-        self.watch = failures.LossWatch(
+        self._watch = failures.LossWatch(
             getattr(model, "lr", None),
             getattr(model, "num_classes", None),
             progress.train_batch_idx,
         )
-        self.in_step, self._ready, self._first = False, (self.optim,), True
+        self._in_step, self._ready, self._first = False, (self.optim,), True
         self._first_batches = {}
 
     # The loop ------------------------------------------------------------------------
@@ -502,18 +512,18 @@ class Trainer(HyperParameters):
                 (*inputs, labels), or what the model's own `training_step` takes.
         """
         try:
-            self.prepare(model, data)
-            self.run_epochs()
+            self._prepare(model, data)
+            self._run_epochs()
         finally:
             self._line.close()
 
-    def prepare(self, model, data):
+    def _prepare(self, model, data):
         """All of `fit` that comes before the first step."""
         batches.check_data(data)
         check_model(model)
-        if not self.writes:
+        if not self._writes:
             model.board.display = False  # one process speaks for all
-        self._line = self.status_line(model.board.display or in_notebook())
+        self._line = self._status_line(model.board.display or in_notebook())
         self._pace = Pace()
         self._line.show("getting ready: data, weights")
         host.keep_memory()
@@ -521,13 +531,13 @@ class Trainer(HyperParameters):
         self.prepare_data(data)
         self.prepare_model(model)
         if self._begun is None:
-            self.begin()
+            self._begin_training()
         self.optim = model.configure_optimizers()
         if self.plan.our_loop:
             check_optimizer(model, self.optim)
-        self.get_ready()
+        self._get_ready()
 
-    def run_epochs(self):
+    def _run_epochs(self):
         """All epochs that are left; the rest of `fit`."""
         progress, board = self.progress, self.model.board
         batch_size = getattr(self.data, "batch_size", 1)
@@ -535,25 +545,25 @@ class Trainer(HyperParameters):
             epoch = f"epoch {progress.epoch + 1} of {self.max_epochs}"
             self._line.show(f"{epoch}, first step: it takes longest")
             board.redraw()
-        self.running = True
+        self._running = True
         try:
             while progress.epoch < self.max_epochs:
                 before = progress.epoch
-                self.tell_epoch(before)
+                self._tell_epoch(before)
                 self._in_epoch = True
                 if self.checkpoint and not self.plan.our_loop:
-                    self.seed_step(step_seed(progress.seed, before, 2))
+                    self._seed_step(step_seed(progress.seed, before, 2))
                 self.fit_epoch()
                 if progress.epoch == before:  # a fit_epoch of the reader's own
                     self.end_epoch()
                 self.save_checkpoint()  # after an end_epoch of the reader's, if any
         except KeyboardInterrupt:
             # Not where a step, or a fit_epoch of the reader's, has been left half done.
-            if not self.in_step and not replaced(self, "fit_epoch"):
-                self.check_losses()
+            if not self._in_step and not replaced(self, "fit_epoch"):
+                self._check_losses()
                 self.save_checkpoint()
             if board.display:
-                print(f"Interrupted. {self.where()}")
+                print(f"Interrupted. {self._where()}")
             raise
         except Exception as error:
             if not failures.out_of_memory(error):
@@ -562,8 +572,8 @@ class Trainer(HyperParameters):
                 error, batch_size, self.device_text()
             ) from error
         finally:
-            self.running = False
-            self.tell_epoch(None)
+            self._running = False
+            self._tell_epoch(None)
             self._line.close()
             if board.data:
                 board.redraw()
@@ -573,15 +583,15 @@ class Trainer(HyperParameters):
     @checkpoints.alone
     def fit_epoch(self) -> None:
         """One pass over the training data and one over the validation data."""
-        self.get_ready()
+        self._get_ready()
         self._in_epoch, progress = True, self.progress
         start = time.perf_counter() - progress.epoch_seconds
         # Where a fit_epoch of the reader's calls this one, no checkpoint is kept
         # before both have ended.
         whole = not replaced(self, "fit_epoch")
-        for batch in self.batches_left():
+        for batch in self._batches_left():
             if self.checkpoint:
-                self.seed_step(step_seed(progress.seed, progress.train_batch_idx))
+                self._seed_step(step_seed(progress.seed, progress.train_batch_idx))
             n = batches.num_examples(batch)
             self._step(self.train_step, batch, n, train=True)
             self._tell()
@@ -589,15 +599,15 @@ class Trainer(HyperParameters):
             if self.checkpoint and (
                 (whole and number % self.every == 0) or number == 1
             ):
-                self.check_losses()
+                self._check_losses()
                 progress.epoch_seconds = time.perf_counter() - start
                 checkpoints.save(self, keep=whole)
             elif number % failures.LOOK_EVERY == 0:
-                self.check_losses()
+                self._check_losses()
         if not len(progress.train):
-            raise self.used_up()
+            raise self._used_up()
         progress.train.means()  # waits for the device, so that the time is right
-        self.check_losses()
+        self._check_losses()
         progress.epoch_seconds = time.perf_counter() - start
         if self.num_val_batches != 0:
             for batch in self.batches(train=False):
@@ -606,13 +616,13 @@ class Trainer(HyperParameters):
                 self._tell()
         self.end_epoch()
 
-    def batches_left(self):
+    def _batches_left(self):
         """The training batches that are left of this epoch: not all after resuming.
 
         Those before are drawn again and dropped, from generators in the states that
         they had when the epoch began.
         """
-        progress, beside = self.progress, self.beside
+        progress, beside = self.progress, self._beside
         done = len(progress.train)
         step = progress.train_batch_idx - done
         if beside and done:
@@ -622,39 +632,46 @@ class Trainer(HyperParameters):
             beside.begin = beside.states()
         by_itself = beside and getattr(self.data, "training_epoch", 0) is None
         if by_itself:  # `fit_epoch` without `fit`
-            self.tell_epoch(progress.epoch)
-        self.seed_batch(step)
+            self._tell_epoch(progress.epoch)
+        self._seed_batch(step)
         batches = self.batches(train=True)
         for i in range(step, step + done):
-            self.seed_batch(i)
+            self._seed_batch(i)
             next(batches, None)
         if beside and done:
             beside.set_states(now)
-        self.seed_batch(step + done)
+        self._seed_batch(step + done)
         for i, batch in enumerate(batches, step + done + 1):
             yield batch
-            self.seed_batch(i)
+            self._seed_batch(i)
         if by_itself:
-            self.tell_epoch(None)
+            self._tell_epoch(None)
 
-    def seed_batch(self, step):
+    def _seed_batch(self, step):
         """Seed the framework's generator, from which a loader may draw the batch."""
         if self.checkpoint and not self.plan.stored_bytes:
-            self.seed_step(step_seed(self.progress.seed, step, 1))
+            self._seed_step(step_seed(self.progress.seed, step, 1))
 
-    def batches(self, train):
-        """Iterate over this epoch's batches: stored bytes where the plan says so."""
+    def batches(self, train: bool) -> Iterator:
+        """This epoch's batches.
+
+        Parameters:
+            train: those to train on; if not, those for validation.
+
+        Returns:
+            An iterator, over stored bytes where the plan says so.
+        """
         if self.plan.stored_bytes:
-            return self.data.batches(train, self.epochs_done, self.resident.get(train))
+            return self.data.batches(train, self.epochs_done, self._resident.get(train))
         loader = self.train_dataloader if train else self.val_dataloader
         if isinstance(loader, Iterator):  # a generator, say: it gives one pass
             data, old = self.data, loader
             loader = data.train_dataloader() if train else data.val_dataloader()
             if loader is old:
-                raise self.used_up()
+                raise self._used_up()
         return iter(loader)
 
-    def used_up(self):
+    def _used_up(self):
         """The error to raise where a loader has no second pass."""
         return ValueError(
             f"There is no batch for epoch {self.epochs_done + 1}: the loader of "
@@ -662,31 +679,31 @@ class Trainer(HyperParameters):
             "get_dataloader make a new one at each call."
         )
 
-    def first_batch(self, train=True):
+    def _first_batch(self, train=True):
         """The first batch, to build and check the model with; None if there is none.
 
         It is kept, so that a loader is asked only once.
         """
         if train not in self._first_batches:
-            self.tell_epoch(self.epochs_done)
+            self._tell_epoch(self.epochs_done)
             try:
                 there = train or self.num_val_batches != 0
                 batch = next(self.batches(train), None) if there else None
             finally:
-                self.tell_epoch(None)
+                self._tell_epoch(None)
             if train and batch is None:
                 raise ValueError("There is nothing to train on: the data set is empty.")
             self._first_batches[train] = batch
         return self._first_batches[train]
 
-    def seen_batch(self, train):
+    def _seen_batch(self, train):
         """The first batch as the library's steps get it, to be checked."""
-        batch = self.first_batch(train)
+        batch = self._first_batch(train)
         if batch is None or not replaced(self, "prepare_batch"):
             return batch
         return self.prepare_batch(batch)
 
-    def tell_epoch(self, epoch):
+    def _tell_epoch(self, epoch):
         """Tell the data's loaders which epoch is in training, None for none.
 
         So the order of an epoch depends on seed and epoch alone, not on how often a
@@ -696,16 +713,20 @@ class Trainer(HyperParameters):
             self.data.training_epoch = epoch
             self.data.training_seed = None if epoch is None else self.progress.seed
 
-    def end_epoch(self):
-        """Enter the results of an epoch into the history, and begin the next."""
-        self.check_losses()
-        self.count_batches()
+    def end_epoch(self) -> None:
+        """Enter the results of an epoch into the history, and begin the next.
+
+        Raises:
+            FloatingPointError: a loss of the epoch is not finite.
+        """
+        self._check_losses()
+        self._count_batches()
         self.progress.end_epoch()
         self._in_epoch = False
-        if not self.running:  # `fit_epoch` by itself
+        if not self._running:  # `fit_epoch` by itself
             self.save_checkpoint()
 
-    def count_batches(self):
+    def _count_batches(self):
         """Take the numbers of batches from the first pass, and draw its points now."""
         progress = self.progress
         if self.num_train_batches is None:
@@ -720,18 +741,22 @@ class Trainer(HyperParameters):
             for _, values in progress.val.rows:
                 self._draw(values, False)
 
-    def save_checkpoint(self):
-        """Write the checkpoint, if there is one."""
+    def save_checkpoint(self) -> None:
+        """Write the checkpoint now, if the Trainer has one.
+
+        Raises:
+            checkpoints.CheckpointError: something in it cannot be stored.
+        """
         if self.checkpoint:
             checkpoints.save(self)
 
     def _step(self, step, batch, n, train):
         progress = self.progress
         with failures.Uninterrupted():
-            self.in_step = True
+            self._in_step = True
             if train and self._first:
-                values = self.in_float32_if_need_be(
-                    lambda: self.train_step(batch), self.prepare_steps
+                values = self._in_float32_if_need_be(
+                    lambda: self.train_step(batch), self._prepare_steps
                 )
                 self._first = False
             else:
@@ -749,15 +774,15 @@ class Trainer(HyperParameters):
                 progress.train_images += n
             else:
                 progress.val_batch_idx += 1
-            self.in_step = False
+            self._in_step = False
 
-    def in_float32_if_need_be(self, do, prepare=lambda: None):
+    def _in_float32_if_need_be(self, do, prepare=lambda: None):
         """What do() returns; if it fails in bfloat16, take that back, try in float32.
 
         Before the second try prepare() is called, and all further steps are in float32.
         If that fails, too, precision is not the reason: its error is raised.
         """
-        plan, back = self.plan, self.remember()
+        plan, back = self.plan, self._remember()
         try:
             return do()
         except Exception as error:
@@ -782,7 +807,7 @@ class Trainer(HyperParameters):
 
     # What steps record ---------------------------------------------------------------
 
-    def run_step(self, step, *args):
+    def _run_step(self, step, *args):
         """Run a step of the model; returns its result and the values it recorded."""
         self._values = {}
         try:
@@ -790,46 +815,46 @@ class Trainer(HyperParameters):
         finally:
             self._values = None
 
-    def run_training_step(self, step, *args):
-        """As `run_step`; TypeError for a result that cannot be differentiated."""
-        result, recorded = self.run_step(step, *args)
+    def _run_training_step(self, step, *args):
+        """As `_run_step`; TypeError for a result that cannot be differentiated."""
+        result, recorded = self._run_step(step, *args)
         if result is None or isinstance(result, dict | Real | np.ndarray):
-            raise self.no_loss(result)
+            raise self._no_loss(result)
         return result, recorded
 
-    def no_loss(self, result):
+    def _no_loss(self, result):
         """The error to raise for what a training step cannot return."""
         what = "nothing" if result is None else f"a {type(result).__name__}"
         return TypeError(
             f"The training_step of {type(self.model).__name__} returned {what}. It has "
-            f"to return {self.STEP_GIVES}; the Trainer makes the update with it."
+            f"to return {self._STEP_GIVES}; the Trainer makes the update with it."
         )
 
-    def take_value(self, key, value, train):
-        """Record a value of `Module.plot`, in `run_step` or a reader's own loop."""
+    def _take_value(self, key, value, train):
+        """Record a value of `Module.plot`, in `_run_step` or a reader's own loop."""
         if self._values is not None:
             self._values[key] = value
             return
-        values, progress = {key: float(to_numpy(value))}, self.known()
+        values, progress = {key: float(to_numpy(value))}, self._known()
         records = progress.train if train else progress.val
         records.add(1, values)
         self._draw(values, train)
         self._tell()
         if train and len(records) % failures.LOOK_EVERY == 0:
-            self.check_losses()
+            self._check_losses()
 
     def _draw(self, values, train):
         if (self.num_train_batches if train else self.num_val_batches) is None:
-            return  # see count_batches
+            return  # see _count_batches
         for key in sorted(values, reverse=True):  # loss before acc, everywhere
             self.model.draw_value(key, values[key], train)
 
-    def check_losses(self):
+    def _check_losses(self):
         """Stop at a loss that is not finite; warn of a dead network."""
-        if self.watch is None:
-            return  # in a loop of the reader's alone, `get_ready` was not called
+        if self._watch is None:
+            return  # in a loop of the reader's alone, `_get_ready` was not called
         losses = self.progress.train.new_losses()
-        warning = self.watch.look(losses, self.progress.epoch)
+        warning = self._watch.look(losses, self.progress.epoch)
         if warning:
             warnings.warn(warning, failures.DeadNetworkWarning, stacklevel=2)
 
@@ -844,7 +869,7 @@ class Trainer(HyperParameters):
                 self._pace.words(self.progress, self.max_epochs, *steps, ours)
             )
 
-    def where(self):
+    def _where(self):
         """Where the training stands, in words."""
         epoch, steps = self.progress.epoch, len(self.progress.train)
         text = f"{epoch} of {self.max_epochs} epochs are done"

@@ -67,9 +67,9 @@ def timed(framework, case, who):
     first_step = []  # when it began, when it was done
 
     class Timed(d2l.Trainer):
-        def in_float32_if_need_be(self, *args):  # makes that step
+        def _in_float32_if_need_be(self, *args):  # makes that step
             first_step.append(time.perf_counter())
-            recorded = super().in_float32_if_need_be(*args)
+            recorded = super()._in_float32_if_need_be(*args)
             float(recorded["loss"])  # waits for the device
             first_step.append(time.perf_counter())
             return recorded

@@ -156,19 +156,19 @@ def jax_cut(trainer, batch):
 
 
 def tensorflow_cut(trainer, batch):
-    if trainer.mirrored is None:
+    if trainer._mirrored is None:
         return len(batch[0])
-    strategy = trainer.mirrored.strategy
-    parts = strategy.run(lambda batch: trainer.part(batch)[0][0], args=(batch,))
+    strategy = trainer._mirrored.strategy
+    parts = strategy.run(lambda batch: trainer._part(batch)[0][0], args=(batch,))
     return len(strategy.experimental_local_results(parts)[0])
 
 
 def mxnet_cut(trainer, batch):
-    return len(trainer.on_each(lambda part: part, batch)[0][0][0])
+    return len(trainer._on_each(lambda part: part, batch)[0][0][0])
 
 
 def pytorch_cut(trainer, batch):
-    return len((trainer.processes.part(batch)[0] if trainer.processes else batch)[0])
+    return len((trainer._processes.part(batch)[0] if trainer._processes else batch)[0])
 
 
 def train(framework, d2l, Trainer, model):

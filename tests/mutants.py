@@ -271,7 +271,7 @@ FAULTS = (
     Fault(
         "a step done again finds the layers' own attributes changed",
         "d2l_utils/training.py",
-        "return remember([part for _, part in self.state_hooks.parts(self.model)])",
+        "return remember([part for _, part in self._state_hooks.parts(self.model)])",
         "return remember()",
         FORMS, "nothing_had_been_tried", "tensorflow",
     ),

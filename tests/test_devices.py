@@ -187,7 +187,7 @@ def test_data_that_lives_on_the_device(framework, d2l, Tiny, few, monkeypatch):
     the training is the same."""
     histories, batches = [], []
     for resident in (False, True):
-        monkeypatch.setattr(d2l.Trainer, "keeps_data", lambda self, r=resident: r)
+        monkeypatch.setattr(d2l.Trainer, "_keeps_data", lambda self, r=resident: r)
         d2l.set_seed(0)
         model, trainer = Tiny(), d2l.Trainer(2, precision="float32")
         model.board.display = False
@@ -207,7 +207,7 @@ def test_data_that_lives_on_the_device(framework, d2l, Tiny, few, monkeypatch):
 def test_data_stays_in_memory_on_a_cpu(framework, d2l, num_gpus):
     if d2l.num_gpus():
         pytest.skip("there is a GPU here")
-    assert not d2l.Trainer(1, num_gpus=num_gpus).keeps_data()
+    assert not d2l.Trainer(1, num_gpus=num_gpus)._keeps_data()
 
 
 @pytest.mark.only("mxnet")

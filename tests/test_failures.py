@@ -142,7 +142,7 @@ def test_where_a_file_is_written(tmp_path, monkeypatch):
 class Keeps:
     """What `alone` asks of a Trainer."""
 
-    holds_checkpoint, writes = False, True
+    _holds_checkpoint, _writes = False, True
 
     def __init__(self, checkpoint):
         self.checkpoint = checkpoint

@@ -21,12 +21,12 @@ def whole(d2l, Tiny, tmp_path_factory):
     """A training that nobody interrupted."""
     path = tmp_path_factory.mktemp("whole") / "checkpoint"
     trainer = made_training.train(d2l, Tiny, path)
-    return trainer.state_tensors(), trainer.history, trainer.train_batch_idx
+    return trainer._state_tensors(), trainer.history, trainer.train_batch_idx
 
 
 def assert_same(whole, trainer):
     tensors, history, steps = whole
-    ours = trainer.state_tensors()
+    ours = trainer._state_tensors()
     assert ours.keys() == tensors.keys()
     different = [k for k in tensors if tensors[k].tobytes() != ours[k].tobytes()]
     assert not different
@@ -112,10 +112,10 @@ def test_another_optimizer(framework, d2l, Tiny, few, tmp_path):
         trainer.fit(model, d2l.FashionMNIST(batch_size=50))
         return trainer
 
-    once = run(tmp_path / "once", d2l.Trainer).state_tensors()
+    once = run(tmp_path / "once", d2l.Trainer)._state_tensors()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "twice", stopping_after(d2l, 11, interrupt))
-    twice = run(tmp_path / "twice", d2l.Trainer).state_tensors()
+    twice = run(tmp_path / "twice", d2l.Trainer)._state_tensors()
     assert len(once) >= 3 * 6  # weights, and two slots of each
     assert {k: v.tobytes() for k, v in once.items()} == {
         k: v.tobytes() for k, v in twice.items()

@@ -42,10 +42,10 @@ def trained(d2l, Class, precision="auto", batch_size=100, epochs=EPOCHS, calls=N
     model = Class(lr=0.02)
     model.board.display, model.plot_train_per_epoch = False, 10**6
     trainer = d2l.Trainer(epochs, precision=precision)
-    trainer.prepare(model, d2l.FashionMNIST(batch_size=batch_size))
+    trainer._prepare(model, d2l.FashionMNIST(batch_size=batch_size))
     if calls is not None:
         calls.clear()
-    trainer.run_epochs()
+    trainer._run_epochs()
     return trainer, np.array([y for _, y in model.board.data["train_loss"]])
 
 
@@ -323,7 +323,7 @@ def test_an_own_step_is_compiled_where_its_author_allows_it(
             str(w.message) for w in caught if "of your own: steps" in str(w.message)
         ]
     assert len(said) == 1 and said[0].startswith("training_step of your own: ")
-    assert trainer.how_to_compile in said[0]
+    assert trainer._how_to_compile in said[0]
 
 
 # Steps ------------------------------------------------------------------------------

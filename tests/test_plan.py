@@ -180,7 +180,7 @@ def test_fit_epoch_again(framework, d2l, Tiny, few):
         trainer.fit_epoch()
         assert trainer.train_batch_idx == 4 * epochs
         assert len(trainer.history["val_acc"]) == epochs
-    assert framework != "mxnet" or trainer.graphs.blocks
+    assert framework != "mxnet" or trainer._graphs.blocks
 
 
 def test_before_the_first_fit(d2l):

@@ -65,7 +65,7 @@ def run(d2l, path, *, make=None, data=None, Trainer=None, seed=1, stop=0):
 
 
 def results(trainer):
-    tensors = {k: np.array(x) for k, x in trainer.state_tensors().items()}
+    tensors = {k: np.array(x) for k, x in trainer._state_tensors().items()}
     history = {k: v for k, v in trainer.history.items() if k != "seconds"}
     return tensors, history
 
@@ -555,6 +555,33 @@ def test_what_surrounds_an_epoch_is_done_once(d2l, few, tmp_path):
         assert all(np.array_equal(one[k], other[k]) for k in one)
 
 
+@pytest.mark.parametrize("name", ["lowest", "_lowest", "__lowest"])
+def test_what_a_trainer_of_your_own_keeps(d2l, few, tmp_path, name):
+    """By any name: also one that begins as those of what ours notes of itself."""
+
+    class Own(d2l.Trainer):
+        def end_epoch(self):
+            super().end_epoch()
+            lowest = getattr(self, name, 0.0) + self.history["val_loss"][-1]
+            setattr(self, name, lowest)
+            self.history.setdefault("lowest", []).append(lowest)
+
+        def prepare_model(self, model):
+            setattr(self, name, 0.0)
+            super().prepare_model(model)
+
+    assert same(d2l, tmp_path, Trainer=Own)
+
+
+def test_what_ours_notes_of_itself_is_declared(d2l, few, tmp_path):
+    """So that all else is known to be a reader's."""
+    trainer = run(d2l, tmp_path / "c")
+    kept = {leaf.path for leaf in attributes.Beside(trainer).leaves()}
+    assert {path for path in kept if path.startswith("trainer.")} == {
+        "trainer.gradient_clip_val"
+    }
+
+
 def test_an_iterator_is_named(d2l, few, tmp_path):
     class Counting(d2l.Trainer):
         def prepare_model(self, model):
@@ -584,8 +611,8 @@ def test_a_training_that_cannot_be_stored(d2l, few, tmp_path):
     """It is refused before its first step, and leaves no file."""
 
     class Odd(d2l.Trainer):
-        def state_tensors(self):
-            return {**super().state_tensors(), "odd": np.array(["text"])}
+        def _state_tensors(self):
+            return {**super()._state_tensors(), "odd": np.array(["text"])}
 
     with pytest.raises(CheckpointError, match=r"cannot be kept.*odd.*without one"):
         run(d2l, tmp_path / "c", Trainer=Odd, stop=1)

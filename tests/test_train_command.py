@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from book.source.book import BOOK, ROOT
-from d2l_utils import alike, rollcall, train
+from d2l_utils import alike, rollcall, scripts, train
 from d2l_utils.frameworks import FRAMEWORKS
 
 TWO = ["--workers", "a:1,b:1", "--rank"]
@@ -31,7 +31,7 @@ def notebook(folder, *cells):
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_cells_of_an_edition_that_training_needs(name):
-    sources = train.cells_of(BOOK.notebooks / name / "nin.ipynb")
+    sources = scripts.cells_of(BOOK.notebooks / name / "nin.ipynb")
     text = "\n".join(sources)
     assert train.framework_of(sources) == name
     assert "class NiN28" in text and "trainer_28.fit(model_28, data_28)" in text
@@ -40,7 +40,7 @@ def test_the_cells_of_an_edition_that_training_needs(name):
 
 def test_cells_come_in_order_and_without_others(tmp_path):
     cells = (["train"], "b = a"), ([], "c"), (["x", "model"], "d\ne"), (None, "f")
-    assert train.cells_of(notebook(tmp_path, *cells)) == ["b = a", "d\ne"]
+    assert scripts.cells_of(notebook(tmp_path, *cells)) == ["b = a", "d\ne"]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_cells_come_in_order_and_without_others(tmp_path):
 )
 def test_notebooks_that_cannot_be_trained_are_refused(tmp_path, cells, words):
     with pytest.raises(ValueError, match=words):
-        train.cells_of(notebook(tmp_path, *cells))
+        scripts.cells_of(notebook(tmp_path, *cells))
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ def test_the_code_that_is_compared(tmp_path):
     """Of a notebook only what is run, not its outputs."""
     cells = (["train"], "a"), ([], "b")
     path = notebook(tmp_path, *cells)
-    assert train.code_of(path) == "a" and train.code_of(__file__).startswith('"""')
+    assert scripts.code_of(path) == "a" and scripts.code_of(__file__).startswith('"""')
     for other in ("-c", tmp_path, notebook(tmp_path, *cells[1:])):
-        assert train.code_of(other) is None
+        assert scripts.code_of(other) is None
     assert alike.checksum(None) is None
     assert alike.checksum("a") != alike.checksum("b")
 

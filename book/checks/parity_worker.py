@@ -349,7 +349,7 @@ def losses(framework, case):
     X = data.images_to_float(split.images[:NUM_TRAINED])[:, None]
     batch = side.batch(X, split.labels[:NUM_TRAINED].astype(np.int32))
     trainer = d2l.Trainer(max_epochs=1, precision="float32")
-    trainer.prepare(model, Batches([batch] * STEPS))
+    trainer._prepare(model, Batches([batch] * STEPS))
     return [float(trainer.train_step(batch)["loss"]) for _ in range(STEPS)]
 
 

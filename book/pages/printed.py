@@ -75,7 +75,7 @@ def with_heads(rows):
 
 
 def without_heads(rows):
-    """(heads, rows) of rows without heads; see `same_words` for where these come from."""
+    """(heads, rows) of rows that have none: heads are words that all rows share."""
     made = [split(list(column)) for column in zip(*rows, strict=True)]
     heads = [head for found, _ in made for head in found]
     parts = zip(*(found for _, found in made), strict=True)

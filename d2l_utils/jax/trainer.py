@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from d2l_utils import base, failures, host
-from d2l_utils.alike import lost
+from d2l_utils.alike import description, lost
 from d2l_utils.batches import arrays_in, inputs_of, map_arrays
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.jax import processes, state
@@ -50,50 +50,52 @@ def _written(model, name):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
-    framework = FRAMEWORKS["jax"]
-    STEP_GIVES = "(loss, gradients), as jax.value_and_grad gives them"
-    how_to_compile = "@functools.partial(jax.jit, static_argnums=0)"
-    gpus_there = staticmethod(lambda: len(for_training()))
-    state_hooks = state
-    key = None  # that fresh weights come from
+    _framework = FRAMEWORKS["jax"]
+    _STEP_GIVES = "(loss, gradients), as jax.value_and_grad gives them"
+    _how_to_compile = "@functools.partial(jax.jit, static_argnums=0)"
+    _gpus_there = staticmethod(lambda: len(for_training()))
+    _state_hooks = state
+    _key = None  # that fresh weights come from
     _given = False  # whether a reader has set `state`
+    _whole = _parts = None  # where arrays lie, see `_find_device`
+    _train_step = _val_step = None  # compiled, if so planned
 
-    def remember(self):
+    def _remember(self):
         return lambda: None  # there is nothing to take back, all steps are in float32
 
-    def may_compile(self, function):
+    def _may_compile(self, function):
         return _jitted(function) is not None
 
-    def find_device(self):
+    def _find_device(self):
         """The device, or the first of several.
 
-        What lies in `whole` has a copy on each of them, what lies in `parts` is cut
+        What lies in `_whole` has a copy on each of them, what lies in `_parts` is cut
         along its first axis; XLA does the rest.
         """
         if processes.several():
-            self.writes = jax.process_index() == 0
+            self._writes = jax.process_index() == 0
             self.gpus = processes.devices(self.num_gpus)
         else:
             self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
         devices = self.gpus or [cpu()]
-        self.whole = self.parts = devices[0]
+        self._whole = self._parts = devices[0]
         if len(devices) > 1:
             mesh = Mesh(np.array(devices), ("batch",))
-            self.whole = NamedSharding(mesh, PartitionSpec())
-            self.parts = NamedSharding(mesh, PartitionSpec("batch"))
+            self._whole = NamedSharding(mesh, PartitionSpec())
+            self._parts = NamedSharding(mesh, PartitionSpec("batch"))
         return processes.own(devices) if processes.several() else devices[0]
 
-    def on(self, tree, where):
-        """Arrays on the devices, by one of the shardings `whole` and `parts`."""
+    def _on(self, tree, where):
+        """Arrays on the devices, by one of the shardings `_whole` and `_parts`."""
         put = processes.put if processes.several() else jax.device_put
         return put(tree, where)
 
-    def run_epochs(self):
+    def _run_epochs(self):
         if not processes.several():
-            super().run_epochs()
+            super()._run_epochs()
             return
         try:
-            super().run_epochs()
+            super()._run_epochs()
         except jax.errors.JaxRuntimeError as error:
             if not is_lost(error):
                 raise
@@ -115,7 +117,7 @@ class Trainer(_Trainer):
                 of the weights that the model is bound to or was trained to; if there
                 are none, from fresh ones of `get_key()`.
         """
-        self.key, self._given = key, False
+        self._key, self._given = key, False
         super().fit(model, data)
 
     @property
@@ -127,14 +129,14 @@ class Trainer(_Trainer):
     def state(self, state):
         self.model._fitted, self._given = state, True
 
-    def prepare_steps(self):
-        self.prepare_state(self.model)
-        steps = self.train_update, self.val_records
+    def _prepare_steps(self):
+        self._prepare_state(self.model)
+        steps = self._train_update, self._val_records
         if self.plan.compiled:
-            steps = self.compiled(*steps)
+            steps = self._compiled(*steps)
         self._train_step, self._val_step = steps
 
-    def prepare_state(self, model):
+    def _prepare_state(self, model):
         """The first TrainState, of the weights that there are or of fresh ones.
 
         A `fit` of the reader's own may have made it.
@@ -142,31 +144,31 @@ class Trainer(_Trainer):
         given = model._fitted if self._given else None
         if hasattr(given, "batch_stats") and hasattr(given, "dropout_rng"):
             return
-        key = get_key() if self.key is None else self.key
+        key = get_key() if self._key is None else self._key
         known = model.scope is not None or model._fitted is not None
         params_key, dropout_key = jax.random.split(key)
-        if known and self.key is None:  # copied, since the steps take over the memory
+        if known and self._key is None:  # copied, since the steps take over the memory
             variables = jax.tree.map(jnp.copy, variables_of(model))
         else:
-            variables = self.fresh_variables(model, params_key)
+            variables = self._fresh_variables(model, params_key)
         # A loop of the reader's own says itself when the model is in training.
         net = model if not self.plan.our_loop else clone(model, False)
         state = make_state(net, variables, self.optim, dropout_key)
-        model._fitted = self.on(state, self.whole)
+        model._fitted = self._on(state, self._whole)
         if processes.several():
-            processes.agree(self.fingerprint())
+            processes.agree(description(self))
 
-    def fresh_variables(self, model, key):
+    def _fresh_variables(self, model, key):
         """Variables for inputs like those of the first batch.
 
         A training_step of the reader's own may use only some of what a batch holds:
         then the first parts of it are tried.
         """
-        batch = self.prepare_batch(self.first_batch())
-        inputs = inputs_of(self.inputs(batch))
+        batch = self.prepare_batch(self._first_batch())
+        inputs = inputs_of(self._inputs(batch))
         flat = arrays_in(inputs)
         for some in (inputs, *(flat[:n] for n in range(1, len(flat) + 1))):
-            variables = self.build(partial(model.apply_init, key=key), some)
+            variables = self._build(partial(model.apply_init, key=key), some)
             if variables is not None:
                 return variables
         name = type(model).__name__
@@ -176,16 +178,16 @@ class Trainer(_Trainer):
             "self.init(key, X) with an X as your training_step makes it."
         )
 
-    def train_update(self, state, batch):
+    def _train_update(self, state, batch):
         """(state after a step, recorded values), as a function that may be compiled."""
         key = jax.random.fold_in(state.dropout_rng, state.step)
         net = clone(self.model, True)
         now = state.replace(apply_fn=net.apply, dropout_rng=key)
-        step, batch = _written(self.model, "training_step"), self.inputs(batch)
+        step, batch = _written(self.model, "training_step"), self._inputs(batch)
         with mode(self.model, training=True):
-            result, recorded = self.run_training_step(step, state.params, batch, now)
+            result, recorded = self._run_training_step(step, state.params, batch, now)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise self.no_loss(result)
+            raise self._no_loss(result)
         value, grads = result
         if self.gradient_clip_val > 0:
             grads = self.clip_gradients(self.gradient_clip_val, grads)
@@ -193,15 +195,15 @@ class Trainer(_Trainer):
         stats = aux.get("batch_stats", state.batch_stats)
         return state.apply_gradients(grads=grads, batch_stats=stats), recorded
 
-    def val_records(self, state, batch):
+    def _val_records(self, state, batch):
         """The values that a validation batch records; may be compiled."""
-        step, batch = _written(self.model, "validation_step"), self.inputs(batch)
+        step, batch = _written(self.model, "validation_step"), self._inputs(batch)
         with mode(self.model, training=False):
-            return self.run_step(step, state.params, batch, state)[1]
+            return self._run_step(step, state.params, batch, state)[1]
 
-    def compiled(self, train, val):
+    def _compiled(self, train, val):
         """The two steps compiled, where they can be."""
-        batch = self.prepare_batch(self.first_batch())
+        batch = self.prepare_batch(self._first_batch())
         batch = jax.eval_shape(lambda: batch)
 
         def traced(change):
@@ -232,38 +234,38 @@ class Trainer(_Trainer):
             failures.warn_slow(f"JAX's slow operations could not be replaced: {why}")
         return steps
 
-    def keeps_data(self):
+    def _keeps_data(self):
         return self.device.platform != "cpu" and not processes.several()
 
-    def put(self, arrays):
-        return self.on(tuple(arrays), self.whole)
+    def _put(self, arrays):
+        return self._on(tuple(arrays), self._whole)
 
-    def state_tensors(self):
+    def _state_tensors(self):
         return state.tensors_of(self.state)
 
-    def restore(self, tensors):
-        self.model._fitted = self.on(state.restored(self.state, tensors), self.whole)
+    def _restore(self, tensors):
+        self.model._fitted = self._on(state.restored(self.state, tensors), self._whole)
 
-    def seed_step(self, seed):
+    def _seed_step(self, seed):
         restart_keys(seed)  # dropout draws from the keys in the state
 
     def prepare_batch(self, batch):
         def put(x):
             x = as_array(x)
             equal = np.ndim(x) and len(x) % max(len(self.gpus), 1) == 0
-            return self.on(x, self.parts if equal else self.whole)
+            return self._on(x, self._parts if equal else self._whole)
 
         batch = map_arrays(put, batch)
         return batch if self.plan.stored_bytes else to_arrays(batch)
 
-    def outputs(self, inputs):
+    def _outputs(self, inputs):
         # Here, images still are bytes.
-        inputs = jax.eval_shape(lambda x: self.inputs((*x, None))[:-1], inputs)
+        inputs = jax.eval_shape(lambda x: self._inputs((*x, None))[:-1], inputs)
         if len(inputs) == 1 and inputs[0].ndim == 4:
             build(self.model, inputs[0].shape)
         return output_of(self.model, inputs)
 
-    def inputs(self, batch):
+    def _inputs(self, batch):
         """A batch as the model takes it: within a compiled step, from bytes."""
         stored = self.plan.stored_bytes
         return to_arrays(batch, self.data.resize_matrices() if stored else None)
@@ -289,4 +291,4 @@ def run_facts() -> None:
         >>> d2l.run_facts()
     """
     trainer = Trainer(1, num_gpus=1)
-    base.print_facts(trainer.framework.distributions, trainer.device_text())
+    base.print_facts(trainer._framework.distributions, trainer.device_text())

@@ -41,82 +41,82 @@ def _hybridized(model):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
-    framework = FRAMEWORKS["mxnet"]
-    gpus_there = staticmethod(lambda: len(for_training()))
-    state_hooks = state
-    contexts = None  # `Contexts` of a training on several devices
-    compiles_steps = False  # only the blocks of the network, see `compile`
-    graphs = None  # of the model in training
-    by_reader = ()  # [(block, settings)] that were hybridized before
+    _framework = FRAMEWORKS["mxnet"]
+    _gpus_there = staticmethod(lambda: len(for_training()))
+    _state_hooks = state
+    _contexts = None  # `Contexts` of a training on several devices
+    _compiles_steps = False  # only the blocks of the network, see `_compile`
+    _graphs = None  # of the model in training
+    _by_reader = ()  # [(block, settings)] that were hybridized before
 
-    def find_device(self):
+    def _find_device(self):
         self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
         if len(self.gpus) > 1:
-            self.contexts = Contexts(self.gpus)
+            self._contexts = Contexts(self.gpus)
         return self.gpus[0] if self.gpus else cpu()
 
     def device_text(self):
         text = host.cpu_text() if self.device == cpu() else str(self.device)
-        return f"{len(self.gpus)} devices, {text}" if self.contexts else text
+        return f"{len(self.gpus)} devices, {text}" if self._contexts else text
 
-    def why_not_bfloat16(self):
-        if self.contexts or self.device != cpu():
+    def _why_not_bfloat16(self):
+        if self._contexts or self.device != cpu():
             return "MXNet computes in bfloat16 on one processor only"
         return why_not_faster()
 
-    def state_tensors(self):
+    def _state_tensors(self):
         return state.tensors_of(self.model, self.optim)
 
-    def restore(self, tensors):
+    def _restore(self, tensors):
         state.restore(self.model, self.optim, tensors)
 
-    def seed_step(self, seed):
+    def _seed_step(self, seed):
         mx_random.seed(seed)
 
-    def remember(self):
+    def _remember(self):
         # The state of MXNet's generator cannot be read, but it can be set.
         if self.checkpoint:
             seed = step_seed(self.progress.seed, self.train_batch_idx)
         else:
             seed = int(np.random.randint(0, 2**31 - 1))
         mx_random.seed(seed)
-        back = super().remember()
+        back = super()._remember()
         return state.remember(self.model, seed, back)
 
-    def make_weights(self, model):
-        inputs = inputs_of(self.prepare_batch(self.first_batch()))
+    def _make_weights(self, model):
+        inputs = inputs_of(self.prepare_batch(self._first_batch()))
 
         def make(one):
             model.apply_init(one)
-            self.outputs(one)
+            self._outputs(one)
             return one
 
-        made = self.build(make, inputs)
+        made = self._build(make, inputs)
         initialize(model)
-        if self.contexts:
-            self.contexts.copy_weights(model)
+        if self._contexts:
+            self._contexts.copy_weights(model)
         elif device_of(model) != self.device:
             gluon.Block.collect_params(model).reset_ctx(self.device)
-        self.compile(model, made)
+        self._compile(model, made)
 
-    def prepare_steps(self):
-        if self.contexts:
-            self.only_our_loop("devices")
-            self.contexts.check(self.model, self.optim)
+    def _prepare_steps(self):
+        if self._contexts:
+            self._only_our_loop("devices")
+            self._contexts.check(self.model, self.optim)
 
-    def compile(self, model, inputs):
+    def _compile(self, model, inputs):
         """Let Gluon compile the blocks of the model, as far as they can be.
 
         The reader's own steps are not compiled: they call the compiled blocks.
 
         inputs: one example; None where only such a step knows what they are.
         """
-        self.by_reader = _hybridized(model)
+        self._by_reader = _hybridized(model)
         if inputs is None:
             why = "only your training_step knows its inputs"
             self.plan = self.plan.uncompiled(why)
             failures.warn_slow(f"MXNet could not compile the network: {why}")
-            self.graphs = SimpleNamespace(blocks=[], use=lambda low: None)
+            self._graphs = SimpleNamespace(blocks=[], use=lambda low: None)
             return
         # A fifth faster for NiN28 on a CPU; a last, shorter batch costs 50 ms.
         _hybridize(model, True)
@@ -136,35 +136,35 @@ class Trainer(_Trainer):
             why = failures.in_one_line(error)
             self.plan = self.plan.uncompiled(why)
             failures.warn_slow(f"MXNet could not compile the network: {why}")
-        self.graphs = Graphs(model)
-        if self.plan.bfloat16 and not self.graphs.blocks:
+        self._graphs = Graphs(model)
+        if self.plan.bfloat16 and not self._graphs.blocks:
             self.plan = self.plan.in_float32("no block of the network is compiled")
 
-    def run_epochs(self):
+    def _run_epochs(self):
         try:
-            super().run_epochs()
+            super()._run_epochs()
         finally:
             _hybridize(self.model, False)
-            for block, settings in self.by_reader:
+            for block, settings in self._by_reader:
                 block.hybridize(True, **settings)
-            self.graphs = None
-            if self.contexts:
-                self.contexts.gather(self.model)
+            self._graphs = None
+            if self._contexts:
+                self._contexts.gather(self.model)
 
     def prepare_batch(self, batch):
         size = self.data.resize if self.plan.stored_bytes else None
         return to_tensors(batch, self.device, size)
 
-    def outputs(self, inputs):
+    def _outputs(self, inputs):
         with autograd.pause():
             return self.model(*inputs)
 
-    def on_each(self, step, batch):
+    def _on_each(self, step, batch):
         """[(step(part), its share of the examples)] for each device's part of a batch.
 
         While a step runs, `device` is that of its part.
         """
-        if not self.contexts:
+        if not self._contexts:
             return [(step(self.prepare_batch(batch)), 1)]
         results, first = [], self.device
         try:
@@ -178,22 +178,22 @@ class Trainer(_Trainer):
         return results
 
     def train_step(self, batch):
-        if self.graphs is None:  # `fit_epoch` by itself, after `fit`
-            if self.contexts:
-                self.contexts.copy_weights(self.model)
+        if self._graphs is None:  # `fit_epoch` by itself, after `fit`
+            if self._contexts:
+                self._contexts.copy_weights(self.model)
             inputs = inputs_of(self.prepare_batch(batch))
-            self.compile(self.model, map_arrays(lambda x: x[:1], inputs))
-        self.graphs.use(low=self.plan.bfloat16)
+            self._compile(self.model, map_arrays(lambda x: x[:1], inputs))
+        self._graphs.use(low=self.plan.bfloat16)
 
         def step(batch):
             with autograd.record():
-                return self.run_training_step(self.model.training_step, batch)
+                return self._run_training_step(self.model.training_step, batch)
 
-        results = self.on_each(step, batch)
-        if self.contexts:
+        results = self._on_each(step, batch)
+        if self._contexts:
             with autograd.record():
                 losses = [l * share for (l, _), share in results]
-            self.contexts.sum_gradients(losses, self.optim)
+            self._contexts.sum_gradients(losses, self.optim)
         else:
             results[0][0][0].backward()
         if self._first:
@@ -204,31 +204,31 @@ class Trainer(_Trainer):
                     self.clip_gradients(self.gradient_clip_val, self.model)
         # 1, since the loss is a mean. Parameters that the step does not use keep their
         # values, as in the other frameworks; by default Gluon would refuse the step.
-        if self.contexts:
+        if self._contexts:
             self.optim.update(1, ignore_stale_grad=True)
         else:
             own = isinstance(self.optim, gluon.Trainer)
             self.optim.step(1, **({"ignore_stale_grad": True} if own else {}))
-        self.wait_at_times(self.train_batch_idx)
-        return self.mean([(recorded, share) for (_, recorded), share in results])
+        self._wait_at_times(self.train_batch_idx)
+        return self._mean([(recorded, share) for (_, recorded), share in results])
 
     def val_step(self, batch):
-        if self.graphs is not None:
-            self.graphs.use(low=False)
-        self.wait_at_times(self.val_batch_idx)
+        if self._graphs is not None:
+            self._graphs.use(low=False)
+        self._wait_at_times(self.val_batch_idx)
 
         def step(batch):
-            return self.run_step(self.model.validation_step, batch)[1]
+            return self._run_step(self.model.validation_step, batch)[1]
 
-        return self.mean(self.on_each(step, batch))
+        return self._mean(self._on_each(step, batch))
 
-    def mean(self, results):
+    def _mean(self, results):
         """What was recorded, as the mean over the whole batch, on the first device."""
         values = [
             {k: v.detach() if hasattr(v, "detach") else v for k, v in recorded.items()}
             for recorded, _ in results
         ]
-        if not self.contexts:
+        if not self._contexts:
             return values[0]
 
         def there(v):
@@ -240,7 +240,7 @@ class Trainer(_Trainer):
             for k in values[0]
         }
 
-    def wait_at_times(self, step):
+    def _wait_at_times(self, step):
         """Bound the work that waits in the engine: every step of it holds a batch."""
         if step % STEPS_AHEAD == 0:
             npx.waitall()
@@ -268,4 +268,4 @@ def run_facts() -> None:
         >>> d2l.run_facts()
     """
     trainer = Trainer(1, num_gpus=1)
-    base.print_facts(trainer.framework.distributions, trainer.device_text())
+    base.print_facts(trainer._framework.distributions, trainer.device_text())

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.python.autograph.core import ag_ctx
 
 from d2l_utils import base, checkpoints, failures, host
-from d2l_utils.alike import lost
+from d2l_utils.alike import description, lost
 from d2l_utils.batches import inputs_of, map_arrays
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.ownership import library
@@ -57,36 +57,37 @@ def _is_graph(function):
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
-    framework = FRAMEWORKS["tensorflow"]
-    gpus_there = staticmethod(lambda: len(for_training()))
-    state_hooks = state
-    mirrored = None  # `Mirrored` of a training on several devices
-    may_compile, how_to_compile = staticmethod(_is_graph), "@tf.function"
+    _framework = FRAMEWORKS["tensorflow"]
+    _gpus_there = staticmethod(lambda: len(for_training()))
+    _state_hooks = state
+    _mirrored = None  # `Mirrored` of a training on several devices
+    _trained = ()  # ids of the variables that the steps train
+    _may_compile, _how_to_compile = staticmethod(_is_graph), "@tf.function"
 
-    def find_device(self):
+    def _find_device(self):
         """The device; if no GPU is asked for, that of the caller's `with tf.device`."""
         self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
         workers = workers_strategy()
         if workers or len(self.gpus) > 1:
-            self.mirrored = Mirrored(self.gpus, workers)
+            self._mirrored = Mirrored(self.gpus, workers)
         if workers:
-            self.writes = workers.cluster_resolver.task_id == 0
+            self._writes = workers.cluster_resolver.task_id == 0
         return try_gpu() if self.num_gpus else contextlib.nullcontext()
 
     def fit(self, model, data):
-        if self.mirrored is None:
+        if self._mirrored is None:
             with self.device:
                 super().fit(model, data)
             return
-        with quiet(), self.mirrored.strategy.scope():
+        with quiet(), self._mirrored.strategy.scope():
             try:
                 super().fit(model, data)
             finally:
-                self.mirrored.gather()
+                self._mirrored.gather()
 
-    def run_epochs(self):
+    def _run_epochs(self):
         try:
-            super().run_epochs()
+            super()._run_epochs()
         except tf.errors.OpError as error:
             workers = workers_strategy()
             if not workers or not is_lost(error):
@@ -94,7 +95,7 @@ class Trainer(_Trainer):
             rank = workers.cluster_resolver.task_id
             raise lost(rank, self.checkpoint) from error
 
-    def prepare(self, model, data):
+    def _prepare(self, model, data):
         for name in ("train_step", "test_step"):
             own = getattr(type(model), name, None)
             if own is not None and own is not getattr(tf.keras.Model, name):
@@ -103,60 +104,60 @@ class Trainer(_Trainer):
                     "Trainer calls training_step(self, batch), which returns the loss, "
                     "and validation_step(self, batch): define these."
                 )
-        super().prepare(model, data)
+        super()._prepare(model, data)
 
     def device_text(self):
         threads = tf.config.threading.get_intra_op_parallelism_threads()
         text = host.cpu_text(threads or None)  # 0 stands for all
         if "GPU" in tf.zeros(()).device:  # where TensorFlow computes now
             text = gpu_name()
-        return f"{self.mirrored.size} devices, {text}" if self.mirrored else text
+        return f"{self._mirrored.size} devices, {text}" if self._mirrored else text
 
-    def why_not_bfloat16(self):
+    def _why_not_bfloat16(self):
         on_gpu = "GPU" in tf.zeros(()).device
         there = gpu_has_bfloat16() if on_gpu else host.cpu_has_bfloat16()
         return "" if there else f"{self.device_text()} has no fast units for bfloat16"
 
-    def remember(self):
-        return state.remember(self.model, self.optim, super().remember())
+    def _remember(self):
+        return state.remember(self.model, self.optim, super()._remember())
 
-    def state_tensors(self):
+    def _state_tensors(self):
         return state.tensors_of(self.model, self.optim)
 
-    def restore(self, tensors):
+    def _restore(self, tensors):
         state.restore(self.model, self.optim, tensors)
-        if self.mirrored:
-            self.mirrored.spread_seeds(self.model)
+        if self._mirrored:
+            self._mirrored.spread_seeds(self.model)
 
-    def seed_step(self, seed):
+    def _seed_step(self, seed):
         if not self.plan.compiled:  # set_seed clears TensorFlow's caches
             tf.random.set_seed(seed)
 
-    def make_weights(self, model):
-        inputs = inputs_of(self.prepare_batch(self.first_batch()))
-        self.build(model.apply_init, inputs)
-        if self.mirrored:
-            self.mirrored.copy_weights(model)
-            self.mirrored.spread_seeds(model)
+    def _make_weights(self, model):
+        inputs = inputs_of(self.prepare_batch(self._first_batch()))
+        self._build(model.apply_init, inputs)
+        if self._mirrored:
+            self._mirrored.copy_weights(model)
+            self._mirrored.spread_seeds(model)
 
-    def prepare_steps(self):
-        self.train_step, self.val_step = self.update, self.validate
-        if self.mirrored:
-            self.only_our_loop("devices")
+    def _prepare_steps(self):
+        self.train_step, self.val_step = self._update, self._validate
+        if self._mirrored:
+            self._only_our_loop("devices")
             if workers_strategy():
-                self.mirrored.agree(self.fingerprint())
-            self.train_step = partial(self.mirrored.on_each, self.update)
-            self.val_step = partial(self.mirrored.on_each, self.validate)
+                self._mirrored.agree(description(self))
+            self.train_step = partial(self._mirrored.on_each, self._update)
+            self.val_step = partial(self._mirrored.on_each, self._validate)
         steps = self.train_step, self.val_step
         variables = self.model.trainable_variables
-        self.trained = [id(v) for v in variables]
+        self._trained = [id(v) for v in variables]
         if variables and hasattr(self.optim, "build"):  # a graph cannot make slots
             self.optim.build(variables)
         if self.plan.compiled:
             try:
                 with failures.Traced() as traced:
-                    steps = self.in_float32_if_need_be(
-                        lambda: tuple(map(self.compiled, steps))
+                    steps = self._in_float32_if_need_be(
+                        lambda: tuple(map(self._compiled, steps))
                     )
                 traced.check(self.model)
             except Exception as error:  # what looks at values cannot be traced
@@ -166,17 +167,17 @@ class Trainer(_Trainer):
             else:
                 self.train_step, self.val_step = steps
 
-    def get_ready(self):
-        super().get_ready()
+    def _get_ready(self):
+        super()._get_ready()
         now = [id(v) for v in self.model.trainable_variables]
-        if self.plan.compiled and now != self.trained:
+        if self.plan.compiled and now != self._trained:
             raise RuntimeError(
                 "Other weights are trainable now than when this training began; its "
                 "compiled step and Keras optimizer still train the former ones. Call "
                 "fit again: it goes on from the weights, with a new optimizer."
             )
 
-    def compiled(self, step):
+    def _compiled(self, step):
         """A step as a graph, traced here and now."""
 
         def spec(x):  # what a batch of any size is like, so that it is traced only once
@@ -184,7 +185,7 @@ class Trainer(_Trainer):
             return tf.TensorSpec([None, *x.shape[1:]], x.dtype)
 
         step = tf.function(step, autograph=False)
-        traced = step.get_concrete_function(map_arrays(spec, self.first_batch()))
+        traced = step.get_concrete_function(map_arrays(spec, self._first_batch()))
         if self.checkpoint:
             traced = traced.graph.as_graph_def()
             nodes = [traced.node, *(f.node_def for f in traced.library.function)]
@@ -194,16 +195,16 @@ class Trainer(_Trainer):
                 checkpoints.warn(self, f"{what} keras.random or a tf.random.Generator")
         return step
 
-    def outputs(self, inputs):
+    def _outputs(self, inputs):
         return self.model(*inputs, training=False)
 
     def prepare_batch(self, batch):
         stored = self.plan.stored_bytes
         return to_tensors(batch, self.data.resize_matrices() if stored else None)
 
-    def update(self, batch):
+    def _update(self, batch):
         """One update, compiled as `train_step`; returns the recorded values."""
-        batch, share = self.part(batch)
+        batch, share = self._part(batch)
         batch = self.prepare_batch(batch)
         low = (
             in_bfloat16(self.model) if self.plan.bfloat16 else contextlib.nullcontext()
@@ -212,35 +213,35 @@ class Trainer(_Trainer):
             for v in self.model.trainable_variables:  # also if frozen when built
                 tape.watch(v.value)
             step = _written(self.model, "training_step")
-            l, recorded = self.run_training_step(step, batch)
-            if self.mirrored:
+            l, recorded = self._run_training_step(step, batch)
+            if self._mirrored:
                 l = l * tf.cast(share, l.dtype)
         variables = self.model.trainable_variables
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:
-            if self.mirrored:  # the norm is that of the whole batch's gradients
-                grads = self.mirrored.sum_of(grads)
+            if self._mirrored:  # the norm is that of the whole batch's gradients
+                grads = self._mirrored.sum_of(grads)
             grads = self.clip_gradients(self.gradient_clip_val, grads)
-            if self.mirrored:  # apply_gradients sums over the devices once more
-                grads = [g / self.mirrored.size for g in grads]
+            if self._mirrored:  # apply_gradients sums over the devices once more
+                grads = [g / self._mirrored.size for g in grads]
         self.optim.apply_gradients(zip(grads, variables))
-        return self.counted(recorded, share)
+        return self._counted(recorded, share)
 
-    def validate(self, batch):
+    def _validate(self, batch):
         """One validation batch, compiled as `val_step`."""
-        batch, share = self.part(batch)
+        batch, share = self._part(batch)
         batch = self.prepare_batch(batch)
         with mode(self.model, training=False):
             step = _written(self.model, "validation_step")
-            return self.counted(self.run_step(step, batch)[1], share)
+            return self._counted(self._run_step(step, batch)[1], share)
 
-    def part(self, batch):
+    def _part(self, batch):
         """(what of a batch this device computes, its share of the batch)"""
-        return self.mirrored.part(batch) if self.mirrored else (batch, 1)
+        return self._mirrored.part(batch) if self._mirrored else (batch, 1)
 
-    def counted(self, recorded, share):
+    def _counted(self, recorded, share):
         """What a device adds to the mean of the whole batch."""
-        if not self.mirrored:
+        if not self._mirrored:
             return recorded
         share = tf.cast(share, tf.float32)
         return {k: tf.cast(v, tf.float32) * share for k, v in recorded.items()}
@@ -256,4 +257,4 @@ def run_facts() -> None:
         >>> d2l.run_facts()
     """
     trainer = Trainer(1, num_gpus=1)
-    base.print_facts(trainer.framework.distributions, trainer.device_text())
+    base.print_facts(trainer._framework.distributions, trainer.device_text())

@@ -48,7 +48,7 @@ def train_in_processes(trainer, model, data, fit):
         try:
             sent = Path(folder) / "sent.pickle"
             sent.write_bytes(_packed(trainer, model, data))
-            _run(sent, trainer, trainer.status_line(display))
+            _run(sent, trainer, trainer._status_line(display))
             fit(model, data)  # all epochs are done: it only loads the checkpoint
         except KeyboardInterrupt:
             where = f"fit goes on from {own}" if own else "what was trained is lost"
@@ -161,11 +161,11 @@ def main(sent):
     """Train what is in the file, as one of several processes."""
     trainer, model, data, states = pickle.loads(Path(sent).read_bytes())
     if int(os.environ["RANK"]):  # one process speaks for all
-        trainer.status_line = lambda active: _Line(False)
+        trainer._status_line = lambda active: _Line(False)
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 until the process ends
         warnings.simplefilter("ignore")
     else:
-        trainer.status_line = lambda active: _Line(True)
+        trainer._status_line = lambda active: _Line(True)
         warnings.showwarning = _warn
     # SIGTERM acts as an interrupt: fit ends between two steps and writes a checkpoint.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -175,7 +175,7 @@ def main(sent):
     random.setstate(states[3])
     np.random.set_state(states[4])
     try:
-        trainer.device = trainer.find_device()
+        trainer.device = trainer._find_device()
         trainer.fit(model, data)
     except LostContact:
         raise  # torchrun knows who has died

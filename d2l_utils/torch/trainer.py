@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from d2l_utils import base, host
-from d2l_utils.alike import lost
+from d2l_utils.alike import description, lost
 from d2l_utils.batches import inputs_of
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.ownership import library
@@ -26,13 +26,14 @@ from d2l_utils.training import step_seed
 @library
 class Trainer(_Trainer):
     __doc__ = _Trainer.__doc__
-    framework = FRAMEWORKS["pytorch"]
-    gpus_there = staticmethod(lambda: len(for_training()))
-    state_hooks = state
-    compiles_steps, why_eager = False, "as PyTorch does by default"
-    processes = None  # those of a training that a launcher has started
+    _framework = FRAMEWORKS["pytorch"]
+    _gpus_there = staticmethod(lambda: len(for_training()))
+    _state_hooks = state
+    _compiles_steps, _why_eager = False, "as PyTorch does by default"
+    _processes = None  # those of a training that a launcher has started
+    _all_steps = None  # a training step in each of them
 
-    def find_device(self):
+    def _find_device(self):
         self.gpus = vars(self).get("gpus", for_training()[: self.num_gpus])
         if not launched():
             return self.gpus[0] if self.gpus else cpu()
@@ -40,8 +41,8 @@ class Trainer(_Trainer):
         device = gpus[local] if self.gpus and local < len(gpus) else cpu()
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        self.processes = Processes()
-        self.writes = self.processes.rank == 0
+        self._processes = Processes()
+        self._writes = self._processes.rank == 0
         return device
 
     def device_text(self):
@@ -50,37 +51,37 @@ class Trainer(_Trainer):
             text = torch.cuda.get_device_name(self.device)
         elif self.device.type == "cpu":
             text = host.cpu_text(torch.get_num_threads())
-        n = self.processes.size if self.processes else len(self.gpus)
+        n = self._processes.size if self._processes else len(self.gpus)
         return f"{n} processes, {text}" if n > 1 else text
 
-    def why_not_bfloat16(self):
+    def _why_not_bfloat16(self):
         if self.device.type == "cuda":
             there = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
             there = self.device.type == "cpu" and host.cpu_has_bfloat16()
         return "" if there else f"{self.device_text()} has no fast units for bfloat16"
 
-    def keeps_data(self):
+    def _keeps_data(self):
         return self.device.type != "cpu"
 
-    def put(self, arrays):
+    def _put(self, arrays):
         return tuple(torch.as_tensor(x, device=self.device) for x in arrays)
 
-    def state_tensors(self):
+    def _state_tensors(self):
         return state.tensors_of(self.model, self.optim)
 
-    def restore(self, tensors):
+    def _restore(self, tensors):
         state.restore(self.model, self.optim, tensors)
 
-    def seed_step(self, seed):
+    def _seed_step(self, seed):
         torch.manual_seed(seed)
 
-    def remember(self):
-        return state.remember(self.model, self.optim, self.device, super().remember())
+    def _remember(self):
+        return state.remember(self.model, self.optim, self.device, super()._remember())
 
-    def make_weights(self, model):
-        inputs = inputs_of(self.prepare_batch(self.first_batch()))
-        self.build(model.apply_init, inputs)
+    def _make_weights(self, model):
+        inputs = inputs_of(self.prepare_batch(self._first_batch()))
+        self._build(model.apply_init, inputs)
         model.to(self.device)
         if unbuilt(model):  # a training_step of the reader's own makes the weights
             init_when_built(model)
@@ -94,31 +95,31 @@ class Trainer(_Trainer):
                 p.data = p.data.to(memory_format=torch.channels_last)
 
     def fit(self, model, data):
-        if len(self.gpus) > 1 and not self.processes:
+        if len(self.gpus) > 1 and not self._processes:
             train_in_processes(self, model, data, super().fit)
         else:
             super().fit(model, data)
 
-    def run_epochs(self):
+    def _run_epochs(self):
         try:
-            super().run_epochs()
+            super()._run_epochs()
         except RuntimeError as error:
-            if not self.processes or not is_lost(error):
+            if not self._processes or not is_lost(error):
                 raise
-            raise lost(self.processes.rank, self.checkpoint) from error
+            raise lost(self._processes.rank, self.checkpoint) from error
 
-    def prepare_steps(self):
+    def _prepare_steps(self):
         self.model.train()  # also what a `train` of the reader's own does besides
-        if not self.processes:
+        if not self._processes:
             return
-        self.only_our_loop("processes")
+        self._only_our_loop("processes")
         if unbuilt(self.model):
             raise TypeError(
                 "Several processes can train only a network whose weights exist before "
                 "the first step; here the first step makes them. Train in one process."
             )
-        self.processes.agree(self.fingerprint())
-        self.all_steps = self.processes.step_of(self.model)
+        self._processes.agree(description(self))
+        self._all_steps = self._processes.step_of(self.model)
 
     def prepare_batch(self, batch):
         matrices = self.data.resize_matrices() if self.plan.stored_bytes else None
@@ -128,7 +129,7 @@ class Trainer(_Trainer):
         X = batch[0].contiguous(memory_format=torch.channels_last)
         return (X, *batch[1:])
 
-    def outputs(self, inputs):
+    def _outputs(self, inputs):
         with evaluating(self.model):
             return self.model(*inputs)
 
@@ -136,18 +137,18 @@ class Trainer(_Trainer):
         if not self.model.training:
             self.model.train()
         step, share, draws = self.model.training_step, 1, nullcontext()
-        if self.processes:
-            step, (batch, share) = self.all_steps, self.processes.part(batch)
-            seed = self.progress.seed, self.train_batch_idx, self.processes.rank
+        if self._processes:
+            step, (batch, share) = self._all_steps, self._processes.part(batch)
+            seed = self.progress.seed, self.train_batch_idx, self._processes.rank
             draws = drawing_from(step_seed(*seed), self.device)
         batch = self.prepare_batch(batch)
         low = in_bfloat16(self.device) if self.plan.bfloat16 else nullcontext()
         with draws, low:
-            l, recorded = self.run_training_step(step, batch)
+            l, recorded = self._run_training_step(step, batch)
         self.optim.zero_grad()
-        if self.processes:  # gradients are averaged over processes, not over examples
-            (l * share * self.processes.size).backward()
-            recorded = self.processes.mean(recorded, share)
+        if self._processes:  # gradients are averaged over processes, not over examples
+            (l * share * self._processes.size).backward()
+            recorded = self._processes.mean(recorded, share)
         else:
             l.backward()
         if self.gradient_clip_val > 0:
@@ -159,12 +160,12 @@ class Trainer(_Trainer):
         if self.model.training:
             self.model.eval()
         share = 1
-        if self.processes:
-            batch, share = self.processes.part(batch)
+        if self._processes:
+            batch, share = self._processes.part(batch)
         with torch.no_grad():
             batch = self.prepare_batch(batch)
-            recorded = self.run_step(self.model.validation_step, batch)[1]
-        return self.processes.mean(recorded, share) if self.processes else recorded
+            recorded = self._run_step(self.model.validation_step, batch)[1]
+        return self._processes.mean(recorded, share) if self._processes else recorded
 
     def clip_gradients(self, grad_clip_val: float, model: Any) -> None:
         """Bound the norm of the gradients, in place (textbook, section 9.5).
@@ -183,4 +184,4 @@ def run_facts() -> None:
         >>> d2l.run_facts()
     """
     trainer = Trainer(1, num_gpus=1)
-    base.print_facts(trainer.framework.distributions, trainer.device_text())
+    base.print_facts(trainer._framework.distributions, trainer.device_text())
