@@ -261,6 +261,7 @@ class Trainer(HyperParameters):
 
     @cached_property
     def device(self):
+        """The device that it trains on, the first of several."""
         return self._find_device()
 
     @property

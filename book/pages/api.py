@@ -42,10 +42,6 @@ METHODS = {
     "Classifier": ("accuracy", *_MODEL, "layer_summary"),
     "DataModule": _DATA,
     "FashionMNIST": (*_DATA, "text_labels", "visualize"),
-    "Trainer": (
-        "fit", "fit_epoch", "prepare_data", "prepare_model", "prepare_batch",
-        "clip_gradients", "summary", "save_hyperparameters",
-    ),
 }  # fmt: skip
 WIDTH = 78  # of a signature; in a longer one each parameter has a line
 PACKAGE = Path(d2l_utils.__file__).parent
@@ -235,7 +231,7 @@ def method_entry(name, definitions):
     node = documented(definitions)
     entry = function_entry(name, node)
     decorators = {ast.unparse(d) for d in node.decorator_list}
-    if "property" in decorators:
+    if decorators & {"property", "cached_property"}:
         return entry._replace(signature=entry.name, parameters=())
     if "staticmethod" in decorators:
         return entry
