@@ -261,7 +261,8 @@ def test_a_lesson_is_a_lecture(section):
 TOO_LARGE = """
 return [...document.querySelectorAll(".slide")].filter((slide) => {
   const box = slide.getBoundingClientRect();
-  return [slide, ...slide.querySelectorAll(":not(.permalink, [id]:empty, math *)")].some((e) => {
+  const parts = slide.querySelectorAll(":not(.permalink, [id]:empty, math *)");
+  return [slide, ...parts].some((e) => {
     const own = e.getBoundingClientRect();
     const cut = e.matches("pre, .slide") && (
       e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth + 1);
