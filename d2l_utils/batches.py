@@ -130,7 +130,7 @@ def judges_labels(model, train):
 
 def own_forward(model):
     """Whether a reader's own code computes the outputs of a network."""
-    return bool(replaced(model, *getattr(model, "FORWARD", ("forward",))))
+    return bool(replaced(model, *getattr(model, "_FORWARD", ("forward",))))
 
 
 def check(batch, model, data, train):

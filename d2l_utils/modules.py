@@ -19,23 +19,23 @@ OF_A_FRAMEWORK = (
 class ModuleMixin:
     """What the `Module` of every framework shares (textbook, section 3.2)."""
 
-    CHANNELS_LAST = False  # whether images are (n, h, w, c)
-    FORWARD = ("forward",)  # what a reader may define to compute outputs
+    _CHANNELS_LAST = False  # whether images are (n, h, w, c)
+    _FORWARD = ("forward",)  # what a reader may define to compute outputs
     _input_shape = None  # (C, H, W), known from the first batch on
     trainer = None
 
     def __call__(self, *args, **kwargs):
         inference.settle(self)
         output = super().__call__(*args, **kwargs)
-        self.note_input(args)
+        self._note_input(args)
         return output
 
-    def note_input(self, args):
+    def _note_input(self, args):
         """Note the shape of the first images it is called with: weights fit these."""
         shape = getattr(args[0], "shape", ()) if args else ()
         if self._input_shape is None and len(shape) == 4 and None not in shape[1:]:
             a, b, c = map(int, shape[1:])
-            self._input_shape = (c, a, b) if self.CHANNELS_LAST else (a, b, c)
+            self._input_shape = (c, a, b) if self._CHANNELS_LAST else (a, b, c)
 
     def __getstate__(self):
         """What a copy or a pickle has: the weights, but no Trainer, and so no data."""
@@ -94,9 +94,9 @@ class ModuleMixin:
         if take is not None:
             take(key, value, train)
         else:  # a Trainer that is all the reader's own
-            self.draw_value(key, float(to_numpy(value)), train)
+            self._draw_value(key, float(to_numpy(value)), train)
 
-    def draw_value(self, key, value, train):
+    def _draw_value(self, key, value, train):
         """Draw a value of the step that `self.trainer` is at."""
         trainer = self.trainer
         if train:
@@ -135,7 +135,7 @@ class Remade:
 
     A copy is made from the constructor's arguments, the weights, in order, and numbers
     and texts among the attributes, since the framework's objects cannot be copied. A
-    framework defines `weights_in_order` and `set_weights_in_order`.
+    framework defines `_weights_in_order` and `_set_weights_in_order`.
     """
 
     def __new__(cls, *args, **kwargs):
@@ -150,14 +150,14 @@ class Remade:
         kept = {k: v for k, v in kept.items() if isinstance(v, int | float | str)}
         kept |= {"_input_shape": self._input_shape, "board": self.board}
         args, kwargs = self._arguments
-        return _remade, (type(self), args, kwargs, self.weights_in_order(), kept)
+        return _remade, (type(self), args, kwargs, self._weights_in_order(), kept)
 
 
 def _remade(Class, args, kwargs, weights, kept):
     try:
         with initial.aside():
             model = Class(*args, **kwargs)
-            model.set_weights_in_order(weights)
+            model._set_weights_in_order(weights)
     except (AssertionError, TypeError, ValueError) as error:
         raise TypeError(
             f"This {Class.__name__} cannot be copied or pickled: it has other weights "

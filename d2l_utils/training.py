@@ -848,7 +848,7 @@ class Trainer(HyperParameters):
         if (self.num_train_batches if train else self.num_val_batches) is None:
             return  # see _count_batches
         for key in sorted(values, reverse=True):  # loss before acc, everywhere
-            self.model.draw_value(key, values[key], train)
+            self.model._draw_value(key, values[key], train)
 
     def _check_losses(self):
         """Stop at a loss that is not finite; warn of a dead network."""

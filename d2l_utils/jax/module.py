@@ -68,7 +68,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         default_factory=ProgressBoard, init=False, repr=False, compare=False
     )
 
-    FORWARD = ("__call__", "forward")
+    _FORWARD = ("__call__", "forward")
     _fitted = None  # the TrainState of this model's training
     _compiled = None  # functions of the network, see layers.py
 
@@ -81,7 +81,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         else:
             super().__setattr__(name, value)
 
-    CHANNELS_LAST = CHANNELS_LAST
+    _CHANNELS_LAST = CHANNELS_LAST
 
     def __getstate__(self):
         state = super().__getstate__() | {"_compiled": None}
@@ -96,14 +96,14 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
             variables = init()
         else:
             variables = init_eagerly(self, init, *(() if kwargs else args))
-        self.note_input(args)
+        self._note_input(args)
         return variables
 
     @nn.nowrap
     def apply(self, variables, *args, **kwargs):
         output = super().apply(variables, *args, **kwargs)
         if "method" not in kwargs:
-            self.note_input(args)
+            self._note_input(args)
         return output
 
     @nn.nowrap
@@ -116,7 +116,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         return self.net(X, *args, **kwargs)
 
     def __call__(self, X, *args, **kwargs):
-        self.note_input((X,))
+        self._note_input((X,))
         return self.forward(X, *args, **kwargs)
 
     def loss(
@@ -187,7 +187,7 @@ class Module(ModuleMixin, HyperParameters, nn.Module):
         if len(inputs) == 1 and inputs[0].ndim == 4:
             build(self, inputs[0].shape)
         else:
-            self.note_input(inputs)
+            self._note_input(inputs)
         return make_variables(self, key, *inputs)
 
 

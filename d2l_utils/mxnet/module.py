@@ -72,7 +72,7 @@ class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
         self.save_hyperparameters()
         self.board = ProgressBoard()
 
-    def weights_in_order(self):
+    def _weights_in_order(self):
         params = [
             (p.data().asnumpy() if p._data else None, p.grad_req)
             for p in parameters(self)
@@ -80,7 +80,7 @@ class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
         own = [x for x in vars(self).values() if isinstance(x, np.ndarray)]
         return params, [x.asnumpy() for x in own]
 
-    def set_weights_in_order(self, weights):
+    def _set_weights_in_order(self, weights):
         for p, (value, grad_req) in zip(parameters(self), weights[0], strict=True):
             p.grad_req = grad_req
             if value is not None:

@@ -61,9 +61,9 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
         ...         return tf.reduce_mean((y_hat - y) ** 2)
     """
 
-    FORWARD = ("call", "forward")
+    _FORWARD = ("call", "forward")
     training = None
-    CHANNELS_LAST = CHANNELS_LAST
+    _CHANNELS_LAST = CHANNELS_LAST
 
     def __init__(
         self, plot_train_per_epoch: int = 2, plot_valid_per_epoch: int = 1
@@ -92,11 +92,11 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
             value = tf.keras.Variable(value, dtype=value.dtype, trainable=trainable)
         super().__setattr__(name, value)
 
-    def weights_in_order(self):
+    def _weights_in_order(self):
         built = self.get_build_config() if self.built else None
         return built, [(v.numpy(), v.trainable) for v in self.variables]
 
-    def set_weights_in_order(self, weights):
+    def _set_weights_in_order(self, weights):
         built, values = weights
         if built and not self.built:
             shapes = built.get("shapes_dict") or {"X": built["input_shape"]}
