@@ -30,15 +30,15 @@ classes. A framework defines
 
 import time
 import warnings
-from collections.abc import Iterator
 from functools import cached_property
-from numbers import Integral, Real
+from numbers import Real
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from d2l_utils import batches, checkpoints, failures, host
+from d2l_utils.arguments import check_model, check_num_gpus, check_optimizer
 from d2l_utils.attributes import Beside
 from d2l_utils.base import (
     HyperParameters,
@@ -48,7 +48,7 @@ from d2l_utils.base import (
     file_path,
 )  # fmt: skip
 from d2l_utils.board import StatusLine, in_notebook
-from d2l_utils.data import DataModule
+from d2l_utils.feed import Feed, step_seed
 from d2l_utils.figures import to_numpy
 from d2l_utils.ownership import library, replaced
 from d2l_utils.plan import make_plan, uncompiled_steps
@@ -64,70 +64,6 @@ IN_BFLOAT16 = (
 )
 
 
-def check_num_gpus(asked, there):
-    """Print a line where more GPUs were asked for than are there.
-
-    Not for a single GPU that is not there: notebooks that run everywhere ask for one.
-    Raises ValueError for what is no number of GPUs.
-
-    asked: -1 stands for all. there: how many there are.
-    """
-    if not isinstance(asked, Integral) or asked < -1:
-        raise ValueError(
-            f"num_gpus={asked!r}: choose 0 (the CPU), 1 (a GPU where there is one), a "
-            "larger number, or -1 (all GPUs)."
-        )
-    if asked > max(there, 1):
-        found = "1 is" if there == 1 else f"{there or 'none'} are"
-        where = ("the CPU", "the first GPU", f"{there} GPUs")[min(there, 2)]
-        print(f"num_gpus={asked}, but {found} here: training on {where}.")
-
-
-def check_model(model):
-    """Raise TypeError, with advice, for what is no model to train."""
-    if isinstance(model, type):
-        raise TypeError(
-            f"{model.__name__} is a class: give an instance, {model.__name__}(...)."
-        )
-    if not hasattr(model, "training_step"):
-        raise TypeError(
-            "A Module of d2l is needed as the model, a Classifier for instance, not "
-            f"{type(model).__name__}. A class Net(d2l.Classifier) with your network as "
-            "self.net is one: give Net()."
-        )
-    if not replaced(model, "configure_optimizers") and not hasattr(model, "lr"):
-        raise TypeError(
-            f"{type(model).__name__} has no learning rate, lr. In its constructor, "
-            "self.save_hyperparameters() keeps the arguments, lr among them; or define "
-            "configure_optimizers."
-        )
-
-
-def check_optimizer(model, optim):
-    """Raise TypeError, with advice, for what is not a single optimizer."""
-    if optim is not None and type(optim) not in (tuple, list, dict):
-        return
-    raise TypeError(
-        f"configure_optimizers of {type(model).__name__} returned "
-        f"{'nothing' if optim is None else f'a {type(optim).__name__}'}, but has to "
-        "return one optimizer. A schedule may be kept as an attribute and stepped in "
-        "training_step or fit_epoch; for several optimizers in turn define fit_epoch."
-    )
-
-
-def number_of_batches(loader):
-    """The number of batches of a loader: 0 for None, None where it is not known."""
-    try:
-        return 0 if loader is None else len(loader)
-    except TypeError:
-        return None
-
-
-def step_seed(seed: int, step: int, *what) -> int:
-    """A seed, 31 bits, for what is random in a step; what: numbers for more of them."""
-    return int(np.random.SeedSequence([seed, step, *what]).generate_state(1)[0] >> 1)
-
-
 def _of_progress(name, what):
     """A property of the Trainer that is kept in its `progress`; what: its docstring."""
 
@@ -140,7 +76,7 @@ def _of_progress(name, what):
 
 
 @library
-class Trainer(HyperParameters):
+class Trainer(Feed, HyperParameters):
     """Minibatch training, as the textbook's Trainer (section 3.2).
 
     `fit(model, data)` draws loss and accuracy while it trains and ends with one line
@@ -202,9 +138,7 @@ class Trainer(HyperParameters):
     # reader's Trainer whose `__init__` does not call ours.
     num_gpus, gradient_clip_val, precision, checkpoint, every = 0, 0, "auto", None, 100
     max_epochs, gpus = None, ()
-    plan = progress = data = model = optim = None
-    train_dataloader = val_dataloader = num_train_batches = None
-    num_val_batches = 0
+    plan = progress = model = optim = None
     _begun = None  # the model whose training has begun
     _ready = None  # (the optimizer that the steps of this training were made for,)
     _first_batches, _resident = (
@@ -260,12 +194,12 @@ class Trainer(HyperParameters):
             self.max_epochs = 1
 
     @cached_property
-    def device(self):
+    def device(self) -> Any:
         """The device that it trains on, the first of several."""
         return self._find_device()
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """Number of the epoch in training, from 0; between two, that of the last."""
         done = self.epochs_done
         return done if self._in_epoch or not done else done - 1
@@ -335,7 +269,11 @@ class Trainer(HyperParameters):
         raise NotImplementedError(OF_A_FRAMEWORK)
 
     def device_text(self) -> str:
-        """The device that it trains on, in words."""
+        """The device that it trains on, in words.
+
+        Returns:
+            The processor's or the GPU's name, with the number of threads or devices.
+        """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
     # What a framework may leave as it is -------------------------------------------
@@ -367,29 +305,6 @@ class Trainer(HyperParameters):
         return False
 
     # Getting ready -------------------------------------------------------------------
-
-    def prepare_data(self, data: Any) -> None:
-        """Take the data that the next training is on.
-
-        Parameters:
-            data: a `DataModule`, or whatever has its two loaders.
-
-        Raises:
-            ValueError: there is nothing to train on.
-        """
-        self.data = data
-        self.train_dataloader = data.train_dataloader()
-        self.val_dataloader = data.val_dataloader()
-        # None where a loader has no length, until the end of its first pass.
-        self.num_train_batches = number_of_batches(self.train_dataloader)
-        self.num_val_batches = number_of_batches(self.val_dataloader)
-        if self.train_dataloader is None:
-            raise ValueError(
-                f"{type(data).__name__} has no batches to train on: its "
-                "get_dataloader(train=True) returned None."
-            )
-        if self.num_train_batches == 0:
-            raise ValueError("There is nothing to train on: the data set is empty.")
 
     def prepare_model(self, model: Any) -> None:
         """Take the model to be trained; a new training begins.
@@ -616,103 +531,6 @@ class Trainer(HyperParameters):
                 self._step(self.val_step, batch, n, train=False)
                 self._tell()
         self.end_epoch()
-
-    def _batches_left(self):
-        """The training batches that are left of this epoch: not all after resuming.
-
-        Those before are drawn again and dropped, from generators in the states that
-        they had when the epoch began.
-        """
-        progress, beside = self.progress, self._beside
-        done = len(progress.train)
-        step = progress.train_batch_idx - done
-        if beside and done:
-            now = beside.states()
-            beside.set_states(beside.begin)
-        elif beside:
-            beside.begin = beside.states()
-        by_itself = beside and getattr(self.data, "training_epoch", 0) is None
-        if by_itself:  # `fit_epoch` without `fit`
-            self._tell_epoch(progress.epoch)
-        self._seed_batch(step)
-        batches = self.batches(train=True)
-        for i in range(step, step + done):
-            self._seed_batch(i)
-            next(batches, None)
-        if beside and done:
-            beside.set_states(now)
-        self._seed_batch(step + done)
-        for i, batch in enumerate(batches, step + done + 1):
-            yield batch
-            self._seed_batch(i)
-        if by_itself:
-            self._tell_epoch(None)
-
-    def _seed_batch(self, step):
-        """Seed the framework's generator, from which a loader may draw the batch."""
-        if self.checkpoint and not self.plan.stored_bytes:
-            self._seed_step(step_seed(self.progress.seed, step, 1))
-
-    def batches(self, train: bool) -> Iterator:
-        """This epoch's batches.
-
-        Parameters:
-            train: those to train on; if not, those for validation.
-
-        Returns:
-            An iterator, over stored bytes where the plan says so.
-        """
-        if self.plan.stored_bytes:
-            return self.data.batches(train, self.epochs_done, self._resident.get(train))
-        loader = self.train_dataloader if train else self.val_dataloader
-        if isinstance(loader, Iterator):  # a generator, say: it gives one pass
-            data, old = self.data, loader
-            loader = data.train_dataloader() if train else data.val_dataloader()
-            if loader is old:
-                raise self._used_up()
-        return iter(loader)
-
-    def _used_up(self):
-        """The error to raise where a loader has no second pass."""
-        return ValueError(
-            f"There is no batch for epoch {self.epochs_done + 1}: the loader of "
-            f"{type(self.data).__name__} can be gone through only once. Let "
-            "get_dataloader make a new one at each call."
-        )
-
-    def _first_batch(self, train=True):
-        """The first batch, to build and check the model with; None if there is none.
-
-        It is kept, so that a loader is asked only once.
-        """
-        if train not in self._first_batches:
-            self._tell_epoch(self.epochs_done)
-            try:
-                there = train or self.num_val_batches != 0
-                batch = next(self.batches(train), None) if there else None
-            finally:
-                self._tell_epoch(None)
-            if train and batch is None:
-                raise ValueError("There is nothing to train on: the data set is empty.")
-            self._first_batches[train] = batch
-        return self._first_batches[train]
-
-    def _seen_batch(self, train):
-        """The first batch as the library's steps get it, to be checked."""
-        batch = self._first_batch(train)
-        if batch is None or not replaced(self, "prepare_batch"):
-            return batch
-        return self.prepare_batch(batch)
-
-    def _tell_epoch(self, epoch):
-        """Tell the data's loaders which epoch is in training, None for none.
-
-        So the order of an epoch depends on seed and epoch alone, not on how often a
-        loader was asked for batches before, or where a training was resumed.
-        """
-        if isinstance(self.data, DataModule):
-            self.data.training_epoch = epoch
-            self.data.training_seed = None if epoch is None else self.progress.seed
 
     def end_epoch(self) -> None:
         """Enter the results of an epoch into the history, and begin the next.

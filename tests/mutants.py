@@ -86,7 +86,7 @@ FAULTS = (
     *(
         Fault(
             "step_seed does not depend on the step",
-            "d2l_utils/training.py",
+            "d2l_utils/feed.py",
             "np.random.SeedSequence([seed, step, *what])",
             "np.random.SeedSequence([seed, 0, *what])",
             REFERENCE, "every_step_has", framework,
@@ -109,7 +109,7 @@ FAULTS = (
     ),
     Fault(
         "a look into a loader counts as an epoch of training",
-        "d2l_utils/training.py",
+        "d2l_utils/feed.py",
         "            self.data.training_epoch = epoch",
         "            pass",
         REFERENCE, "order", "pytorch",
@@ -220,7 +220,7 @@ FAULTS = (
     ),
     Fault(
         "batches before a checkpoint are drawn again from other states",
-        "d2l_utils/training.py",
+        "d2l_utils/feed.py",
         "beside.set_states(beside.begin)",
         "pass",
         "test_resuming.py", "numpy", "pytorch",
@@ -540,7 +540,7 @@ FAULTS = (
     ),
     Fault(
         "any number of GPUs below zero will do",
-        "d2l_utils/training.py",
+        "d2l_utils/arguments.py",
         "if not isinstance(asked, Integral) or asked < -1:",
         "if not isinstance(asked, Integral):",
         "test_devices.py",

@@ -13,7 +13,7 @@ import pytest
 
 from book.source.book import ROOT
 from d2l_utils import host
-from d2l_utils.training import check_num_gpus
+from d2l_utils.arguments import check_num_gpus
 
 
 def name(device):

@@ -47,7 +47,8 @@ def lacking_of_function(node, sections, method):
     yield from sorted(names - documented(sections, "Parameters"))
     gives = any(isinstance(n, ast.Return) and n.value is not None for n in own(node))
     gives |= node.returns is not None and ast.unparse(node.returns) != "None"
-    of_property = any(ast.unparse(d) == "property" for d in node.decorator_list)
+    properties = {"property", "cached_property"}
+    of_property = any(ast.unparse(d) in properties for d in node.decorator_list)
     if gives and not of_property and not sections.get("Returns"):
         yield "Returns"
     for raised in own(node):

@@ -265,8 +265,8 @@ def test_a_process_that_dies_ends_the_others_and_the_training_can_go_on(
 def test_each_process_draws_of_its_own_and_loaders_draw_the_same(framework):
     import torch
 
+    from d2l_utils.feed import step_seed
     from d2l_utils.torch.processes import drawing_from
-    from d2l_utils.training import step_seed
 
     torch.manual_seed(3)
     drawn = []

@@ -121,7 +121,7 @@ class Trainer(_Trainer):
         super().fit(model, data)
 
     @property
-    def state(self):
+    def state(self) -> Any:
         """The TrainState; the model predicts with the newest one."""
         return self.model._fitted
 

@@ -9,6 +9,7 @@ from mxnet import random as mx_random
 
 from d2l_utils import base, failures, host
 from d2l_utils.batches import inputs_of, map_arrays, part_of
+from d2l_utils.feed import step_seed
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.mxnet import state
 from d2l_utils.mxnet.batches import to_tensors
@@ -18,7 +19,6 @@ from d2l_utils.mxnet.device import cpu, for_training
 from d2l_utils.mxnet.layers import device_of, initialize, parameters
 from d2l_utils.ownership import library
 from d2l_utils.training import Trainer as _Trainer
-from d2l_utils.training import step_seed
 
 STEPS_AHEAD = 8  # batches that wait on the device at most
 

@@ -10,6 +10,7 @@ from torch import nn
 from d2l_utils import base, host
 from d2l_utils.alike import description, lost
 from d2l_utils.batches import inputs_of
+from d2l_utils.feed import step_seed
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.ownership import library
 from d2l_utils.torch import state
@@ -20,7 +21,6 @@ from d2l_utils.torch.launch import train_in_processes
 from d2l_utils.torch.layers import dtype_of, evaluating, init_when_built, unbuilt
 from d2l_utils.torch.processes import Processes, drawing_from, launched
 from d2l_utils.training import Trainer as _Trainer
-from d2l_utils.training import step_seed
 
 
 @library
