@@ -228,7 +228,7 @@ def train_with_trainer(task, d2l, model, data, started):
     def bare():
         """The compiled step alone, without the loop around it."""
         for batch in trainer.batches(train=True):
-            trainer.train_step(batch)
+            trainer._train(batch)
             trainer.train_batch_idx += 1
         finish(task["framework"], trainer)
 

@@ -7,8 +7,8 @@ classes. A framework defines
 
     device_text()            the device in words
     prepare_batch(batch)     a batch as tensors on the device
-    train_step(batch), val_step(batch)      {key: value on the device} that was recorded
     clip_gradients(...)      as in the textbook
+    _train(batch), _validate(batch)         {key: value on the device} that was recorded
     _gpus_there()            the number of devices that can train together; static
     _find_device()           sets `gpus`, unless a reader has, and returns the device
     _compiles_steps          whether whole steps are compiled; if not, `_why_eager` says
@@ -239,32 +239,6 @@ class Trainer(Feed, HyperParameters):
 
         Returns:
             The gradients, scaled down where their norm is larger.
-        """
-        raise NotImplementedError(OF_A_FRAMEWORK)
-
-    def train_step(self, batch: Any) -> dict:
-        """One update of the weights, for an epoch of your own.
-
-        Parameters:
-            batch: of `batches(train=True)`.
-
-        Returns:
-            {name: value on the device} of what the model's `training_step` plots.
-
-        Example:
-            >>> for batch in trainer.batches(train=True):
-            ...     recorded = trainer.train_step(batch)
-        """
-        raise NotImplementedError(OF_A_FRAMEWORK)
-
-    def val_step(self, batch: Any) -> dict:
-        """The results of one validation batch; no weight changes.
-
-        Parameters:
-            batch: of `batches(train=False)`.
-
-        Returns:
-            {name: value on the device} of what the model's `validation_step` plots.
         """
         raise NotImplementedError(OF_A_FRAMEWORK)
 
@@ -508,9 +482,7 @@ class Trainer(Feed, HyperParameters):
         for batch in self._batches_left():
             if self.checkpoint:
                 self._seed_step(step_seed(progress.seed, progress.train_batch_idx))
-            n = batches.num_examples(batch)
-            self._step(self.train_step, batch, n, train=True)
-            self._tell()
+            self.train_step(batch)
             number = progress.train_batch_idx
             if self.checkpoint and (
                 (whole and number % self.every == 0) or number == 1
@@ -527,9 +499,7 @@ class Trainer(Feed, HyperParameters):
         progress.epoch_seconds = time.perf_counter() - start
         if self.num_val_batches != 0:
             for batch in self.batches(train=False):
-                n = batches.num_examples(batch)
-                self._step(self.val_step, batch, n, train=False)
-                self._tell()
+                self.val_step(batch)
         self.end_epoch()
 
     def end_epoch(self) -> None:
@@ -569,13 +539,43 @@ class Trainer(Feed, HyperParameters):
         if self.checkpoint:
             checkpoints.save(self)
 
-    def _step(self, step, batch, n, train):
-        progress = self.progress
+    def train_step(self, batch: Any) -> dict:
+        """One update of the weights, which is counted and recorded.
+
+        `fit_epoch` takes it with every batch, and one of your own can.
+
+        Parameters:
+            batch: of `batches(train=True)`.
+
+        Returns:
+            {name: value on the device} of what the model's `training_step` plots.
+
+        Example:
+            >>> class Trainer(d2l.Trainer):
+            ...     def fit_epoch(self):
+            ...         for batch in self.batches(train=True):
+            ...             self.train_step(batch)
+        """
+        return self._step(self._train, batch, train=True)
+
+    def val_step(self, batch: Any) -> dict:
+        """The results of one validation batch, which are recorded.
+
+        Parameters:
+            batch: of `batches(train=False)`.
+
+        Returns:
+            {name: value on the device} of what the model's `validation_step` plots.
+        """
+        return self._step(self._validate, batch, train=False)
+
+    def _step(self, step, batch, train):
+        progress, n = self.progress, batches.num_examples(batch)
         with failures.Uninterrupted():
             self._in_step = True
             if train and self._first:
                 values = self._in_float32_if_need_be(
-                    lambda: self.train_step(batch), self._prepare_steps
+                    lambda: self._train(batch), self._prepare_steps
                 )
                 self._first = False
             else:
@@ -594,6 +594,8 @@ class Trainer(Feed, HyperParameters):
             else:
                 progress.val_batch_idx += 1
             self._in_step = False
+        self._tell()
+        return values
 
     def _in_float32_if_need_be(self, do, prepare=lambda: None):
         """What do() returns; if it fails in bfloat16, take that back, try in float32.

@@ -292,6 +292,32 @@ def test_a_train_state_of_flax_itself(framework, d2l, few):
     assert trainer.history["val_loss"][1] < 2.5
 
 
+def test_an_epoch_of_your_own_of_the_steps_of_ours(d2l, Small, few):
+    """They are counted and recorded as in ours."""
+
+    class Own(d2l.Trainer):
+        def fit_epoch(self):
+            for batch in self.batches(train=True):
+                returned.append(float(self.train_step(batch)["loss"]))
+            for batch in self.batches(train=False):
+                self.val_step(batch)
+
+    trainers, returned = [], []
+    for Trainer in (Own, d2l.Trainer):
+        d2l.set_seed(1)
+        trainers.append(Trainer(2, precision="float32"))
+        trainers[-1].fit(quiet(d2l, Small), d2l.FashionMNIST(batch_size=100))
+    own, ours = trainers
+    assert own.train_batch_idx == ours.train_batch_idx == 8
+    assert own.train_images == ours.train_images
+    assert own.model.board.data.keys() == ours.model.board.data.keys()
+    means = np.reshape(returned, (2, 4)).mean(1)  # batches of the same size
+    assert own.history["train_loss"] == pytest.approx(means)
+    for key, values in own.history.items():
+        assert values == pytest.approx(ours.history[key], rel=1e-4), key
+    assert own.history.keys() == ours.history.keys() - {"seconds"}
+
+
 def test_early_stopping(d2l, Small, few):
     class Early(d2l.Trainer):
         def fit_epoch(self):

@@ -270,12 +270,12 @@ class Trainer(_Trainer):
         stored = self.plan.stored_bytes
         return to_arrays(batch, self.data.resize_matrices() if stored else None)
 
-    def train_step(self, batch):
+    def _train(self, batch):
         batch = self.prepare_batch(batch)
         self.model._fitted, recorded = self._train_step(self.state, batch)
         return recorded
 
-    def val_step(self, batch):
+    def _validate(self, batch):
         return self._val_step(self.state, self.prepare_batch(batch))
 
     def clip_gradients(self, grad_clip_val, grads):

@@ -177,7 +177,7 @@ class Trainer(_Trainer):
             self.device = first
         return results
 
-    def train_step(self, batch):
+    def _train(self, batch):
         if self._graphs is None:  # `fit_epoch` by itself, after `fit`
             if self._contexts:
                 self._contexts.copy_weights(self.model)
@@ -212,7 +212,7 @@ class Trainer(_Trainer):
         self._wait_at_times(self.train_batch_idx)
         return self._mean([(recorded, share) for (_, recorded), share in results])
 
-    def val_step(self, batch):
+    def _validate(self, batch):
         if self._graphs is not None:
             self._graphs.use(low=False)
         self._wait_at_times(self.val_batch_idx)

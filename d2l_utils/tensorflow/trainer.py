@@ -62,6 +62,7 @@ class Trainer(_Trainer):
     _state_hooks = state
     _mirrored = None  # `Mirrored` of a training on several devices
     _trained = ()  # ids of the variables that the steps train
+    _train = _validate = None  # the steps, on all devices
     _may_compile, _how_to_compile = staticmethod(_is_graph), "@tf.function"
 
     def _find_device(self):
@@ -141,14 +142,14 @@ class Trainer(_Trainer):
             self._mirrored.spread_seeds(model)
 
     def _prepare_steps(self):
-        self.train_step, self.val_step = self._update, self._validate
+        self._train, self._validate = self._update, self._judge
         if self._mirrored:
             self._only_our_loop("devices")
             if workers_strategy():
                 self._mirrored.agree(description(self))
-            self.train_step = partial(self._mirrored.on_each, self._update)
-            self.val_step = partial(self._mirrored.on_each, self._validate)
-        steps = self.train_step, self.val_step
+            self._train = partial(self._mirrored.on_each, self._update)
+            self._validate = partial(self._mirrored.on_each, self._judge)
+        steps = self._train, self._validate
         variables = self.model.trainable_variables
         self._trained = [id(v) for v in variables]
         if variables and hasattr(self.optim, "build"):  # a graph cannot make slots
@@ -165,7 +166,7 @@ class Trainer(_Trainer):
                 self.plan = self.plan.uncompiled(why)
                 failures.warn_slow(f"TensorFlow could not compile a step: {why}")
             else:
-                self.train_step, self.val_step = steps
+                self._train, self._validate = steps
 
     def _get_ready(self):
         super()._get_ready()
@@ -203,7 +204,7 @@ class Trainer(_Trainer):
         return to_tensors(batch, self.data.resize_matrices() if stored else None)
 
     def _update(self, batch):
-        """One update, compiled as `train_step`; returns the recorded values."""
+        """One update, compiled as `_train`; returns the recorded values."""
         batch, share = self._part(batch)
         batch = self.prepare_batch(batch)
         low = (
@@ -227,8 +228,8 @@ class Trainer(_Trainer):
         self.optim.apply_gradients(zip(grads, variables))
         return self._counted(recorded, share)
 
-    def _validate(self, batch):
-        """One validation batch, compiled as `val_step`."""
+    def _judge(self, batch):
+        """One validation batch, compiled as `_validate`."""
         batch, share = self._part(batch)
         batch = self.prepare_batch(batch)
         with mode(self.model, training=False):

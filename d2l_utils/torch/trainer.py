@@ -133,7 +133,7 @@ class Trainer(_Trainer):
         with evaluating(self.model):
             return self.model(*inputs)
 
-    def train_step(self, batch):
+    def _train(self, batch):
         if not self.model.training:
             self.model.train()
         step, share, draws = self.model.training_step, 1, nullcontext()
@@ -156,7 +156,7 @@ class Trainer(_Trainer):
         self.optim.step()
         return {k: torch.as_tensor(v).detach() for k, v in recorded.items()}
 
-    def val_step(self, batch):
+    def _validate(self, batch):
         if self.model.training:
             self.model.eval()
         share = 1
