@@ -676,7 +676,7 @@ def test_the_first_step_is_timed_apart(framework, d2l, monkeypatch):
 
         return slow
 
-    monkeypatch.setattr(d2l.Trainer, "train_step", slow_first(d2l.Trainer.train_step))
+    monkeypatch.setattr(d2l.Trainer, "_train", slow_first(d2l.Trainer._train))
     ours = gpu.timed(framework, "small", "ours")
     late.clear()
     by_hand = gpu.by_hand(slow_first(len), 16, float, time.perf_counter())
