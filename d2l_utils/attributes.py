@@ -164,6 +164,24 @@ def fingerprint(x, array_of):
     return " ".join((text, *sums))
 
 
+def taken_as_they_are(parts, own_names):
+    """{path: value as text} of what a compiled step takes as it is, once: numbers and
+    texts in attributes of layers, and lists, dicts and arrays of NumPy's in those of a
+    reader's own.
+
+    parts: [(name, layer)]; own_names: the attributes that layers have themselves.
+    """
+    plain, more = (bool, int, float, str), (list, tuple, dict, np.ndarray)
+    found = {}
+    for name, x in parts:
+        kinds = plain if is_of_a_library(x) else plain + more
+        for key, value in list(vars(x).items()):
+            if key not in own_names and isinstance(value, kinds):
+                path = f"{name}.{key}".strip(".")
+                found[path] = fingerprint(value, lambda tensor: None)
+    return found
+
+
 def generators_in(name, x, kinds, depth=DEPTH, seen=None):
     """[(name, generator)] in the attributes of an object, in theirs, and so on."""
     seen = set() if seen is None else seen
@@ -204,7 +222,7 @@ def _declared(trainer):
     return {"hparams"}.union(*map(vars, ours))
 
 
-def _is_of_a_library(x):
+def is_of_a_library(x):
     root = type(x).__module__.partition(".")[0]
     return root in LIBRARIES or root in sys.stdlib_module_names
 
@@ -283,7 +301,11 @@ class Beside:
         trainer, hooks = self.trainer, self.hooks
         parts = [(f"model{n and '.'}{n}", x) for n, x in hooks.parts(trainer.model)]
         roots = [(name, x, hooks.own_names()) for name, x in parts]
-        options = hooks.options(trainer.optim)
+        optim = trainer.optim  # several, where `fit_epoch` is the reader's own
+        if type(optim) in (tuple, list):
+            options = [("", dict(enumerate(optim)))]
+        else:
+            options = [("", optim)] if type(optim) is dict else hooks.options(optim)
         roots += [(f"optim{n and '.'}{n}", x, {"params"}) for n, x in options]
         roots += [
             ("trainer", trainer, _declared(trainer) - SCHEDULED),
@@ -294,7 +316,7 @@ class Beside:
         seen = set(self.inside)
         found = list(hooks.extras(trainer.model))
         for name, x, without in roots:
-            if not (name.startswith("model") and _is_of_a_library(x)):
+            if not (name.startswith("model") and is_of_a_library(x)):
                 found += self._in(name, x, without, seen)
         return found
 
@@ -305,7 +327,7 @@ class Beside:
             if key in without or private or id(value) in seen:
                 continue
             path = f"{name}.{key}"
-            if hasattr(value, "__dict__") and not _is_of_a_library(value):
+            if hasattr(value, "__dict__") and not is_of_a_library(value):
                 seen.add(id(value))
                 yield from self._in(path, value, (), seen)
             elif name != "data" or isinstance(value, bool | int | float | str):
@@ -324,13 +346,13 @@ class Beside:
         """{path: number or text} of what a reader may have changed."""
         values = {leaf.path: leaf.value for leaf in leaves}
         for name, x in self.hooks.parts(self.trainer.model):
-            if _is_of_a_library(x):  # such as the rate of dropout
+            if is_of_a_library(x):  # such as the rate of dropout
                 floats = {k: v for k, v in vars(x).items() if type(v) is float}
                 values |= {f"model.{name}.{k}": v for k, v in floats.items()}
         found = {}
         for path, value in values.items():
             array = self._array_of(value) if path.startswith("optim") else None
-            if array is not None and not array.ndim:
+            if isinstance(array, np.ndarray) and not array.ndim:
                 value = array.item()
             if type(value) in (bool, int, float, str):
                 found[path] = value

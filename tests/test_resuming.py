@@ -506,6 +506,70 @@ def test_networks_and_optimizers_beside_the_model(framework, d2l, few, tmp_path)
         assert same(d2l, tmp_path, make=Model, Trainer=Trainer)
 
 
+def two_optimizers(framework, d2l):
+    """(model, Trainer): one optimizer for the weight, another for the bias, in turn."""
+    if framework == "mxnet":
+        from mxnet import autograd, gluon
+
+        class Model(d2l.SoftmaxRegression):
+            def configure_optimizers(self):
+                w, b = self.parameters().values()
+                settings = {"learning_rate": 0.1, "momentum": 0.9}
+                return tuple(gluon.Trainer([p], "sgd", settings) for p in (w, b))
+
+        def step(trainer, batch):
+            with autograd.record():
+                l = trainer.model.training_step(batch)
+            l.backward()
+            for optim in trainer.optim:
+                optim.step(1)
+
+    else:
+        import tensorflow as tf
+
+        class Model(d2l.SoftmaxRegression):
+            def configure_optimizers(self):
+                made = tuple(tf.keras.optimizers.SGD(0.1, 0.9) for _ in range(2))
+                for optim, v in zip(made, self.trainable_variables):
+                    optim.build([v])
+                return made
+
+        def step(trainer, batch):
+            variables = trainer.model.trainable_variables
+            with tf.GradientTape() as tape:
+                l = trainer.model.training_step(batch)
+            grads = tape.gradient(l, variables)
+            for optim, g, v in zip(trainer.optim, grads, variables):
+                optim.apply_gradients([(g, v)])
+
+    class Trainer(d2l.Trainer):
+        def fit_epoch(self):
+            for batch in self.batches(train=True):
+                step(self, self.prepare_batch(batch))
+
+    return Model, Trainer
+
+
+@pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
+@pytest.mark.only("mxnet", "tensorflow")
+def test_several_optimizers(framework, d2l, few, tmp_path):
+    """Those that `configure_optimizers` gives to a loop of the reader's own."""
+    Model, Trainer = two_optimizers(framework, d2l)
+
+    class Cut(Trainer):
+        def fit_epoch(self):
+            if self.epochs_done:
+                raise CutOff
+            super().fit_epoch()
+
+    once, _ = results(run(d2l, tmp_path / "once", make=Model, Trainer=Trainer))
+    with pytest.raises(CutOff):
+        run(d2l, tmp_path / "twice", make=Model, Trainer=Cut)
+    again = run(d2l, tmp_path / "twice", seed=7, make=Model, Trainer=Trainer)
+    for name, x in results(again)[0].items():
+        np.testing.assert_array_equal(x, once[name])
+
+
 @pytest.mark.only("pytorch")
 def test_networks_made_in_training_are_named(framework, d2l, few, tmp_path):
     """Of the model, none can be stored; beside it, none can be restored."""
