@@ -128,6 +128,12 @@ def judges_labels(model, train):
     return hasattr(model, "accuracy") and not replaced(model, step, "loss")
 
 
+def judges_accuracy(model, Y_hat):
+    """Whether a model has an accuracy of such outputs: of several, only its own."""
+    own = replaced(model, "accuracy")
+    return bool(own) or (hasattr(model, "accuracy") and hasattr(Y_hat, "shape"))
+
+
 def own_forward(model):
     """Whether a reader's own code computes the outputs of a network."""
     return bool(replaced(model, *getattr(model, "_FORWARD", ("forward",))))

@@ -46,6 +46,7 @@ from d2l_utils.batches import IMAGES, check_data, num_examples
 from d2l_utils.data import FAST_IMAGES, images_to_float
 from d2l_utils.figures import to_numpy
 from d2l_utils.frameworks import FRAMEWORKS
+from d2l_utils.ownership import replaced
 from d2l_utils.progress import Records
 
 PREDICT_BATCH = 256  # images that are computed at a time
@@ -69,14 +70,15 @@ def evaluate(model: Any, data: Any) -> dict[str, float]:
     """Loss and accuracy on the validation data, in evaluation mode.
 
     Parameters:
-        model: a `Classifier`.
-        data: a `DataModule`, or whatever has a `val_dataloader()`.
+        model: a `Classifier`, or another `Module`, which has no accuracy.
+        data: a `DataModule`, or whatever has a `val_dataloader()`. A `prepare_batch` of
+            your own in the model's Trainer is called for each batch.
 
     Returns:
         {'loss', 'acc'}: the means over all examples, numbers.
 
     Raises:
-        TypeError: for what is no model, or no data.
+        TypeError: for what is no model, or no data; for batches that are dictionaries.
         ValueError: in JAX, for a model neither trained nor bound to variables.
 
     Example:
@@ -84,8 +86,17 @@ def evaluate(model: Any, data: Any) -> dict[str, float]:
     """
     hooks, records = hooks_of(model), Records()
     check_data(data)
+    trainer = getattr(model, "trainer", None)
+    own = trainer is not None and replaced(trainer, "prepare_batch")
     with hooks.evaluating(model):
         for batch in data.val_dataloader():
+            batch = trainer.prepare_batch(batch) if own else batch
+            if isinstance(batch, dict):
+                raise TypeError(
+                    "evaluate takes batches (*inputs, labels), and those of "
+                    f"{type(data).__name__} are dictionaries. What a validation_step "
+                    "of your own records of them is in trainer.history."
+                )
             records.add(num_examples(batch), hooks.scores(model, batch))
     return records.means()
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from d2l_utils import inference, initial
+from d2l_utils.batches import judges_accuracy
 from d2l_utils.figures import to_numpy
-from d2l_utils.ownership import library, replaced
+from d2l_utils.ownership import library
 
 OF_A_FRAMEWORK = (
     "Use the Module or Classifier of d2l_utils.torch, or another framework's."
@@ -241,5 +242,5 @@ class ClassifierMixin:
 
     def _plot_accuracy(self, Y_hat, Y, train):
         """Record accuracy; of several outputs, where `accuracy` is the reader's own."""
-        if hasattr(Y_hat, "shape") or replaced(self, "accuracy"):
+        if judges_accuracy(self, Y_hat):
             self.plot("acc", self.accuracy(Y_hat, Y), train=train)

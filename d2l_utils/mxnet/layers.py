@@ -14,6 +14,7 @@ from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn, rnn
 
 from d2l_utils import initial, summary
+from d2l_utils.batches import judges_accuracy
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.mxnet.batches import to_tensors
 
@@ -47,9 +48,12 @@ OTHER_NAMES = {"bn": NORM, "ln": NORM, "prelu": {"weight": "alpha"}}
 def parameters(block):
     """All parameters of a block, in order of definition.
 
-    Gluon's own, also where a model's `collect_params` gives arrays of its own.
+    Gluon's own, also where a model's `collect_params` gives arrays of its own, and
+    those in attributes that are not in a block's `params`, which Gluon's leaves out.
     """
-    return list(gluon.Block.collect_params(block).values())
+    found = {id(p): p for p in gluon.Block.collect_params(block).values()}
+    held = block._collect_params_with_prefix().values()
+    return list((found | {id(p): p for p in held}).values())
 
 
 def _named(block):
@@ -259,7 +263,9 @@ def trace(model, X_shape):
 def scores(model, batch):
     *X, y = to_tensors(batch, device_of(model))
     Y_hat = model(*X)
-    row = {"loss": model.loss(Y_hat, y), "acc": model.accuracy(Y_hat, y)}
+    row = {"loss": model.loss(Y_hat, y)}
+    if judges_accuracy(model, Y_hat):
+        row["acc"] = model.accuracy(Y_hat, y)
     # Read now, or all batches would be made before the first is done.
     return {k: float(v) for k, v in row.items()}
 

@@ -109,9 +109,12 @@ class Module(Remade, ModuleMixin, HyperParameters, nn.Block):
         Returns:
             Gluon's parameters; where there are none, the arrays among attributes.
         """
-        params = self.collect_params()
-        if isinstance(params, list) or params.keys():
+        params, every = self.collect_params(), parameters(self)
+        if isinstance(params, list):
             return params
+        if every:  # those that Gluon leaves out, too; a list would be one of arrays
+            whole = len(params.keys()) == len(every)
+            return params if whole else {str(i): p for i, p in enumerate(every)}
         arrays = [x for x in vars(self).values() if isinstance(x, np.ndarray)]
         inner = [x for x in self._children.values() if isinstance(x, Module)]
         return arrays + [a for model in inner for a in model.parameters()]

@@ -15,6 +15,7 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from tensorflow.keras import layers as nn
 
 from d2l_utils import initial, summary, weights
+from d2l_utils.batches import judges_accuracy
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.tensorflow.batches import to_tensors
 
@@ -160,6 +161,27 @@ def mode(model, training):
                 undo.callback(setattr, layer, "_call_signature", signature)
                 layer._call_signature = _with_default(signature, training=True)
         yield
+
+
+@contextlib.contextmanager
+def losses_beside(model):
+    """Context, of a function that gives what layers add to the loss of a step in it.
+
+    These are Keras's regularizers and `add_loss`. It gives nothing where the step has
+    looked at `losses` itself, and so has added them.
+    """
+    looked, name = [], "_get_regularization_losses"
+
+    def look(layer):
+        looked.append(layer)
+        return getattr(type(layer), name)(layer)
+
+    model._clear_losses()  # of an earlier step
+    with contextlib.ExitStack() as undo:
+        for layer in model._flatten_layers():
+            vars(layer)[name] = functools.partial(look, layer)
+            undo.callback(vars(layer).pop, name, None)
+        yield lambda: [] if looked else model.losses
 
 
 def _with_default(signature, **defaults):
@@ -320,7 +342,10 @@ def trained(model, X_shape):
 def scores(model, batch):
     *X, y = to_tensors(batch)
     Y_hat = model(*X, training=False)
-    return {"loss": model.loss(Y_hat, y), "acc": model.accuracy(Y_hat, y)}
+    row = {"loss": model.loss(Y_hat, y)}
+    if judges_accuracy(model, Y_hat):
+        row["acc"] = model.accuracy(Y_hat, y)
+    return row
 
 
 def logits(model, X):
