@@ -36,12 +36,15 @@ class SlowTrainingWarning(UserWarning):
 def in_one_line(error):
     """An exception as the reason in a sentence: its kind and its first line.
 
-    The second line where the first one only says where in Keras or TensorFlow it was.
+    The second line where the first one only says where in Keras or TensorFlow it was,
+    the last one of MXNet's own traceback.
     """
     lines = [re.sub(r"\x1b\[\d*m", "", x) for x in str(error).splitlines() if x.strip()]
     where = ("Exception encountered when calling", "Graph execution error")
     if len(lines) > 1 and lines[0].startswith(where):
         lines = lines[1:]
+    if lines and lines[0].startswith("Traceback"):
+        lines = [lines[-1].strip().removeprefix("MXNetError: ")]
     return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"
 
 
@@ -49,15 +52,26 @@ class FrozenDraws(RuntimeError):
     """A compiled step would use the same random numbers for ever."""
 
 
+class FrozenNumbers(RuntimeError):
+    """A compiled step would change a number once, and not in each step."""
+
+
 class Traced:
     """Context: notes what a reader's code does, besides computing, while it is traced.
 
     It runs only then, not when the graph does. `drew`: whether it drew random numbers
-    of NumPy's or Python's, which would be the same in every step; `printed`: whether it
-    printed something.
+    of NumPy's or Python's, which would be the same in every step; `counted`: names of
+    the numbers that it changed in attributes, which would then stay; `printed`: whether
+    it printed something.
+
+    numbers: a function that gives {name: number as text} of the attributes.
     """
 
+    def __init__(self, numbers=dict):
+        self.numbers = numbers
+
     def __enter__(self):
+        self.numbers_before = self.numbers()
         own = [x for _, x in attributes.GLOBAL]
         self.generators = own + attributes.living(GENERATORS)
         self.before, self.out = self._states(), sys.stdout
@@ -67,6 +81,9 @@ class Traced:
     def __exit__(self, *error):
         sys.stdout, self.printed = self.out, self.noting.used
         self.drew = self._states() != self.before
+        old, new = self.numbers_before, self.numbers()
+        changed = {k for k in old if new.get(k, old[k]) != old[k]}
+        self.counted = {k for k in changed if _is_number(old[k]) and _is_number(new[k])}
 
     def _states(self):
         """The states of Python's and NumPy's random number generators."""
@@ -76,13 +93,19 @@ class Traced:
         return [random.getstate(), *states]
 
     def check(self, model):
-        """Warn of printing, which happens only now; raise FrozenDraws for draws."""
+        """Warn of printing, which happens only now; raise an error for what freezes."""
         names = replaced(model, "forward", "call", "__call__", "loss", "accuracy")
         whose = " or ".join(names) or "a layer"
         if self.drew:
             raise FrozenDraws(
                 f"{whose} of your own draws random numbers of NumPy's or Python's, "
                 "which would be the same in every compiled step"
+            )
+        if self.counted:
+            raise FrozenNumbers(
+                f"code of your own that a step calls changes the attribute "
+                f"{', '.join(sorted(self.counted))}, which a compiled step would do "
+                "only once"
             )
         if self.printed:
             warnings.warn(
@@ -91,6 +114,11 @@ class Traced:
                 "own prints is printed in every step.",
                 stacklevel=2,
             )
+
+
+def _is_number(text):
+    """Whether a fingerprint is that of a number."""
+    return text is not None and text[:1] in "-0123456789"
 
 
 class _Noting:

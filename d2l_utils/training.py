@@ -18,6 +18,7 @@ classes. A framework defines
     _why_not_bfloat16()      why bfloat16 would not be faster here; '' where it is
     _make_weights(model)     the model's weights, made from a first batch, on the device
     _prepare_steps()         gets the steps ready, compiled if so planned
+    _renew_steps()           the same in mid-training, for attributes that have changed
     _outputs(inputs)         what the network gives in evaluation mode, or its shape
     _keeps_data(), _put(arrays)             whether and how all data lives on the device
     _seed_step(seed)         seeds the framework's generator
@@ -39,7 +40,7 @@ import numpy as np
 
 from d2l_utils import batches, checkpoints, failures, host
 from d2l_utils.arguments import check_model, check_num_gpus, check_optimizer
-from d2l_utils.attributes import Beside
+from d2l_utils.attributes import Beside, taken_as_they_are
 from d2l_utils.base import (
     HyperParameters,
     check_whole,
@@ -62,6 +63,12 @@ IN_BFLOAT16 = (
     "The network computes in bfloat16 here. If that is the reason, train with "
     "Trainer(precision='float32')."
 )
+
+
+def _several(x):
+    """The shape of an array that is more than one number; None for anything else."""
+    shape = tuple(getattr(x, "shape", None) or ())
+    return None if all(n == 1 for n in shape) else shape
 
 
 def _of_progress(name, what):
@@ -140,6 +147,7 @@ class Trainer(Feed, HyperParameters):
     max_epochs, gpus = None, ()
     plan = progress = model = optim = None
     _begun = None  # the model whose training has begun
+    _compiled_with = None  # `_numbers` when the steps were compiled
     _ready = None  # (the optimizer that the steps of this training were made for,)
     _first_batches, _resident = (
         {},
@@ -155,7 +163,9 @@ class Trainer(Feed, HyperParameters):
     _holds_checkpoint = False
     _writes = True  # whether this process writes the checkpoint
     _compiles_steps, _why_eager, _how_to_compile = True, "", ""
-    _STEP_GIVES = "the loss as a tensor, from which gradients can be computed"
+    _STEP_GIVES = (
+        "the loss, one number, as a tensor from which gradients can be computed"
+    )
 
     epochs_done = _of_progress("epoch", "Epochs that are done.")
     train_batch_idx = _of_progress("train_batch_idx", "Training steps so far.")
@@ -264,6 +274,9 @@ class Trainer(Feed, HyperParameters):
     def _prepare_steps(self):
         pass
 
+    def _renew_steps(self):
+        pass
+
     def _seed_step(self, seed):
         pass
 
@@ -328,10 +341,16 @@ class Trainer(Feed, HyperParameters):
             shape = tuple(getattr(inputs[0], "shape", ()))
             if len(shape) == 4 or batches.own_forward(model):
                 raise
+            name = batches.dtype_name(inputs[0]) if shape else "float32"
+            advice = (
+                "a batch of images has four axes, one of them for channels, also where "
+                "there is one channel"
+            )
+            if "float" not in name:
+                advice = "layers other than embeddings take float32"
             raise ValueError(
-                f"{type(model).__name__} cannot take inputs of shape {shape}; a batch "
-                "of images has four axes, one of them for channels, also where there "
-                f"is one channel. ({failures.in_one_line(error)})"
+                f"{type(model).__name__} cannot take inputs of {name} and shape "
+                f"{shape}; {advice}. ({failures.in_one_line(error)})"
             ) from error
 
     def _check_labels(self):
@@ -361,10 +380,14 @@ class Trainer(Feed, HyperParameters):
         if self._begun is not self.model:
             self._begin_training()
         if self._ready and self._ready[0] is self.optim:
+            if self.plan.compiled and self._numbers() != self._compiled_with:
+                self._renew_steps()
+                self._compiled_with = self._numbers()
             return
         model, progress, board = self.model, self.progress, self.model.board
         self._check_labels()
         self._prepare_steps()
+        self._compiled_with = self._numbers() if self.plan.compiled else None
         own = uncompiled_steps(self, model)
         if own and self.plan.our_loop and self._how_to_compile:
             failures.warn_slow(
@@ -389,6 +412,12 @@ class Trainer(Feed, HyperParameters):
         )
         self._in_step, self._ready, self._first = False, (self.optim,), True
         self._first_batches = {}
+
+    def _numbers(self):
+        """{name: value as text} of attributes that a compiled step took as they are."""
+        hooks = self._state_hooks
+        found = taken_as_they_are(hooks.parts(self.model), hooks.own_names())
+        return found | {"gradient_clip_val": repr(self.gradient_clip_val)}
 
     # The loop ------------------------------------------------------------------------
 
@@ -641,11 +670,13 @@ class Trainer(Feed, HyperParameters):
         result, recorded = self._run_step(step, *args)
         if result is None or isinstance(result, dict | Real | np.ndarray):
             raise self._no_loss(result)
+        if several := _several(result):
+            raise self._no_loss(result, f"an array of shape {several}")
         return result, recorded
 
-    def _no_loss(self, result):
+    def _no_loss(self, result, what=None):
         """The error to raise for what a training step cannot return."""
-        what = "nothing" if result is None else f"a {type(result).__name__}"
+        what = what or ("nothing" if result is None else f"a {type(result).__name__}")
         return TypeError(
             f"The training_step of {type(self.model).__name__} returned {what}. It has "
             f"to return {self._STEP_GIVES}; the Trainer makes the update with it."
@@ -653,6 +684,12 @@ class Trainer(Feed, HyperParameters):
 
     def _take_value(self, key, value, train):
         """Record a value of `Module.plot`, in `_run_step` or a reader's own loop."""
+        if several := _several(value):
+            raise TypeError(
+                f"plot({key!r}, ...) of {type(self.model).__name__} was given an array "
+                f"of shape {several}, not one number. Losses and other results of a "
+                "step are means over its batch: add .mean(), say."
+            )
         if self._values is not None:
             self._values[key] = value
             return

@@ -638,3 +638,338 @@ def test_draws_in_a_compiled_block(framework, d2l, few):
     with pytest.warns(SlowTrainingWarning, match="draws random numbers"):
         fit(d2l, Net(), epochs=2)
     assert len(set(drawn)) >= 8
+
+
+# Numbers in attributes ----------------------------------------------------------------
+
+
+def kernel(model):
+    """The first weight of a network."""
+    first = model.weights[0] if hasattr(model, "weights") else None
+    if first is None:
+        first = next(iter(model.collect_params().values())).data()
+    return np.array(first.asnumpy() if hasattr(first, "asnumpy") else first)
+
+
+def scaled(framework, Small):
+    """A network whose last layer multiplies by a number in its attribute `by`."""
+    if framework == "tensorflow":
+        import tensorflow as tf
+
+        class Scale(tf.keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.by, self.seen = 1.0, 0
+
+            def call(self, X):
+                self.seen += self.counts
+                return X * self.by
+
+    else:
+        from mxnet.gluon import nn
+
+        class Scale(nn.HybridBlock):
+            def __init__(self):
+                super().__init__()
+                self.by, self.seen = 1.0, 0
+
+            def hybrid_forward(self, F, X):
+                self.seen += self.counts
+                return X * self.by
+
+    class Scaled(Small):
+        def __init__(self, counts=0, **kwargs):
+            super().__init__(**kwargs)
+            self.scale = Scale()
+            self.scale.counts = counts
+            self.net.add(self.scale)
+
+    return Scaled
+
+
+@pytest.mark.only("mxnet", "tensorflow")
+def test_numbers_that_change_between_epochs(framework, d2l, Small, few):
+    """A step that was compiled before does not go on with the old ones."""
+
+    class Fading(d2l.Trainer):
+        def fit_epoch(self):
+            self.model.scale.by = 0.0 if self.epochs_done else 1.0
+            super().fit_epoch()
+
+    class Clipping(d2l.Trainer):
+        def fit_epoch(self):
+            self.gradient_clip_val = 1e-12 if self.epochs_done else 1e3
+            super().fit_epoch()
+
+    found = []
+    for trainer in (Fading(1), Fading(2), Clipping(2)):
+        trainer.precision = "float32"
+        d2l.set_seed(1)
+        model = scaled(framework, Small)(lr=0.1)
+        fit(d2l, model, trainer=trainer)
+        assert trainer.plan.compiled
+        found.append(kernel(model))
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-6)
+
+
+@pytest.mark.only("mxnet", "tensorflow")
+def test_numbers_that_a_step_changes(framework, d2l, Small, few):
+    """A counter in a compiled step would stay; so the step is not compiled."""
+    model = scaled(framework, Small)(counts=1, lr=0.1)
+    with pytest.warns(SlowTrainingWarning, match=r"FrozenNumbers: .*seen"):
+        trainer = fit(d2l, model, epochs=3)
+    assert not trainer.plan.compiled and model.scale.seen >= 15
+
+
+@pytest.mark.only("tensorflow")
+def test_a_statistic_that_is_a_tensor(framework, d2l, Small, few):
+    import tensorflow as tf
+
+    class Centred(tf.keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mean, self.kept = tf.zeros(()), None
+
+        def call(self, X, training=False):
+            if training:
+                self.mean = self.mean + 1.0
+            self.kept = X  # an output to be looked at
+            return X
+
+    class Net(Small):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.layer = Centred()
+            self.net.add(self.layer)
+
+    model = Net(lr=0.1)
+    with pytest.warns(SlowTrainingWarning, match=r"tensor centred.*\.mean"):
+        fit(d2l, model, epochs=2)
+    assert float(model.layer.mean) == 8  # 4 steps an epoch
+
+
+@pytest.mark.only("mxnet")
+def test_parameters_that_gluon_does_not_collect(framework, d2l, few, tmp_path):
+    """Those in attributes alone are trained, counted and saved all the same."""
+    from mxnet import gluon, init
+    from mxnet import np as mnp
+
+    class Net(d2l.Classifier):
+        def __init__(self, lr=0.1):
+            super().__init__()
+            self.lr = lr
+            self.w = gluon.Parameter("w", shape=(784, 10), init=init.One())
+            self.w.initialize()
+
+        def forward(self, X):
+            return mnp.dot(X.reshape(len(X), -1), self.w.data())
+
+    model = Net()
+    fit(d2l, model)
+    assert (model.w.data().asnumpy() != 1).any()
+    assert d2l.resources(model, (1, 1, 28, 28)).params == 7840
+    d2l.save_weights(model, tmp_path / "w")
+    again = d2l.load_weights(Net(), tmp_path / "w")
+    np.testing.assert_array_equal(again.w.data().asnumpy(), model.w.data().asnumpy())
+
+
+@pytest.mark.only("mxnet")
+def test_inputs_of_another_type_are_named(framework, d2l):
+    class Data(d2l.DataModule):
+        def get_dataloader(self, train):
+            return [(np.ones((4, 3), "int64"), np.ones((4, 1), "float32"))]
+
+    class Plain(d2l.Module):
+        def __init__(self):
+            super().__init__()
+            self.lr, self.net = 0.1, made_networks.mxnet_layer("dense", 1)
+
+        def loss(self, Y_hat, Y):
+            return ((Y_hat - Y) ** 2).mean()
+
+    with pytest.raises(ValueError, match=r"of int64 and .* take float32.*Incompatible"):
+        fit(d2l, Plain(), Data())
+
+
+@pytest.mark.only("tensorflow")
+def test_variables_that_keras_does_not_know_are_named(framework, d2l, Small, few):
+    import tensorflow as tf
+
+    class Scale(tf.keras.layers.Layer):
+        def __init__(self, trainable):
+            super().__init__()
+            self.by = tf.Variable(1.0, trainable=trainable)
+
+        def call(self, X):
+            return X * tf.cast(self.by, X.dtype)
+
+    class Net(Small):
+        def __init__(self, known, **kwargs):
+            super().__init__(**kwargs)
+            self.net.add(Scale(not known))
+
+    fit(d2l, Net(True, lr=0.1))
+    with pytest.warns(UserWarning, match=r"scale.*\.by of Net is not trained"):
+        fit(d2l, Net(False, lr=0.1))
+
+    class Bare(d2l.Module):
+        lr = 0.1
+
+        def forward(self, X):
+            return X
+
+        def loss(self, Y_hat, Y):
+            return tf.reduce_mean(Y_hat)
+
+    with pytest.raises(ValueError, match="Bare has no weights that Keras could train"):
+        fit(d2l, Bare())
+
+
+# What Keras adds to a loss ------------------------------------------------------------
+
+
+@pytest.mark.only("tensorflow")
+@pytest.mark.parametrize("added", ["regularizer", "add_loss", "by hand"])
+def test_losses_of_layers_are_trained(framework, d2l, few, added):
+    """Weights whose data give no gradient shrink by their regularizer alone, once."""
+    import tensorflow as tf
+
+    class Shrinking(tf.keras.layers.Layer):
+        def build(self, shape):
+            by = None if added == "add_loss" else tf.keras.regularizers.L2(0.5)
+            self.w = self.add_weight(shape=(3,), initializer="ones", regularizer=by)
+
+        def call(self, X):
+            if added == "add_loss":
+                self.add_loss(0.5 * tf.reduce_sum(self.w**2))
+            return tf.reduce_sum(X) * 0.0 + 0.0 * tf.reduce_sum(self.w)
+
+    class Net(d2l.Module):
+        def __init__(self, lr=0.1):
+            super().__init__()
+            self.lr, self.net = lr, Shrinking()
+
+        def loss(self, Y_hat, Y):
+            return Y_hat + (sum(self.net.losses) if added == "by hand" else 0.0)
+
+    model = Net()
+    fit(d2l, model, epochs=2)
+    np.testing.assert_allclose(model.net.w.numpy(), 0.9**8, rtol=1e-5)
+
+
+@pytest.mark.only("tensorflow")
+@pytest.mark.parametrize("clip", [0, 0.1])
+def test_an_optimizer_that_scales_the_loss(framework, d2l, Small, few, clip):
+    from tensorflow.keras import optimizers
+
+    makers = (
+        lambda: optimizers.SGD(0.1),
+        lambda: optimizers.SGD(0.1, loss_scale_factor=64.0),
+        lambda: optimizers.LossScaleOptimizer(optimizers.SGD(0.1)),
+    )
+    found = []
+    for make in makers:
+
+        class Net(Small):
+            def configure_optimizers(self, make=make):
+                return make()
+
+        d2l.set_seed(1)
+        model = Net(lr=0.1)
+        trainer = d2l.Trainer(1, precision="float32", gradient_clip_val=clip)
+        fit(d2l, model, trainer=trainer)
+        found.append(kernel(model))
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-7)
+
+
+# Several inputs, other results --------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
+@pytest.mark.only("mxnet", "tensorflow")
+def test_a_loss_for_each_example_is_named(framework, d2l, Small, few):
+    class Each(Small):
+        def loss(self, Y_hat, Y, averaged=True):
+            return super().loss(Y_hat, Y, averaged=False)
+
+    class Own(Each):
+        def training_step(self, batch):
+            l = self.loss(self(batch[0]), batch[-1])
+            self.plot("loss", l.mean() if framework == "mxnet" else l[0], train=True)
+            return l
+
+    for Class, words in ((Each, "plot"), (Own, "training_step of Own")):
+        with pytest.raises(TypeError, match=rf"{words}.* shape \(100,\)"):
+            fit(d2l, Class(lr=0.1))
+
+
+@pytest.mark.only("mxnet", "tensorflow")
+def test_evaluate_calls_what_the_training_calls(framework, d2l, Small, few):
+    class Brighter(d2l.Trainer):
+        def prepare_batch(self, batch):
+            X, y = super().prepare_batch(batch)
+            return 3 * X, y
+
+    model, trainer = Small(lr=0.1), Brighter(1, precision="float32")
+    fit(d2l, model, trainer=trainer)
+    found = d2l.evaluate(model, d2l.FashionMNIST(batch_size=100))
+    assert abs(found["loss"] - trainer.history["val_loss"][-1]) < 1e-5
+
+
+def two_inputs(framework, d2l):
+    """A regression on two arrays, and data for it."""
+    make = getattr(made_networks, f"{framework}_layer")
+    x = np.random.default_rng(0).normal(size=(10, 3)).astype("float32")
+
+    class Sum(d2l.Module):
+        def __init__(self, lr=0.1):
+            super().__init__()
+            self.lr, self.one, self.other = lr, make("dense", 1), make("dense", 1)
+
+        def forward(self, X, Z):
+            return self.one(X) + self.other(Z)
+
+        def loss(self, Y_hat, Y):
+            return ((Y_hat - Y) ** 2).mean() if framework == "mxnet" else mean(Y_hat, Y)
+
+    def mean(Y_hat, Y):
+        import tensorflow as tf
+
+        return tf.reduce_mean((Y_hat - Y) ** 2)
+
+    class Data(d2l.DataModule):
+        def get_dataloader(self, train):
+            return [
+                (x[i : i + 4], 2 * x[i : i + 4], x[i : i + 4, :1]) for i in (0, 4, 8)
+            ]
+
+    return Sum, Data, x
+
+
+@pytest.mark.only("mxnet", "tensorflow")
+def test_a_regression_on_two_inputs(framework, d2l):
+    """A `forward` of two inputs; `evaluate` without an accuracy; a copy."""
+    Sum, Data, x = two_inputs(framework, d2l)
+    model = Sum()
+    trainer = fit(d2l, model, Data(), epochs=2)
+    found = d2l.evaluate(model, Data())
+    assert list(found) == ["loss"]
+    assert abs(found["loss"] - trainer.history["val_loss"][-1]) < 1e-5
+    again = copy.deepcopy(model)
+    as_tensor = __import__(framework).np.array if framework == "mxnet" else np.asarray
+    inputs = as_tensor(x), as_tensor(2 * x)
+    one, other = (np.array(m(*inputs).tolist() if framework == "mxnet" else m(*inputs))
+                  for m in (model, again))  # fmt: skip
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.only("mxnet", "tensorflow")
+def test_evaluate_names_dictionaries(framework, d2l, Small, few):
+    class Data(d2l.DataModule):
+        def get_dataloader(self, train):
+            return [{"x": np.zeros((2, 3)), "y": np.zeros(2)}]
+
+    with pytest.raises(TypeError, match="those of Data are dictionaries"):
+        d2l.evaluate(Small(), Data())

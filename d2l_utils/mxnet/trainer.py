@@ -18,6 +18,7 @@ from d2l_utils.mxnet.contexts import Contexts
 from d2l_utils.mxnet.device import cpu, for_training
 from d2l_utils.mxnet.layers import device_of, initialize, parameters
 from d2l_utils.ownership import library
+from d2l_utils.remember import remember
 from d2l_utils.training import Trainer as _Trainer
 
 STEPS_AHEAD = 8  # batches that wait on the device at most
@@ -104,6 +105,13 @@ class Trainer(_Trainer):
             self._only_our_loop("devices")
             self._contexts.check(self.model, self.optim)
 
+    def _renew_steps(self):
+        """Leave the blocks as the reader had them; the next step compiles them anew."""
+        _hybridize(self.model, False)
+        for block, settings in self._by_reader:
+            block.hybridize(True, **settings)
+        self._graphs = None
+
     def _compile(self, model, inputs):
         """Let Gluon compile the blocks of the model, as far as they can be.
 
@@ -121,17 +129,20 @@ class Trainer(_Trainer):
         # A fifth faster for NiN28 on a CPU; a last, shorter batch costs 50 ms.
         _hybridize(model, True)
         try:
-            with autograd.pause(), failures.Traced() as first:
+            back = remember([part for _, part in state.parts(model)])
+            with autograd.pause(), failures.Traced(self._numbers) as first:
                 model(*inputs)
                 npx.waitall()
-            if first.drew or first.printed:
+            if first.drew or first.printed or first.counted:
                 # A plain `forward` does so in every call, a compiled one no more.
-                with autograd.pause(), failures.Traced() as second:
+                with autograd.pause(), failures.Traced(self._numbers) as second:
                     model(*inputs)
                 first.drew &= not second.drew
+                first.counted -= second.counted
                 first.printed &= not second.printed
                 first.check(model)
         except Exception as error:  # a block that looks at values cannot be traced
+            back()
             _hybridize(model, False)
             why = failures.in_one_line(error)
             self.plan = self.plan.uncompiled(why)
@@ -144,10 +155,7 @@ class Trainer(_Trainer):
         try:
             super()._run_epochs()
         finally:
-            _hybridize(self.model, False)
-            for block, settings in self._by_reader:
-                block.hybridize(True, **settings)
-            self._graphs = None
+            self._renew_steps()
             if self._contexts:
                 self._contexts.gather(self.model)
 

@@ -1,5 +1,7 @@
 """TensorFlow (Keras 3): base classes of models, the data in tensors, the seed. NHWC."""
 
+import inspect
+
 import tensorflow as tf
 
 from d2l_utils import base, initial
@@ -9,7 +11,7 @@ from d2l_utils.data import DataModule as _DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
 from d2l_utils.inference import initialize, settle
 from d2l_utils.modules import ClassifierMixin, ModuleMixin, Remade
-from d2l_utils.ownership import library
+from d2l_utils.ownership import library, replaced
 from d2l_utils.tensorflow.batches import to_images
 from d2l_utils.tensorflow.device import grow_memory
 from d2l_utils.tensorflow.layers import (
@@ -63,18 +65,24 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
 
     _FORWARD = ("call", "forward")
     training = None
+    _called_with = None  # (shape, name of dtype) of each input of its first call
     _CHANNELS_LAST = CHANNELS_LAST
 
     def __init__(
         self, plot_train_per_epoch: int = 2, plot_valid_per_epoch: int = 1
     ) -> None:
         super().__init__()
+        if not replaced(self, "call"):
+            self._sign(self.forward)
         grow_memory()
         del self.loss  # Keras sets it to None, which hides the method
         self.save_hyperparameters()
         self.board = ProgressBoard()
 
     def __call__(self, *args, **kwargs):
+        if self._called_with is None:
+            found = ((tuple(x.shape), x.dtype) for x in map(tf.convert_to_tensor, args))
+            vars(self)["_called_with"] = tuple((x, dtype.name) for x, dtype in found)
         if self.training is not None:
             kwargs.setdefault("training", self.training)
         if "_draws" in vars(self):
@@ -86,6 +94,16 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
                 super().__call__(tf.zeros_like(args[0][:1]), training=False)
         return super().__call__(*args, **kwargs)
 
+    def _sign(self, function):
+        """Let Keras call the model as it would call this function."""
+        names = list(inspect.signature(function).parameters)
+        self._call_signature = inspect.signature(function)
+        self.call_signature_parameters = names
+        self._call_has_training_arg = "training" in names
+        self._call_has_mask_arg = "mask" in names
+        for arg in self._call_has_context_arg:
+            self._call_has_context_arg[arg] = arg in names
+
     def __setattr__(self, name, value):
         if isinstance(value, tf.Variable):  # which Keras 3 would not train
             trainable = value.trainable
@@ -93,21 +111,21 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
         super().__setattr__(name, value)
 
     def _weights_in_order(self):
-        built = self.get_build_config() if self.built else None
-        return built, [(v.numpy(), v.trainable) for v in self.variables]
+        return self._called_with if self.built else None, [
+            (v.numpy(), v.trainable) for v in self.variables
+        ]
 
     def _set_weights_in_order(self, weights):
-        built, values = weights
-        if built and not self.built:
-            shapes = built.get("shapes_dict") or {"X": built["input_shape"]}
-            inputs = [tf.zeros([n or 1 for n in x]) for x in shapes.values()]
+        called_with, values = weights
+        if called_with and not self.built:
+            inputs = [tf.zeros([n or 1 for n in x], dtype) for x, dtype in called_with]
             materialize(self, *inputs)
         for v, (value, trainable) in zip(self.variables, values, strict=True):
             v.assign(value)
             v.trainable = trainable
 
-    def call(self, X):
-        return self.forward(X)
+    def call(self, *inputs, **kwargs):
+        return self.forward(*inputs, **kwargs)
 
     def forward(self, X):
         return self.net(X)

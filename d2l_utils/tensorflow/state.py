@@ -8,6 +8,8 @@ import tensorflow as tf
 from tensorflow.python.eager.context import context
 from tensorflow.python.ops import stateful_random_ops
 
+from d2l_utils.attributes import is_of_a_library
+
 GENERATORS, LATE = (tf.random.Generator,), False
 
 
@@ -31,6 +33,30 @@ def restore(model, optim, tensors):
 
 def parts(model):
     return [(str(i) if i else "", x) for i, x in enumerate(model._flatten_layers())]
+
+
+def constants(model):
+    """{name: tensor} of attributes of a reader's layers: constants in a graph."""
+    return {
+        f"{part.name}.{key}": x
+        for _, part in parts(model)
+        if not is_of_a_library(part)
+        for key, x in vars(part).items()
+        if tf.is_tensor(x) and not isinstance(x, tf.Variable)
+    }
+
+
+def untrained(model):
+    """Names of trainable `tf.Variable`s in layers, which Keras does not train."""
+    return [
+        f"{part.name}.{key}"
+        for _, part in parts(model)
+        for key, x in vars(part).items()
+        if not key.startswith("_")
+        for v in tf.nest.flatten(x)
+        if (isinstance(v, tf.Variable) and v.trainable)
+        or (isinstance(v, tf.Module) and v.trainable_variables)
+    ]
 
 
 def own_names():

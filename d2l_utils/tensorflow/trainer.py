@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import warnings
 from functools import partial
 from types import MethodType
 
@@ -10,6 +11,7 @@ from tensorflow.python.autograph.core import ag_ctx
 
 from d2l_utils import base, checkpoints, failures, host
 from d2l_utils.alike import description, lost
+from d2l_utils.attributes import fingerprint
 from d2l_utils.batches import inputs_of, map_arrays
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.ownership import library
@@ -24,7 +26,7 @@ from d2l_utils.tensorflow.device import (
     try_gpu,
     workers_strategy,
 )
-from d2l_utils.tensorflow.layers import mode
+from d2l_utils.tensorflow.layers import losses_beside, mode
 from d2l_utils.tensorflow.mirrored import Mirrored, quiet
 from d2l_utils.training import Trainer as _Trainer
 
@@ -61,6 +63,7 @@ class Trainer(_Trainer):
     _gpus_there = staticmethod(lambda: len(for_training()))
     _state_hooks = state
     _mirrored = None  # `Mirrored` of a training on several devices
+    _signature = None  # what the batches of this training are like
     _trained = ()  # ids of the variables that the steps train
     _train = _validate = None  # the steps, on all devices
     _may_compile, _how_to_compile = staticmethod(_is_graph), "@tf.function"
@@ -151,17 +154,32 @@ class Trainer(_Trainer):
             self._validate = partial(self._mirrored.on_each, self._judge)
         steps = self._train, self._validate
         variables = self.model.trainable_variables
+        if lost := state.untrained(self.model):
+            warnings.warn(
+                f"{', '.join(lost)} of {type(self.model).__name__} is not trained: a "
+                "tf.Variable in a layer is unknown to Keras. Make weights with "
+                "self.add_weight or tf.keras.Variable; of a tf.Variable that is not to "
+                "be trained, say trainable=False.",
+                stacklevel=2,
+            )
+        if not variables and self.plan.our_loop and hasattr(self.optim, "build"):
+            raise ValueError(
+                f"{type(self.model).__name__} has no weights that Keras could train."
+            )
         self._trained = [id(v) for v in variables]
         if variables and hasattr(self.optim, "build"):  # a graph cannot make slots
             self.optim.build(variables)
         if self.plan.compiled:
+            back, constants = self._remember(), state.constants(self.model)
             try:
-                with failures.Traced() as traced:
+                with failures.Traced(self._numbers) as traced:
                     steps = self._in_float32_if_need_be(
                         lambda: tuple(map(self._compiled, steps))
                     )
                 traced.check(self.model)
+                self._check_constants(constants)
             except Exception as error:  # what looks at values cannot be traced
+                back()
                 why = failures.in_one_line(error)
                 self.plan = self.plan.uncompiled(why)
                 failures.warn_slow(f"TensorFlow could not compile a step: {why}")
@@ -178,6 +196,29 @@ class Trainer(_Trainer):
                 "fit again: it goes on from the weights, with a new optimizer."
             )
 
+    def _renew_steps(self):
+        self._prepare_steps()
+
+    def _numbers(self):
+        found = state.constants(self.model).items()
+        return super()._numbers() | {
+            k: fingerprint(x, state.array_of) for k, x in found
+        }
+
+    def _check_constants(self, before):
+        """Raise FrozenNumbers where a tensor in an attribute became one of the graph.
+
+        Of the same shape, that is: what a layer keeps of a batch, to be looked at, has
+        an example's axis.
+        """
+        for name, x in state.constants(self.model).items():
+            old = before.get(name)
+            if old is not None and not hasattr(x, "numpy") and x.shape == old.shape:
+                raise failures.FrozenNumbers(
+                    f"a step changes the tensor {name}, which a compiled step cannot; "
+                    "a tf.Variable(..., trainable=False) it can"
+                )
+
     def _compiled(self, step):
         """A step as a graph, traced here and now."""
 
@@ -185,8 +226,10 @@ class Trainer(_Trainer):
             x = tf.convert_to_tensor(x)
             return tf.TensorSpec([None, *x.shape[1:]], x.dtype)
 
+        if self._first_batches or self._signature is None:
+            self._signature = map_arrays(spec, self._first_batch())
         step = tf.function(step, autograph=False)
-        traced = step.get_concrete_function(map_arrays(spec, self._first_batch()))
+        traced = step.get_concrete_function(self._signature)
         if self.checkpoint:
             traced = traced.graph.as_graph_def()
             nodes = [traced.node, *(f.node_def for f in traced.library.function)]
@@ -210,19 +253,23 @@ class Trainer(_Trainer):
         low = (
             in_bfloat16(self.model) if self.plan.bfloat16 else contextlib.nullcontext()
         )
+        scale = getattr(self.optim, "scale_loss", lambda l: l)  # it divides by it later
         with mode(self.model, training=True), low, tf.GradientTape() as tape:
             for v in self.model.trainable_variables:  # also if frozen when built
                 tape.watch(v.value)
             step = _written(self.model, "training_step")
-            l, recorded = self._run_training_step(step, batch)
+            with losses_beside(self.model) as beside:
+                l, recorded = self._run_training_step(step, batch)
+                l = sum((tf.cast(x, l.dtype) for x in beside()), l)
             if self._mirrored:
                 l = l * tf.cast(share, l.dtype)
+            l = scale(l)
         variables = self.model.trainable_variables
         grads = tape.gradient(l, variables)
         if self.gradient_clip_val > 0:
             if self._mirrored:  # the norm is that of the whole batch's gradients
                 grads = self._mirrored.sum_of(grads)
-            grads = self.clip_gradients(self.gradient_clip_val, grads)
+            grads = self.clip_gradients(scale(self.gradient_clip_val), grads)
             if self._mirrored:  # apply_gradients sums over the devices once more
                 grads = [g / self._mirrored.size for g in grads]
         self.optim.apply_gradients(zip(grads, variables))
