@@ -127,12 +127,13 @@ class Feed:
         It is kept, so that a loader is asked only once.
         """
         if train not in self._first_batches:
+            told = getattr(self.data, "training_epoch", None)
             self._tell_epoch(self.epochs_done)
             try:
                 there = train or self.num_val_batches != 0
                 batch = next(self.batches(train), None) if there else None
             finally:
-                self._tell_epoch(None)
+                self._tell_epoch(told)  # not None where an optimizer was replaced
             if train and batch is None:
                 raise ValueError("There is nothing to train on: the data set is empty.")
             self._first_batches[train] = batch

@@ -161,6 +161,7 @@ class Trainer(Feed, HyperParameters):
     _status_line = StatusLine
     _beside = None  # what a checkpoint has beside weights, see attributes.py
     _holds_checkpoint = False
+    _keeps_options = False  # whether a checkpoint has all that makes its optimizer
     _writes = True  # whether this process writes the checkpoint
     _compiles_steps, _why_eager, _how_to_compile = True, "", ""
     _STEP_GIVES = (
@@ -384,6 +385,7 @@ class Trainer(Feed, HyperParameters):
                 self._renew_steps()
                 self._compiled_with = self._numbers()
             return
+        before = self._ready  # not None where a reader has replaced the optimizer
         model, progress, board = self.model, self.progress, self.model.board
         self._check_labels()
         self._prepare_steps()
@@ -402,9 +404,18 @@ class Trainer(Feed, HyperParameters):
                 "Training steps compute in bfloat16, which is faster here; "
                 "Trainer(precision='float32') does not."
             )
-        self._beside = Beside(self) if self.checkpoint else None
-        if self.checkpoint:
-            checkpoints.begin(self)
+        if not before:
+            self._beside = Beside(self) if self.checkpoint else None
+            if self.checkpoint:
+                checkpoints.begin(self)
+        elif self.checkpoint and not (
+            self._keeps_options and type(before[0]) is type(self.optim)
+        ):
+            checkpoints.warn(
+                self,
+                "it has another optimizer by now; a resumed training goes on with that "
+                "of configure_optimizers",
+            )
         self._watch = failures.LossWatch(
             getattr(model, "lr", None),
             getattr(model, "num_classes", None),

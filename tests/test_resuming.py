@@ -844,3 +844,80 @@ def test_aliases_part():
     arrays = [np.ones(2), np.full(2, 2.0)]
     a, b = (attributes.decode({"numpy": i}, one, arrays, None) for i in (0, 1))
     assert (a == 1).all() and (b == 2).all()
+
+
+# Weights and optimizers that a reader's loop changes ----------------------------------
+
+
+@pytest.mark.only("pytorch")
+def test_weights_frozen_in_mid_training(framework, d2l, few, tmp_path):
+    class Freezing(d2l.Trainer):
+        def _draw(self, values, train):
+            super()._draw(values, train)
+            if train and self.train_batch_idx == 3:
+                self.model.net[1].bias.requires_grad_(False)
+
+    assert same(d2l, tmp_path, Trainer=Freezing)
+
+
+@pytest.mark.only("pytorch")
+def test_gradients_summed_over_batches(framework, d2l, few, tmp_path):
+    """Every third step updates the weights; the checkpoint is of the eighth."""
+
+    class Summing(d2l.Trainer):
+        def train_step(self, batch):
+            X, y = self.prepare_batch(batch)
+            l = self.model.loss(self.model(X), y)
+            (l / 3).backward()
+            if self.train_batch_idx % 3 == 2:
+                self.optim.step()
+                self.optim.zero_grad()
+            return {"loss": l.detach()}
+
+    assert same(d2l, tmp_path, Trainer=Summing)
+
+
+@pytest.mark.only("pytorch", "jax")
+def test_an_optimizer_replaced_in_mid_training(framework, d2l, few, tmp_path):
+    """It starts without the state of the one before, and in the same order of data."""
+
+    class Replacing(d2l.Trainer):
+        def fit_epoch(self):
+            if self.epoch == 1:
+                self.optim = self.model.configure_optimizers()
+            super().fit_epoch()
+
+    class Momentum(d2l.SoftmaxRegression):
+        momentum = 0.9
+
+    data = own_data(d2l, LOADERS["get_tensorloader"])
+    what = {"make": Momentum, "data": data, "Trainer": Replacing}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kept = results(run(d2l, tmp_path / "a", **what))[0]
+    said = [w for w in caught if "it has another optimizer by now" in str(w.message)]
+    assert len(said) == (framework == "jax")  # where a file does not have its settings
+    tensors = results(run(d2l, None, **what))[0]
+    assert kept.keys() == tensors.keys()
+    assert all(np.array_equal(kept[k], tensors[k]) for k in kept if "rng" not in k)
+
+
+@pytest.mark.only("pytorch")
+def test_weights_that_an_optimizer_gets_later(framework, d2l, few, tmp_path):
+    import torch
+
+    class Model(d2l.SoftmaxRegression):
+        def configure_optimizers(self):
+            return torch.optim.Adam([self.net[1].weight], lr=0.01)
+
+    class Unfreezing(d2l.Trainer):
+        def fit_epoch(self):
+            if self.epoch == 0:
+                self.optim.add_param_group({"params": [self.model.net[1].bias]})
+            super().fit_epoch()
+
+    what = {"make": Model, "Trainer": Unfreezing}
+    with pytest.warns(CheckpointWarning, match="optim.groups.1"):
+        run(d2l, tmp_path / "a", **what)
+    with pytest.raises(CheckpointError, match=r"at least 2 weights, and that of conf"):
+        run(d2l, tmp_path / "a", **what)

@@ -5,6 +5,7 @@ Also the hooks for what else training changes, which `attributes.py` lists at it
 
 import copy
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from d2l_utils import attributes
 from d2l_utils.attributes import Leaf
+from d2l_utils.ownership import replaced
 
 GENERATORS, LATE = (torch.Generator,), True
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -64,6 +66,13 @@ def restore(model, optim, tensors):
     if not hasattr(optim, "state_dict"):
         return
     params = [p for group in optim.param_groups for p in group["params"]]
+    numbers = {int(k.split(".")[1]) for k in tensors if k.startswith("optim.")}
+    if max(numbers, default=0) >= len(params) > 0:
+        raise ValueError(
+            f"its optimizer has at least {max(numbers) + 1} weights, and that of "
+            f"configure_optimizers {len(params)}; give it there those, too, that are "
+            "trained later"
+        )
     state = {}
     for name, array in tensors.items():
         kind, i, *slot = name.split(".", 2)
@@ -117,11 +126,23 @@ def _and_subclasses(Class):
 
 
 def extras(model):
-    return [
+    found = [
         Leaf(f"model.{name}.extra", m.get_extra_state(), m.set_extra_state, strict=True)
         for name, m in model.named_modules()
         if type(m).get_extra_state is not nn.Module.get_extra_state
     ]
+    accumulates = replaced(model.trainer, "train_step", "fit_epoch")
+    for name, p in model.named_parameters():
+        found.append(
+            Leaf(f"model.{name}.requires_grad", p.requires_grad, p.requires_grad_)
+        )
+        if accumulates:  # else each step begins with none
+            found.append(Leaf(f"model.{name}.grad", p.grad, partial(_set_grad, p)))
+    return found
+
+
+def _set_grad(p, grad):
+    p.grad = None if grad is None else grad.to(p.device).view(p.dtype)
 
 
 def _options(optim):

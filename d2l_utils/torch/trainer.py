@@ -30,6 +30,7 @@ class Trainer(_Trainer):
     _gpus_there = staticmethod(lambda: len(for_training()))
     _state_hooks = state
     _compiles_steps, _why_eager = False, "as PyTorch does by default"
+    _keeps_options = True
     _processes = None  # those of a training that a launcher has started
     _all_steps = None  # a training step in each of them
 
