@@ -178,3 +178,68 @@ def test_a_scanned_layer_counts_at_each_step(framework, d2l):
 
     counted = d2l.resources(Net(), (2, 6, 6, 1))
     assert counted.macs == 2 * 6 * (6 * 4)
+
+
+@pytest.mark.only("pytorch", "jax")
+def test_a_dense_layer_with_more_to_it(framework, d2l, layout):
+    """What it has beside the weight is named, and the weight counted once."""
+    if framework == "pytorch":
+        import torch
+        from torch import nn
+
+        class More(nn.Linear):
+            def __init__(self):
+                super().__init__(36, 10)
+                self.down = nn.Parameter(torch.zeros(2, 36))
+                self.up = nn.Parameter(torch.zeros(10, 2))
+
+            def forward(self, X):
+                return super().forward(X) + X @ self.down.T @ self.up.T
+
+        class Net(d2l.Classifier):
+            def __init__(self):
+                super().__init__()
+                self.net = nn.Sequential(nn.Flatten(), More())
+
+    else:
+        from flax import linen as nn
+
+        class More(nn.Dense):
+            @nn.compact
+            def __call__(self, X):
+                zeros = nn.initializers.zeros
+                down, up = (
+                    self.param("down", zeros, (36, 2)),
+                    self.param("up", zeros, (2, 10)),
+                )
+                return nn.Dense.__call__(self, X) + X @ down @ up
+
+        class Net(d2l.Classifier):
+            def setup(self):
+                self.net = nn.Sequential([lambda X: X.reshape((len(X), -1)), More(10)])
+
+    counted = d2l.resources(Net(), layout(2, 1, 6, 6))
+    assert counted.macs == 2 * 36 * 10 and len(counted.not_counted) == 1
+    assert counted.params == sum(r.params for r in counted.rows) == 370 + 92
+
+
+@pytest.mark.only("pytorch")
+def test_a_frozen_layer_of_ones_own_is_named(framework, d2l):
+    import torch
+    from torch import nn
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(36, 10), requires_grad=False)
+
+        def forward(self, X):
+            return X @ self.w
+
+    class Net(d2l.Classifier):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Flatten(), Own(), nn.Linear(10, 10))
+
+    counted = d2l.resources(Net(), (2, 1, 6, 6))
+    assert counted.not_counted == ["net.1"] and counted.params == 110

@@ -319,6 +319,7 @@ def _trace(model, X_shape):
     params = flatten_dict(variables.get("params", {}))
     calls, rows, name, flat, constants = [], [], summary.Namer(), None, set()
     whole = []  # paths of the layer of a kind in WHOLE that is being called
+    inside = set()  # layers that are being called: one may call its base class
 
     # Layers with weights are modules, pools are plain functions. Naming a layer's
     # output makes the traced program show both, in order.
@@ -327,15 +328,20 @@ def _trace(model, X_shape):
         kind = next((KINDS[c] for c in parents if c in KINDS), None)
         if whole and kind in WHOLE:
             whole.append(module.path)  # a cell, which may be another module's
-        if kind is None or whole or context.method_name != "__call__":
+        skip = whole or module.path in inside or context.method_name != "__call__"
+        if kind is None or skip:
             return call(*args, **kwargs)
         if kind in WHOLE:
             whole.append(module.path)
+        inside.add(module.path)
         y = call(*args, **kwargs)
+        inside.remove(module.path)
         paths = {module.path, *filter(None, whole)}  # within a scan there are none
         whole.clear()
         inputs = [x for x in (*args, *kwargs.values()) if hasattr(x, "shape")]
         own = {k: p for k, p in params.items() if any(_within(k, q) for q in paths)}
+        if kind not in WHOLE:
+            own = {k: p for k, p in own.items() if k[-1] in LEAVES}
         inputs, shape = [x.shape for x in inputs], jax.tree.leaves(y)[-1].shape
         gradient = getattr(module, "transpose_kernel", False)
         calls.append((kind, module.path, own, inputs, shape, gradient))

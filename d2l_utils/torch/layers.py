@@ -36,6 +36,8 @@ KINDS = {
         "pool",
     ),
 }
+WHOLE = ("recurrent", "attention")  # of which a row has all parameters
+OF_A_LAYER = ("weight", "bias", "parametrizations")  # begin names of those of others
 STORED_NAMES = {  # name in a weights file: attribute of a layer
     "weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
     "batches": "num_batches_tracked",
@@ -232,7 +234,8 @@ def trace(model, X_shape):
 
     def row(module, args, kwargs, output):
         kind = next(k for cls, k in KINDS.items() if isinstance(module, cls))
-        trained = [p for p in module.parameters() if p.requires_grad]
+        named = module.named_parameters()
+        held = [p for k, p in named if kind in WHOLE or k.startswith(OF_A_LAYER)]
         matrices, products = [getattr(module, "weight", None)], 0
         if kind == "recurrent":
             matrices = [p for p in module.parameters() if p.dim() > 1]
@@ -246,10 +249,10 @@ def trace(model, X_shape):
                 kind=kind,
                 input_shape=tuple(x.shape),
                 output_shape=tuple(y.shape),
-                params=sum(p.numel() for p in trained),
+                params=sum(p.numel() for p in held if p.requires_grad),
                 weight_size=sum(w.numel() for w in matrices if w is not None),
                 ref=module,
-                held=tuple(id(p) for p in trained),
+                held=tuple(map(id, held)),
                 products=products,
             )
         )
@@ -279,8 +282,8 @@ def _attention_macs(module, query, key, value, *args, **kwargs):
 
 
 def trained(model, X_shape):
-    named = model.named_parameters()
-    return {k: (id(p), p.numel()) for k, p in named if p.requires_grad}
+    named = model.named_parameters()  # frozen ones, too: they are multiplied by, too
+    return {k: (id(p), p.numel() * p.requires_grad) for k, p in named}
 
 
 def scores(model, batch):
@@ -329,7 +332,7 @@ def place(array):
 
 
 def common(row, own):
-    if row.kind in ("recurrent", "attention"):
+    if row.kind in WHOLE:
         return {}
     there = ((k, getattr(row.ref, attr, None)) for k, attr in STORED_NAMES.items())
     return {k: (x, None) for k, x in there if x is not None}
