@@ -48,12 +48,8 @@ def in_one_line(error):
     return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"
 
 
-class FrozenDraws(RuntimeError):
-    """A compiled step would use the same random numbers for ever."""
-
-
-class FrozenNumbers(RuntimeError):
-    """A compiled step would change a number once, and not in each step."""
+class Frozen(RuntimeError):
+    """A compiled step would take once, and for ever, what is to be new in each step."""
 
 
 class Traced:
@@ -61,16 +57,20 @@ class Traced:
 
     It runs only then, not when the graph does. `drew`: whether it drew random numbers
     of NumPy's or Python's, which would be the same in every step; `counted`: names of
-    the numbers that it changed in attributes, which would then stay; `printed`: whether
-    it printed something.
+    the numbers that it changed in attributes, which would then stay; `asked`: the name
+    of what it asked the Trainer for, which would stay, too; `printed`: whether it
+    printed something.
 
     numbers: a function that gives {name: number as text} of the attributes.
     """
+
+    last_asked = ""  # the name of what a Trainer was last asked for, by whomever
 
     def __init__(self, numbers=dict):
         self.numbers = numbers
 
     def __enter__(self):
+        Traced.last_asked = ""
         self.numbers_before = self.numbers()
         own = [x for _, x in attributes.GLOBAL]
         self.generators = own + attributes.living(GENERATORS)
@@ -80,7 +80,7 @@ class Traced:
 
     def __exit__(self, *error):
         sys.stdout, self.printed = self.out, self.noting.used
-        self.drew = self._states() != self.before
+        self.drew, self.asked = self._states() != self.before, Traced.last_asked
         old, new = self.numbers_before, self.numbers()
         changed = {k for k in old if new.get(k, old[k]) != old[k]}
         self.counted = {k for k in changed if _is_number(old[k]) and _is_number(new[k])}
@@ -93,19 +93,24 @@ class Traced:
         return [random.getstate(), *states]
 
     def check(self, model):
-        """Warn of printing, which happens only now; raise an error for what freezes."""
+        """Warn of printing, which happens only now; raise Frozen for what freezes."""
         names = replaced(model, "forward", "call", "__call__", "loss", "accuracy")
         whose = " or ".join(names) or "a layer"
         if self.drew:
-            raise FrozenDraws(
+            raise Frozen(
                 f"{whose} of your own draws random numbers of NumPy's or Python's, "
                 "which would be the same in every compiled step"
             )
         if self.counted:
-            raise FrozenNumbers(
+            raise Frozen(
                 f"code of your own that a step calls changes the attribute "
                 f"{', '.join(sorted(self.counted))}, which a compiled step would do "
                 "only once"
+            )
+        if self.asked:
+            raise Frozen(
+                f"your own code asks the Trainer for its {self.asked}, which would be "
+                "the same in every compiled step"
             )
         if self.printed:
             warnings.warn(

@@ -77,6 +77,7 @@ def _of_progress(name, what):
     def get(trainer):
         if trainer.progress is None:
             raise AttributeError(f"There is no {name} before `fit` has begun.")
+        failures.Traced.last_asked = name
         return getattr(trainer.progress, name)
 
     return property(get, lambda t, value: setattr(t._known(), name, value), doc=what)

@@ -602,9 +602,7 @@ def test_draws_in_forward_are_new_in_each_step(
     if framework in ("tensorflow", "jax"):
         (text,) = said
         assert "forward of your own draws random numbers of NumPy's or Python's" in text
-        assert (
-            not trainer.plan.compiled and "FrozenDraws" in trainer.plan.why_uncompiled
-        )
+        assert not trainer.plan.compiled and "Frozen" in trainer.plan.why_uncompiled
 
 
 @pytest.mark.only("tensorflow", "jax")
@@ -717,7 +715,7 @@ def test_numbers_that_change_between_epochs(framework, d2l, Small, few):
 def test_numbers_that_a_step_changes(framework, d2l, Small, few):
     """A counter in a compiled step would stay; so the step is not compiled."""
     model = scaled(framework, Small)(counts=1, lr=0.1)
-    with pytest.warns(SlowTrainingWarning, match=r"FrozenNumbers: .*seen"):
+    with pytest.warns(SlowTrainingWarning, match=r"Frozen: .*seen"):
         trainer = fit(d2l, model, epochs=3)
     assert not trainer.plan.compiled and model.scale.seen >= 15
 
@@ -973,3 +971,43 @@ def test_evaluate_names_dictionaries(framework, d2l, Small, few):
 
     with pytest.raises(TypeError, match="those of Data are dictionaries"):
         d2l.evaluate(Small(), Data())
+
+
+# What changes while it trains ---------------------------------------------------------
+
+
+@pytest.mark.only("tensorflow", "jax")
+def test_what_the_trainer_is_asked_for_is_new_in_each_step(framework, d2l, Small, few):
+    """A loss whose parts are weighted by the epoch, say."""
+    trainers, asked = [], []
+
+    class Asking(Small):
+        def forward(self, X):
+            asked.append(trainers[0].epoch if trainers[0].progress else 0)
+            return super().forward(X) * (1 + asked[-1])
+
+    trainers.append(d2l.Trainer(3))
+    model = Asking(lr=0.1)
+    model.board.display = False
+    with pytest.warns(SlowTrainingWarning, match="asks the Trainer for its epoch"):
+        trainers[0].fit(model, d2l.FashionMNIST(batch_size=100))
+    assert set(asked) == {0, 1, 2} and not trainers[0].plan.compiled
+
+
+def test_a_bound_of_gradients_that_changes(framework, d2l, Small, few):
+    class Bounding(d2l.Trainer):
+        def end_epoch(self):
+            super().end_epoch()
+            self.gradient_clip_val = 1e-9
+
+    def losses(Trainer):
+        d2l.set_seed(1)
+        model = Small(lr=0.1)
+        model.board.display = False
+        trainer = Trainer(3, gradient_clip_val=100.0, precision="float32")
+        trainer.fit(model, d2l.FashionMNIST(batch_size=100))
+        return trainer.history["val_loss"]
+
+    first, *bound = losses(Bounding)
+    assert bound == pytest.approx([first] * 2, abs=1e-5)
+    assert losses(d2l.Trainer)[1:] != pytest.approx([first] * 2, abs=1e-5)

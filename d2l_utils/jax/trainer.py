@@ -178,8 +178,11 @@ class Trainer(_Trainer):
             "self.init(key, X) with an X as your training_step makes it."
         )
 
-    def _train_update(self, state, batch):
-        """(state after a step, recorded values), as a function that may be compiled."""
+    def _train_update(self, state, batch, bound):
+        """(state after a step, recorded values), as a function that may be compiled.
+
+        bound: `_bound`, an argument since it may follow a schedule.
+        """
         key = jax.random.fold_in(state.dropout_rng, state.step)
         net = clone(self.model, True)
         now = state.replace(apply_fn=net.apply, dropout_rng=key)
@@ -189,8 +192,8 @@ class Trainer(_Trainer):
         if not isinstance(result, tuple) or len(result) != 2:
             raise self._no_loss(result)
         value, grads = result
-        if self.gradient_clip_val > 0:
-            grads = self.clip_gradients(self.gradient_clip_val, grads)
+        if bound is not None:
+            grads = self.clip_gradients(bound, grads)
         aux = value[1] if isinstance(value, tuple) else {}
         stats = aux.get("batch_stats", state.batch_stats)
         return state.apply_gradients(grads=grads, batch_stats=stats), recorded
@@ -209,8 +212,8 @@ class Trainer(_Trainer):
         def traced(change):
             steps = jax.jit(change(train), donate_argnums=0), jax.jit(change(val))
             with failures.Traced() as seen:
-                for step in steps:
-                    step.eval_shape(self.state, batch)
+                steps[0].eval_shape(self.state, batch, self._bound)
+                steps[1].eval_shape(self.state, batch)
             seen.check(self.model)
             return steps
 
@@ -221,7 +224,7 @@ class Trainer(_Trainer):
             except Exception as error:
                 not_rewritten = error
         try:
-            if isinstance(not_rewritten, failures.FrozenDraws):
+            if isinstance(not_rewritten, failures.Frozen):
                 raise not_rewritten  # JAX keeps the trace: it would not draw again
             steps = traced(lambda step: step)
         except Exception as error:  # what looks at values cannot be traced
@@ -272,8 +275,14 @@ class Trainer(_Trainer):
 
     def _train(self, batch):
         batch = self.prepare_batch(batch)
-        self.model._fitted, recorded = self._train_step(self.state, batch)
+        step, state = self._train_step, self.state
+        self.model._fitted, recorded = step(state, batch, self._bound)
         return recorded
+
+    @property
+    def _bound(self):
+        """The largest norm of the gradient, None for no bound."""
+        return self.gradient_clip_val if self.gradient_clip_val > 0 else None
 
     def _validate(self, batch):
         return self._val_step(self.state, self.prepare_batch(batch))

@@ -206,7 +206,7 @@ class Trainer(_Trainer):
         }
 
     def _check_constants(self, before):
-        """Raise FrozenNumbers where a tensor in an attribute became one of the graph.
+        """Raise Frozen where a tensor in an attribute became one of the graph.
 
         Of the same shape, that is: what a layer keeps of a batch, to be looked at, has
         an example's axis.
@@ -214,7 +214,7 @@ class Trainer(_Trainer):
         for name, x in state.constants(self.model).items():
             old = before.get(name)
             if old is not None and not hasattr(x, "numpy") and x.shape == old.shape:
-                raise failures.FrozenNumbers(
+                raise failures.Frozen(
                     f"a step changes the tensor {name}, which a compiled step cannot; "
                     "a tf.Variable(..., trainable=False) it can"
                 )
