@@ -1011,3 +1011,20 @@ def test_a_bound_of_gradients_that_changes(framework, d2l, Small, few):
     first, *bound = losses(Bounding)
     assert bound == pytest.approx([first] * 2, abs=1e-5)
     assert losses(d2l.Trainer)[1:] != pytest.approx([first] * 2, abs=1e-5)
+
+
+@pytest.mark.only("jax")
+def test_a_state_that_a_reader_keeps(framework, d2l, Small, few):
+    """An average of the weights, say, that begins with those of the first step."""
+
+    class Keeping(d2l.Trainer):
+        def train_step(self, batch):
+            recorded = super().train_step(batch)
+            self.kept = [*getattr(self, "kept", []), self.state.params]
+            return recorded
+
+    import jax
+
+    trainer = fit(d2l, Small(lr=0.1), trainer=Keeping(1))
+    first, *_, last = (jax.tree.leaves(x)[0] for x in trainer.kept)
+    assert trainer.plan.compiled and (np.array(first) != np.array(last)).any()

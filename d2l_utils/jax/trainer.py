@@ -19,11 +19,13 @@ from d2l_utils.jax.device import cpu, for_training, is_lost
 from d2l_utils.jax.fast import faster
 from d2l_utils.jax.layers import build, clone, mode, output_of
 from d2l_utils.jax.variables import get_key, make_state, restart_keys, variables_of
-from d2l_utils.ownership import library
+from d2l_utils.ownership import library, replaced
 from d2l_utils.training import Trainer as _Trainer
 
 # Not jax.stages.Wrapped: what belongs to that protocol depends on Python's version.
 _JITTED = type(jax.jit(lambda: None))
+WITHIN = ("fit_epoch", "prepare_batch", "train_step", "val_step", "end_epoch",
+          "save_checkpoint", "batches")  # fmt: skip
 
 
 def _jitted(function):
@@ -208,9 +210,11 @@ class Trainer(_Trainer):
         """The two steps compiled, where they can be."""
         batch = self.prepare_batch(self._first_batch())
         batch = jax.eval_shape(lambda: batch)
+        # Code of the reader's within the loop may keep a state, the best one, say.
+        kept = () if replaced(self, *WITHIN) else (0,)
 
         def traced(change):
-            steps = jax.jit(change(train), donate_argnums=0), jax.jit(change(val))
+            steps = jax.jit(change(train), donate_argnums=kept), jax.jit(change(val))
             with failures.Traced() as seen:
                 steps[0].eval_shape(self.state, batch, self._bound)
                 steps[1].eval_shape(self.state, batch)
