@@ -75,10 +75,11 @@ def evaluate(model: Any, data: Any) -> dict[str, float]:
             your own in the model's Trainer is called for each batch.
 
     Returns:
-        {'loss', 'acc'}: the means over all examples, numbers.
+        {'loss', 'acc'}: the means over all examples, numbers. There is no 'acc' where
+        a network gives several outputs, unless its `accuracy` is your own.
 
     Raises:
-        TypeError: for what is no model, or no data; for batches that are dictionaries.
+        TypeError: for what is no model, or no data; for batches of another form.
         ValueError: in JAX, for a model neither trained nor bound to variables.
 
     Example:
@@ -91,11 +92,11 @@ def evaluate(model: Any, data: Any) -> dict[str, float]:
     with hooks.evaluating(model):
         for batch in data.val_dataloader():
             batch = trainer.prepare_batch(batch) if own else batch
-            if isinstance(batch, dict):
+            if not isinstance(batch, tuple | list) or len(batch) < 2:
                 raise TypeError(
-                    "evaluate takes batches (*inputs, labels), and those of "
-                    f"{type(data).__name__} are dictionaries. What a validation_step "
-                    "of your own records of them is in trainer.history."
+                    "evaluate takes batches (*inputs, labels), and one of "
+                    f"{type(data).__name__} is a {type(batch).__name__}. What a "
+                    "validation_step of your own records of it is in trainer.history."
                 )
             records.add(num_examples(batch), hooks.scores(model, batch))
     return records.means()

@@ -340,18 +340,18 @@ class Trainer(Feed, HyperParameters):
         except Exception as error:
             if replaced(model, "training_step"):
                 return None
-            shape = tuple(getattr(inputs[0], "shape", ()))
+            x, shape = inputs[0], tuple(getattr(inputs[0], "shape", ()))
             if len(shape) == 4 or batches.own_forward(model):
                 raise
-            name = batches.dtype_name(inputs[0]) if shape else "float32"
+            kind = batches.dtype_name(x) if hasattr(x, "dtype") else type(x).__name__
             advice = (
                 "a batch of images has four axes, one of them for channels, also where "
                 "there is one channel"
             )
-            if "float" not in name:
+            if "float" not in kind:
                 advice = "layers other than embeddings take float32"
             raise ValueError(
-                f"{type(model).__name__} cannot take inputs of {name} and shape "
+                f"{type(model).__name__} cannot take inputs of {kind} and shape "
                 f"{shape}; {advice}. ({failures.in_one_line(error)})"
             ) from error
 

@@ -963,16 +963,6 @@ def test_a_regression_on_two_inputs(framework, d2l):
     np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.only("mxnet", "tensorflow")
-def test_evaluate_names_dictionaries(framework, d2l, Small, few):
-    class Data(d2l.DataModule):
-        def get_dataloader(self, train):
-            return [{"x": np.zeros((2, 3)), "y": np.zeros(2)}]
-
-    with pytest.raises(TypeError, match="those of Data are dictionaries"):
-        d2l.evaluate(Small(), Data())
-
-
 # What changes while it trains ---------------------------------------------------------
 
 
@@ -1028,3 +1018,64 @@ def test_a_state_that_a_reader_keeps(framework, d2l, Small, few):
     trainer = fit(d2l, Small(lr=0.1), trainer=Keeping(1))
     first, *_, last = (jax.tree.leaves(x)[0] for x in trainer.kept)
     assert trainer.plan.compiled and (np.array(first) != np.array(last)).any()
+
+
+# What is refused by name --------------------------------------------------------------
+
+
+def test_evaluate_says_what_it_takes(d2l, Small, few, layout):
+    class Dictionaries:
+        def val_dataloader(self):
+            return [{"image": np.zeros(layout(2, 1, 28, 28)), "label": np.zeros(2)}]
+
+        train_dataloader = val_dataloader
+
+    with pytest.raises(TypeError, match="one of Dictionaries is a dict"):
+        d2l.evaluate(Small(lr=0.1), Dictionaries())
+
+
+@pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
+def test_what_is_plotted_is_one_number(d2l, Small, few):
+    class Own(Small):
+        def validation_step(self, *args):
+            self.plot("each", np.zeros(3), train=False)
+
+    with pytest.raises(
+        TypeError, match=r"plot\('each', \.\.\.\) of Own.* shape \(3,\)"
+    ):
+        fit(d2l, Own(lr=0.1))
+
+
+@pytest.mark.only("jax")
+@pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
+def test_a_loss_of_a_classifier_without_aux(framework, d2l, Small, few):
+    class Own(Small):
+        def loss(self, *args, averaged=True):
+            return super().loss(*args)[0]
+
+    with pytest.raises(
+        TypeError, match=r"loss of Own returned an array.*\(loss, aux\)"
+    ):
+        fit(d2l, Own(lr=0.1))
+
+
+@pytest.mark.only("pytorch")
+def test_an_optimizer_that_needs_a_closure(framework, d2l, Small, few):
+    import torch
+
+    class Own(Small):
+        def configure_optimizers(self):
+            return torch.optim.LBFGS(self.parameters())
+
+    with pytest.raises(TypeError, match="LBFGS computes the loss several times"):
+        fit(d2l, Own(lr=0.1))
+
+
+@pytest.mark.only("pytorch")
+def test_a_loss_with_more_is_named(framework, d2l, Small, few):
+    class Own(Small):
+        def training_step(self, batch):
+            return super().training_step(batch), 1
+
+    with pytest.raises(TypeError, match="training_step of Own returned a tuple"):
+        fit(d2l, Own(lr=0.1))

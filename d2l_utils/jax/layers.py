@@ -20,7 +20,7 @@ from jax import numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from d2l_utils import inference, initial, summary, weights
-from d2l_utils.batches import map_arrays
+from d2l_utils.batches import judges_accuracy, map_arrays
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.jax.batches import as_array, to_arrays
 from d2l_utils.jax.variables import make_state, merged, variables_of
@@ -423,7 +423,10 @@ def _scores(net, variables, batch):
     *X, y = to_arrays(batch)
     state = make_state(net, variables, optax.identity(), jax.random.PRNGKey(0))
     args = state.params, tuple(X), y, state
-    return {"loss": net.loss(*args)[0], "acc": net.accuracy(*args)}
+    l = net.loss(*args)
+    l, aux = l if isinstance(l, tuple) else (l, {})
+    judged = judges_accuracy(net, aux.get("Y_hat", y))
+    return {"loss": l, **({"acc": net.accuracy(*args)} if judged else {})}
 
 
 def scores(model, batch):

@@ -261,7 +261,7 @@ class Classifier(Module):
             ((loss, aux), gradients), with the `aux` of `loss`.
         """
         *X, Y = batch
-        loss = jax.value_and_grad(self.loss, has_aux=True)
+        loss = jax.value_and_grad(self._loss_and_aux, has_aux=True)
         value, grads = loss(params, tuple(X), Y, state)
         self.plot("loss", value[0], train=True)
         if "Y_hat" in value[1]:  # else a second forward pass would be needed
@@ -275,9 +275,20 @@ class Classifier(Module):
             params, batch, state: as in `Module`.
         """
         *X, Y = batch
-        l, aux = self.loss(params, tuple(X), Y, state)
+        l, aux = self._loss_and_aux(params, tuple(X), Y, state)
         self.plot("loss", l, train=False)
         self._plot_accuracy(params, X, Y, state, aux, train=False)
+
+    def _loss_and_aux(self, *args):
+        value = self.loss(*args)
+        if not isinstance(value, tuple) or len(value) != 2:
+            what = "n array" if hasattr(value, "shape") else f" {type(value).__name__}"
+            raise TypeError(
+                f"The loss of {type(self).__name__} returned a{what}. That of a "
+                "Classifier returns (loss, aux), with a dictionary that may hold "
+                "'Y_hat', what the network gives, and the updated 'batch_stats'."
+            )
+        return value
 
     def _plot_accuracy(self, params, X, Y, state, aux, train):
         """Record accuracy; of several outputs, where `accuracy` is the reader's own."""

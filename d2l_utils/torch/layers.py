@@ -12,6 +12,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedTensorMixin
 
 from d2l_utils import initial, summary, weights
+from d2l_utils.batches import judges_accuracy
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.torch.batches import to_tensors
 
@@ -289,7 +290,10 @@ def trained(model, X_shape):
 def scores(model, batch):
     *X, y = to_tensors(batch, device_of(model), dtype=dtype_of(model))
     Y_hat = model(*X)
-    return {"loss": model.loss(Y_hat, y), "acc": model.accuracy(Y_hat, y)}
+    row = {"loss": model.loss(Y_hat, y)}
+    if judges_accuracy(model, Y_hat):
+        row["acc"] = model.accuracy(Y_hat, y)
+    return row
 
 
 def logits(model, X):

@@ -12,7 +12,7 @@ from d2l_utils.alike import description, lost
 from d2l_utils.batches import inputs_of
 from d2l_utils.feed import step_seed
 from d2l_utils.frameworks import FRAMEWORKS
-from d2l_utils.ownership import library
+from d2l_utils.ownership import library, replaced
 from d2l_utils.torch import state
 from d2l_utils.torch.batches import to_tensors
 from d2l_utils.torch.bfloat16 import in_bfloat16
@@ -110,6 +110,7 @@ class Trainer(_Trainer):
             raise lost(self._processes.rank, self.checkpoint) from error
 
     def _prepare_steps(self):
+        self._check_step()
         self.model.train()  # also what a `train` of the reader's own does besides
         if not self._processes:
             return
@@ -121,6 +122,16 @@ class Trainer(_Trainer):
             )
         self._processes.agree(description(self))
         self._all_steps = self._processes.step_of(self.model)
+
+    def _check_step(self):
+        """Raise TypeError for an optimizer whose step needs what ours does not give."""
+        ours = self.plan.our_loop and not replaced(self, "train_step")
+        if ours and isinstance(self.optim, torch.optim.LBFGS):
+            raise TypeError(
+                f"{type(self.optim).__name__} computes the loss several times in a "
+                "step, by a closure. Define train_step(self, batch) in a Trainer of "
+                "your own, which gives it one, or choose another optimizer."
+            )
 
     def prepare_batch(self, batch):
         matrices = self.data.resize_matrices() if self.plan.stored_bytes else None
@@ -146,6 +157,8 @@ class Trainer(_Trainer):
         low = in_bfloat16(self.device) if self.plan.bfloat16 else nullcontext()
         with draws, low:
             l, recorded = self._run_training_step(step, batch)
+        if not torch.is_tensor(l):
+            raise self._no_loss(l)
         self.optim.zero_grad()
         if self._processes:  # gradients are averaged over processes, not over examples
             (l * share * self._processes.size).backward()
