@@ -158,6 +158,7 @@ class Trainer(Feed, HyperParameters):
     _first = True  # the next training step is the first one
     _values = None  # what the step that runs now has recorded
     _watch = None  # the failures.LossWatch
+    _examples = 1  # in the batch that was prepared last, for a loop of the reader's
     _line, _pace = StatusLine(active=False), None  # both show how far a training is
     _status_line = StatusLine
     _beside = None  # what a checkpoint has beside weights, see attributes.py
@@ -707,7 +708,7 @@ class Trainer(Feed, HyperParameters):
             return
         values, progress = {key: float(to_numpy(value))}, self._known()
         records = progress.train if train else progress.val
-        records.add(1, values)
+        records.add(self._examples, values)
         self._draw(values, train)
         self._tell()
         if train and len(records) % failures.LOOK_EVERY == 0:

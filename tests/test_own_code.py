@@ -1020,6 +1020,25 @@ def test_a_state_that_a_reader_keeps(framework, d2l, Small, few):
     assert trainer.plan.compiled and (np.array(first) != np.array(last)).any()
 
 
+@pytest.mark.only("pytorch", "jax")
+def test_means_of_a_loop_of_ones_own(framework, d2l, Small, few):
+    """Over examples, though the last batch is smaller."""
+
+    class Own(d2l.Trainer):
+        def fit_epoch(self):
+            state = [self.state] if framework == "jax" else []
+            params = [s.params for s in state]
+            for batch in self.val_dataloader:
+                batch = self.prepare_batch(batch)
+                self.model.validation_step(*params, batch, *state)
+                self.val_batch_idx += 1
+
+    model, data = Small(lr=0.1), d2l.FashionMNIST(batch_size=60)
+    assert len(data.val.images) % 60
+    found = fit(d2l, model, data, Own(1)).history["val_loss"][-1]
+    assert found == pytest.approx(d2l.evaluate(model, data)["loss"], rel=1e-5)
+
+
 # What is refused by name --------------------------------------------------------------
 
 

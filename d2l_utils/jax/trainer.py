@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from d2l_utils import base, failures, host
 from d2l_utils.alike import description, lost
-from d2l_utils.batches import arrays_in, inputs_of, map_arrays
+from d2l_utils.batches import arrays_in, inputs_of, map_arrays, num_examples
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.jax import processes, state
 from d2l_utils.jax.batches import as_array, to_arrays
@@ -263,6 +263,7 @@ class Trainer(_Trainer):
             return self._on(x, self._parts if equal else self._whole)
 
         batch = map_arrays(put, batch)
+        self._examples = num_examples(batch)
         return batch if self.plan.stored_bytes else to_arrays(batch)
 
     def _outputs(self, inputs):

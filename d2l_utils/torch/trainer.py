@@ -9,7 +9,7 @@ from torch import nn
 
 from d2l_utils import base, host
 from d2l_utils.alike import description, lost
-from d2l_utils.batches import inputs_of
+from d2l_utils.batches import inputs_of, num_examples
 from d2l_utils.feed import step_seed
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.ownership import library, replaced
@@ -136,6 +136,7 @@ class Trainer(_Trainer):
     def prepare_batch(self, batch):
         matrices = self.data.resize_matrices() if self.plan.stored_bytes else None
         batch = to_tensors(batch, self.device, matrices, dtype_of(self.model))
+        self._examples = num_examples(batch)
         if not isinstance(batch, tuple) or getattr(batch[0], "ndim", 0) != 4:
             return batch
         X = batch[0].contiguous(memory_format=torch.channels_last)
