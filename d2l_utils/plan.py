@@ -60,21 +60,24 @@ def make_plan(trainer, model, data):
     A framework's Trainer takes back with `uncompiled` and `in_float32` what turns out
     not to work.
     """
-    loop = [] if calls_ours(trainer, "fit_epoch") else ["fit_epoch"]
+    loop, step = (
+        [] if calls_ours(trainer, name) else [name]
+        for name in ("fit_epoch", "train_step")
+    )
     batches = replaced(trainer, "prepare_batch")
     if not isinstance(data, FashionMNIST):
         why_loader = f"{type(data).__name__} has loaders of its own"
     else:
         own = loop + batches + replaced(trainer, "prepare_data")
         why_loader = _yours(own + replaced(data, *LOADERS))
-    seen = loop + batches + replaced(trainer, "clip_gradients")
+    seen = loop + step + batches + replaced(trainer, "clip_gradients")
     why_uncompiled = trainer._why_eager
     if trainer._compiles_steps:
         why_uncompiled = _yours(seen + uncompiled_steps(trainer, model))
     if trainer.precision != "auto":
         why_float32 = f"precision={trainer.precision!r}"
     else:
-        why_float32 = _yours(loop) or trainer._why_not_bfloat16()
+        why_float32 = _yours(loop + step) or trainer._why_not_bfloat16()
     return Plan(
         our_loop=not loop,
         stored_bytes=not why_loader,

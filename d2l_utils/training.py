@@ -9,6 +9,7 @@ classes. A framework defines
     prepare_batch(batch)     a batch as tensors on the device
     clip_gradients(...)      as in the textbook
     _train(batch), _validate(batch)         {key: value on the device} that was recorded
+    _mode(train)             a context in which the model trains, or not
     _gpus_there()            the number of devices that can train together; static
     _find_device()           sets `gpus`, unless a reader has, and returns the device
     _compiles_steps          whether whole steps are compiled; if not, `_why_eager` says
@@ -31,6 +32,7 @@ classes. A framework defines
 
 import time
 import warnings
+from contextlib import nullcontext
 from functools import cached_property
 from numbers import Real
 from os import PathLike
@@ -280,6 +282,9 @@ class Trainer(Feed, HyperParameters):
     def _renew_steps(self):
         pass
 
+    def _mode(self, train):
+        return nullcontext()
+
     def _seed_step(self, seed):
         pass
 
@@ -521,10 +526,12 @@ class Trainer(Feed, HyperParameters):
         # Where a fit_epoch of the reader's calls this one, no checkpoint is kept
         # before both have ended.
         whole = not replaced(self, "fit_epoch")
+        train_step = self._counted("train_step", train=True)
+        val_step = self._counted("val_step", train=False)
         for batch in self._batches_left():
             if self.checkpoint:
                 self._seed_step(step_seed(progress.seed, progress.train_batch_idx))
-            self.train_step(batch)
+            train_step(batch)
             number = progress.train_batch_idx
             if self.checkpoint and (
                 (whole and number % self.every == 0) or number == 1
@@ -541,7 +548,7 @@ class Trainer(Feed, HyperParameters):
         progress.epoch_seconds = time.perf_counter() - start
         if self.num_val_batches != 0:
             for batch in self.batches(train=False):
-                self.val_step(batch)
+                val_step(batch)
         self.end_epoch()
 
     def end_epoch(self) -> None:
@@ -584,7 +591,8 @@ class Trainer(Feed, HyperParameters):
     def train_step(self, batch: Any) -> dict:
         """One update of the weights, which is counted and recorded.
 
-        `fit_epoch` takes it with every batch, and one of your own can.
+        `fit_epoch` calls it for each batch, and one of your own can. One in its place
+        may call it, or update the weights itself and return such values.
 
         Parameters:
             batch: of `batches(train=True)`.
@@ -598,7 +606,7 @@ class Trainer(Feed, HyperParameters):
             ...         for batch in self.batches(train=True):
             ...             self.train_step(batch)
         """
-        return self._step(self._train, batch, train=True)
+        return self._step(lambda batch: self._train(batch), batch, train=True)
 
     def val_step(self, batch: Any) -> dict:
         """The results of one validation batch, which are recorded.
@@ -609,15 +617,29 @@ class Trainer(Feed, HyperParameters):
         Returns:
             {name: value on the device} of what the model's `validation_step` plots.
         """
-        return self._step(self._validate, batch, train=False)
+        return self._step(lambda batch: self._validate(batch), batch, train=False)
+
+    def _counted(self, name, train):
+        """The method with this name, also if a reader's own does not call ours."""
+        method = getattr(self, name)
+        if not replaced(self, name):
+            return method
+
+        def step(batch):
+            with self._mode(train):
+                returned, plotted = self._run_step(method, batch)
+            return plotted | (returned if isinstance(returned, dict) else {})
+
+        return lambda batch: self._step(step, batch, train)
 
     def _step(self, step, batch, train):
         progress, n = self.progress, batches.num_examples(batch)
+        before = progress.train_batch_idx, progress.val_batch_idx
         with failures.Uninterrupted():
             self._in_step = True
             if train and self._first:
                 values = self._in_float32_if_need_be(
-                    lambda: self._train(batch), self._prepare_steps
+                    lambda: step(batch), self._prepare_steps
                 )
                 self._first = False
             else:
@@ -628,6 +650,9 @@ class Trainer(Feed, HyperParameters):
                     if note and train and self.plan.bfloat16:
                         note(IN_BFLOAT16)
                     raise
+            self._in_step = False
+            if (progress.train_batch_idx, progress.val_batch_idx) != before:
+                return values  # a reader's own called ours, which has counted it
             (progress.train if train else progress.val).add(n, values)
             self._draw(values, train)
             if train:
@@ -635,7 +660,6 @@ class Trainer(Feed, HyperParameters):
                 progress.train_images += n
             else:
                 progress.val_batch_idx += 1
-            self._in_step = False
         self._tell()
         return values
 
@@ -672,11 +696,12 @@ class Trainer(Feed, HyperParameters):
 
     def _run_step(self, step, *args):
         """Run a step of the model; returns its result and the values it recorded."""
-        self._values = {}
+        outer, self._values = self._values, {}
+        recorded = self._values
         try:
-            return step(*args), self._values
+            return step(*args), recorded
         finally:
-            self._values = None
+            self._values = outer
 
     def _run_training_step(self, step, *args):
         """As `_run_step`; TypeError for a result that cannot be differentiated."""

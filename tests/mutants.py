@@ -49,6 +49,46 @@ FORMS = "test_own_forms.py"
 FAULTS = (
     # Training ---------------------------------------------------------------------
     Fault(
+        "what Keras's layers add to a loss is left out",
+        "d2l_utils/tensorflow/trainer.py",
+        "l = sum((tf.cast(x, l.dtype) for x in beside()), l)", "pass",
+        "test_own_code.py", "losses_of_layers", "tensorflow",
+    ),
+    *(
+        Fault(
+            "a compiled step goes on with the numbers it was compiled with",
+            "d2l_utils/training.py",
+            "if self.plan.compiled and self._numbers() != self._compiled_with:",
+            "if False:",
+            "test_own_code.py", "numbers_that_change", framework,
+        )
+        for framework in ("mxnet", "tensorflow")
+    ),
+    Fault(
+        "a compiled step has no bound of gradients",
+        "d2l_utils/jax/trainer.py",
+        "step(state, batch, self._bound)", "step(state, batch, None)",
+        "test_own_code.py", "bound_of_gradients", "jax",
+    ),
+    Fault(
+        "of several optimizers none is kept",
+        "d2l_utils/attributes.py",
+        "if type(optim) in (tuple, list):", "if False:",
+        "test_resuming.py", "several_optimizers", "tensorflow",
+    ),
+    Fault(
+        "a step of a reader's own that calls ours is counted twice",
+        "d2l_utils/training.py",
+        "if (progress.train_batch_idx, progress.val_batch_idx) != before:", "if False:",
+        "test_own_code.py", "counted_once", "pytorch",
+    ),
+    Fault(
+        "a new optimizer in mid-training gets batches in another order",
+        "d2l_utils/feed.py",
+        "self._tell_epoch(told)", "self._tell_epoch(None)",
+        "test_resuming.py", "replaced_in_mid", "pytorch",
+    ),
+    Fault(
         "momentum is ignored",
         "d2l_utils/tensorflow/module.py",
         'momentum = float(getattr(self, "momentum", 0))',

@@ -318,6 +318,43 @@ def test_an_epoch_of_your_own_of_the_steps_of_ours(d2l, Small, few):
     assert own.history.keys() == ours.history.keys() - {"seconds"}
 
 
+def test_a_step_of_your_own_that_calls_ours_is_counted_once(d2l, Small, few):
+    class Own(d2l.Trainer):
+        steps = 0
+
+        def train_step(self, batch):
+            self.steps += 1
+            return super().train_step(batch)
+
+    found = []
+    for Trainer in (Own, d2l.Trainer):
+        d2l.set_seed(1)
+        found.append(fit(d2l, Small(lr=0.1), epochs=2, trainer=Trainer(2)))
+    own, ours = found
+    assert own.steps == own.train_batch_idx == ours.train_batch_idx == 8
+    assert own.train_images == ours.train_images
+    assert str(own.plan) == str(ours.plan)
+    assert own.history["train_loss"] == pytest.approx(ours.history["train_loss"])
+
+
+@pytest.mark.only("pytorch")
+def test_a_step_of_your_own_trains_the_model_in_training_mode(d2l, Small, few):
+    modes = []
+
+    class Own(d2l.Trainer):
+        def train_step(self, batch):
+            modes.append(self.model.training)
+            X, y = self.prepare_batch(batch)
+            self.optim.zero_grad()
+            self.model.training_step((X, y)).backward()
+            self.optim.step()
+
+    trainer = fit(d2l, Small(lr=0.1), trainer=Own(2))
+    assert modes == [True] * 8 and trainer.train_batch_idx == 8
+    assert trainer.history["train_loss"][1] < trainer.history["train_loss"][0]
+    assert trainer.plan.why_float32 == "train_step of your own"
+
+
 def test_early_stopping(d2l, Small, few):
     class Early(d2l.Trainer):
         def fit_epoch(self):
@@ -1020,7 +1057,6 @@ def test_a_state_that_a_reader_keeps(framework, d2l, Small, few):
     assert trainer.plan.compiled and (np.array(first) != np.array(last)).any()
 
 
-@pytest.mark.only("pytorch", "jax")
 def test_means_of_a_loop_of_ones_own(framework, d2l, Small, few):
     """Over examples, though the last batch is smaller."""
 

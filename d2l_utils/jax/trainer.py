@@ -266,6 +266,9 @@ class Trainer(_Trainer):
         self._examples = num_examples(batch)
         return batch if self.plan.stored_bytes else to_arrays(batch)
 
+    def _mode(self, train):
+        return mode(self.model, training=train)
+
     def _outputs(self, inputs):
         # Here, images still are bytes.
         inputs = jax.eval_shape(lambda x: self._inputs((*x, None))[:-1], inputs)

@@ -8,7 +8,7 @@ from mxnet import autograd, gluon, np, npx
 from mxnet import random as mx_random
 
 from d2l_utils import base, failures, host
-from d2l_utils.batches import inputs_of, map_arrays, part_of
+from d2l_utils.batches import inputs_of, map_arrays, num_examples, part_of
 from d2l_utils.feed import step_seed
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.mxnet import state
@@ -160,6 +160,7 @@ class Trainer(_Trainer):
                 self._contexts.gather(self.model)
 
     def prepare_batch(self, batch):
+        self._examples = num_examples(batch)
         size = self.data.resize if self.plan.stored_bytes else None
         return to_tensors(batch, self.device, size)
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from d2l_utils import base, initial
 from d2l_utils.base import HyperParameters
+from d2l_utils.batches import dtype_name
 from d2l_utils.board import ProgressBoard
 from d2l_utils.data import DataModule as _DataModule
 from d2l_utils.data import FashionMNIST as _FashionMNIST
@@ -80,9 +81,9 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
         self.board = ProgressBoard()
 
     def __call__(self, *args, **kwargs):
-        if self._called_with is None:
-            found = ((tuple(x.shape), x.dtype) for x in map(tf.convert_to_tensor, args))
-            vars(self)["_called_with"] = tuple((x, dtype.name) for x, dtype in found)
+        if self._called_with is None and all(hasattr(x, "shape") for x in args):
+            found = tuple((tuple(x.shape), dtype_name(x)) for x in args)
+            vars(self)["_called_with"] = found
         if self.training is not None:
             kwargs.setdefault("training", self.training)
         if "_draws" in vars(self):
@@ -95,14 +96,16 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
         return super().__call__(*args, **kwargs)
 
     def _sign(self, function):
-        """Let Keras call the model as it would call this function."""
-        names = list(inspect.signature(function).parameters)
+        """Let Keras call the model as it would call this function.
+
+        It has read the signature of `call`, which takes whatever `forward` does.
+        """
         self._call_signature = inspect.signature(function)
-        self.call_signature_parameters = names
+        self.call_signature_parameters = names = [*self._call_signature.parameters]
         self._call_has_training_arg = "training" in names
         self._call_has_mask_arg = "mask" in names
-        for arg in self._call_has_context_arg:
-            self._call_has_context_arg[arg] = arg in names
+        context = getattr(self, "_call_has_context_arg", {})  # of newer versions
+        context.update({arg: arg in names for arg in context})
 
     def __setattr__(self, name, value):
         if isinstance(value, tf.Variable):  # which Keras 3 would not train
@@ -111,9 +114,12 @@ class Module(Remade, ModuleMixin, HyperParameters, tf.keras.Model):
         super().__setattr__(name, value)
 
     def _weights_in_order(self):
-        return self._called_with if self.built else None, [
-            (v.numpy(), v.trainable) for v in self.variables
-        ]
+        called_with = self._called_with if self.built else None
+        if self.built and called_with is None:  # on a list or a dictionary
+            config = self.get_build_config()
+            shapes = config.get("shapes_dict") or {"X": config["input_shape"]}
+            called_with = [(x, "float32") for x in shapes.values()]
+        return called_with, [(v.numpy(), v.trainable) for v in self.variables]
 
     def _set_weights_in_order(self, weights):
         called_with, values = weights

@@ -12,7 +12,7 @@ from tensorflow.python.autograph.core import ag_ctx
 from d2l_utils import base, checkpoints, failures, host
 from d2l_utils.alike import description, lost
 from d2l_utils.attributes import fingerprint
-from d2l_utils.batches import inputs_of, map_arrays
+from d2l_utils.batches import inputs_of, map_arrays, num_examples
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.ownership import library
 from d2l_utils.tensorflow import state
@@ -145,46 +145,55 @@ class Trainer(_Trainer):
             self._mirrored.spread_seeds(model)
 
     def _prepare_steps(self):
-        self._train, self._validate = self._update, self._judge
         if self._mirrored:
             self._only_our_loop("devices")
             if workers_strategy():
                 self._mirrored.agree(description(self))
-            self._train = partial(self._mirrored.on_each, self._update)
-            self._validate = partial(self._mirrored.on_each, self._judge)
-        steps = self._train, self._validate
+        self._check_variables()
         variables = self.model.trainable_variables
-        if lost := state.untrained(self.model):
-            warnings.warn(
-                f"{', '.join(lost)} of {type(self.model).__name__} is not trained: a "
-                "tf.Variable in a layer is unknown to Keras. Make weights with "
-                "self.add_weight or tf.keras.Variable; of a tf.Variable that is not to "
-                "be trained, say trainable=False.",
-                stacklevel=2,
-            )
-        if not variables and self.plan.our_loop and hasattr(self.optim, "build"):
-            raise ValueError(
-                f"{type(self.model).__name__} has no weights that Keras could train."
-            )
         self._trained = [id(v) for v in variables]
         if variables and hasattr(self.optim, "build"):  # a graph cannot make slots
             self.optim.build(variables)
-        if self.plan.compiled:
-            back, constants = self._remember(), state.constants(self.model)
-            try:
-                with failures.Traced(self._numbers) as traced:
-                    steps = self._in_float32_if_need_be(
-                        lambda: tuple(map(self._compiled, steps))
-                    )
-                traced.check(self.model)
-                self._check_constants(constants)
-            except Exception as error:  # what looks at values cannot be traced
-                back()
-                why = failures.in_one_line(error)
-                self.plan = self.plan.uncompiled(why)
-                failures.warn_slow(f"TensorFlow could not compile a step: {why}")
-            else:
-                self._train, self._validate = steps
+        self._renew_steps()
+
+    def _check_variables(self):
+        """Warn of weights that Keras does not train; raise ValueError without any."""
+        name = type(self.model).__name__
+        if untrained := state.untrained(self.model):
+            warnings.warn(
+                f"{', '.join(untrained)} of {name} is not trained: a tf.Variable in a "
+                "layer is unknown to Keras. Make weights with self.add_weight or "
+                "tf.keras.Variable; of a tf.Variable that is not to be trained, say "
+                "trainable=False.",
+                stacklevel=2,
+            )
+        ours = self.plan.our_loop and hasattr(self.optim, "build")
+        if ours and not self.model.trainable_variables:
+            raise ValueError(f"{name} has no weights that Keras could train.")
+
+    def _renew_steps(self):
+        self._train, self._validate = self._update, self._judge
+        if self._mirrored:
+            self._train = partial(self._mirrored.on_each, self._update)
+            self._validate = partial(self._mirrored.on_each, self._judge)
+        if not self.plan.compiled:
+            return
+        steps, back = (self._train, self._validate), self._remember()
+        constants = state.constants(self.model)
+        try:
+            with failures.Traced(self._numbers) as traced:
+                steps = self._in_float32_if_need_be(
+                    lambda: tuple(map(self._compiled, steps))
+                )
+            traced.check(self.model)
+            self._check_constants(constants)
+        except Exception as error:  # what looks at values cannot be traced
+            back()
+            why = failures.in_one_line(error)
+            self.plan = self.plan.uncompiled(why)
+            failures.warn_slow(f"TensorFlow could not compile a step: {why}")
+        else:
+            self._train, self._validate = steps
 
     def _get_ready(self):
         super()._get_ready()
@@ -195,9 +204,6 @@ class Trainer(_Trainer):
                 "compiled step and Keras optimizer still train the former ones. Call "
                 "fit again: it goes on from the weights, with a new optimizer."
             )
-
-    def _renew_steps(self):
-        self._prepare_steps()
 
     def _numbers(self):
         found = state.constants(self.model).items()
@@ -239,10 +245,15 @@ class Trainer(_Trainer):
                 checkpoints.warn(self, f"{what} keras.random or a tf.random.Generator")
         return step
 
+    def _mode(self, train):
+        return mode(self.model, training=train)
+
     def _outputs(self, inputs):
         return self.model(*inputs, training=False)
 
     def prepare_batch(self, batch):
+        if not tf.inside_function():
+            self._examples = num_examples(batch)
         stored = self.plan.stored_bytes
         return to_tensors(batch, self.data.resize_matrices() if stored else None)
 
@@ -273,7 +284,7 @@ class Trainer(_Trainer):
             if self._mirrored:  # apply_gradients sums over the devices once more
                 grads = [g / self._mirrored.size for g in grads]
         self.optim.apply_gradients(zip(grads, variables))
-        return self._counted(recorded, share)
+        return self._weighted(recorded, share)
 
     def _judge(self, batch):
         """One validation batch, compiled as `_validate`."""
@@ -281,13 +292,13 @@ class Trainer(_Trainer):
         batch = self.prepare_batch(batch)
         with mode(self.model, training=False):
             step = _written(self.model, "validation_step")
-            return self._counted(self._run_step(step, batch)[1], share)
+            return self._weighted(self._run_step(step, batch)[1], share)
 
     def _part(self, batch):
         """(what of a batch this device computes, its share of the batch)"""
         return self._mirrored.part(batch) if self._mirrored else (batch, 1)
 
-    def _counted(self, recorded, share):
+    def _weighted(self, recorded, share):
         """What a device adds to the mean of the whole batch."""
         if not self._mirrored:
             return recorded

@@ -142,6 +142,10 @@ class Trainer(_Trainer):
         X = batch[0].contiguous(memory_format=torch.channels_last)
         return (X, *batch[1:])
 
+    def _mode(self, train):
+        self.model.train(train)
+        return nullcontext()
+
     def _outputs(self, inputs):
         with evaluating(self.model):
             return self.model(*inputs)
