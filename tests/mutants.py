@@ -355,7 +355,7 @@ FAULTS = (
     Fault(
         "promised: a `fit_epoch` around ours is taken for a loop of its own",
         "d2l_utils/plan.py",
-        '[] if calls_ours(trainer, "fit_epoch") else', '',
+        "[] if calls_ours(trainer, name) else [name]", "[name]",
         "test_resuming.py", "surrounds_an_epoch", "pytorch",
     ),
     Fault(
