@@ -21,7 +21,7 @@ from d2l_utils.host import cpu_text, processor_name
 
 PAGE = ROOT / "docs" / "several-devices.md"
 PLOT = ROOT / "docs" / "img" / "several-devices.svg"
-ROUNDS, STEPS, BATCH_SIZE = 5, 40, 128
+ROUNDS, STEPS, BATCH_SIZE = 5, 30, 128
 DEVICES = {1: "one device", 2: "two", 4: "four"}
 LINKS = {  # bytes a second, in each direction
     "NVLink": 300e9, "PCIe 4.0 x16": 25e9, "100 Gbit/s": 12.5e9, "10 Gbit/s": 1.25e9,
