@@ -151,6 +151,7 @@ class Trainer(Feed, HyperParameters):
     plan = progress = model = optim = None
     _begun = None  # the model whose training has begun
     _compiled_with = None  # `_numbers` when the steps were compiled
+    _renewals = 0  # how often they were compiled again
     _ready = None  # (the optimizer that the steps of this training were made for,)
     _first_batches, _resident = (
         {},
@@ -389,6 +390,7 @@ class Trainer(Feed, HyperParameters):
             self._begin_training()
         if self._ready and self._ready[0] is self.optim:
             if self.plan.compiled and self._numbers() != self._compiled_with:
+                self._tell_renewal()
                 self._renew_steps()
                 self._compiled_with = self._numbers()
             return
@@ -396,6 +398,7 @@ class Trainer(Feed, HyperParameters):
         model, progress, board = self.model, self.progress, self.model.board
         self._check_labels()
         self._prepare_steps()
+        self._renewals = 0
         self._compiled_with = self._numbers() if self.plan.compiled else None
         own = uncompiled_steps(self, model)
         if own and self.plan.our_loop and self._how_to_compile:
@@ -434,8 +437,20 @@ class Trainer(Feed, HyperParameters):
     def _numbers(self):
         """{name: value as text} of attributes that a compiled step took as they are."""
         hooks = self._state_hooks
-        found = taken_as_they_are(hooks.parts(self.model), hooks.own_names())
-        return found | {"gradient_clip_val": repr(self.gradient_clip_val)}
+        return taken_as_they_are(hooks.parts(self.model), hooks.own_names())
+
+    def _tell_renewal(self):
+        """Warn, the second time, that steps are compiled anew for other numbers."""
+        now, self._renewals = self._numbers(), self._renewals + 1
+        if self._renewals == 2:
+            old = self._compiled_with
+            names = sorted(k for k in old | now if old.get(k) != now.get(k))
+            failures.warn_slow(
+                f"{', '.join(names)} has changed: steps are compiled anew, as before "
+                "an earlier epoch",
+                "That takes time at the beginning of each such epoch. What no step "
+                "reads can be kept in an attribute of the Trainer.",
+            )
 
     # The loop ------------------------------------------------------------------------
 

@@ -748,6 +748,52 @@ def test_numbers_that_change_between_epochs(framework, d2l, Small, few):
         np.testing.assert_allclose(other, found[0], atol=1e-6)
 
 
+@pytest.mark.only("tensorflow")
+def test_steps_that_are_compiled_again_and_again_are_named(framework, d2l, Small, few):
+    class Fading(d2l.Trainer):
+        def fit_epoch(self):
+            self.model.scale.by = 0.5**self.epochs_done
+            super().fit_epoch()
+
+    trainer, model = Fading(4, precision="float32"), scaled(framework, Small)(lr=0.1)
+    with pytest.warns(SlowTrainingWarning, match=r"by has changed") as caught:
+        fit(d2l, model, trainer=trainer)
+    assert len(caught) == 1 and trainer.plan.compiled
+
+
+@pytest.mark.only("mxnet")
+def test_gradients_that_nothing_sets_to_zero_are_named(framework, d2l, Small, few):
+    model = Small(lr=0.1)
+    next(iter(model.parameters().values())).grad_req = "add"
+    with pytest.raises(TypeError, match=r"weight are summed over all steps"):
+        fit(d2l, model)
+
+
+@pytest.mark.only("jax")
+def test_statistics_that_nothing_updates_are_named(framework, d2l, few):
+    from flax import linen as nn
+    from jax import numpy as jnp
+
+    class Own(d2l.Module):
+        lr: float = 0.1
+        training: bool = False
+
+        def setup(self):
+            self.norm, self.dense = nn.BatchNorm(), nn.Dense(1)
+
+        def forward(self, X):
+            X = X.reshape(len(X), -1)
+            return self.dense(self.norm(X, use_running_average=not self.training))
+
+        def loss(self, params, X, Y, state):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            y_hat, _ = state.apply_fn(variables, *X, mutable=["batch_stats"])
+            return jnp.mean((y_hat[:, 0] - Y) ** 2)
+
+    with pytest.warns(UserWarning, match="Own has batch normalization.* stay as they"):
+        fit(d2l, Own())
+
+
 @pytest.mark.only("mxnet", "tensorflow")
 def test_numbers_that_a_step_changes(framework, d2l, Small, few):
     """A counter in a compiled step would stay; so the step is not compiled."""
@@ -1126,7 +1172,8 @@ def test_an_optimizer_that_needs_a_closure(framework, d2l, Small, few):
         fit(d2l, Own(lr=0.1))
 
 
-@pytest.mark.only("pytorch")
+@pytest.mark.only("pytorch", "mxnet", "tensorflow")
+@pytest.mark.filterwarnings("ignore::d2l_utils.failures.SlowTrainingWarning")
 def test_a_loss_with_more_is_named(framework, d2l, Small, few):
     class Own(Small):
         def training_step(self, batch):

@@ -1,5 +1,6 @@
 """JAX: training steps. Layout NHWC."""
 
+import warnings
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -61,6 +62,9 @@ class Trainer(_Trainer):
     _given = False  # whether a reader has set `state`
     _whole = _parts = None  # where arrays lie, see `_find_device`
     _train_step = _val_step = None  # compiled, if so planned
+
+    def _numbers(self):
+        return {}  # Flax modules are frozen, and the bound of gradients is an argument
 
     def _remember(self):
         return lambda: None  # there is nothing to take back, all steps are in float32
@@ -197,6 +201,13 @@ class Trainer(_Trainer):
         if bound is not None:
             grads = self.clip_gradients(bound, grads)
         aux = value[1] if isinstance(value, tuple) else {}
+        if state.batch_stats and "batch_stats" not in aux:
+            warnings.warn(
+                f"{type(self.model).__name__} has batch normalization, whose running "
+                "statistics stay as they are: its loss would have to return (loss, "
+                "{'batch_stats': ...}), as that of a Classifier does.",
+                stacklevel=2,
+            )
         stats = aux.get("batch_stats", state.batch_stats)
         return state.apply_gradients(grads=grads, batch_stats=stats), recorded
 

@@ -17,7 +17,7 @@ from d2l_utils.mxnet.bfloat16 import Graphs, why_not_faster
 from d2l_utils.mxnet.contexts import Contexts
 from d2l_utils.mxnet.device import cpu, for_training
 from d2l_utils.mxnet.layers import device_of, initialize, parameters
-from d2l_utils.ownership import library
+from d2l_utils.ownership import library, replaced
 from d2l_utils.remember import remember
 from d2l_utils.training import Trainer as _Trainer
 
@@ -101,6 +101,13 @@ class Trainer(_Trainer):
         self._compile(model, made)
 
     def _prepare_steps(self):
+        summing = [p.name for p in parameters(self.model) if p.grad_req == "add"]
+        if summing and self.plan.our_loop and not replaced(self, "train_step"):
+            raise TypeError(
+                f"The gradients of {', '.join(summing)} are summed over all steps, as "
+                "grad_req='add' says, and ours never set them to zero. Say 'write', or "
+                "define a train_step of your own that does."
+            )
         if self._contexts:
             self._only_our_loop("devices")
             self._contexts.check(self.model, self.optim)
@@ -196,7 +203,10 @@ class Trainer(_Trainer):
 
         def step(batch):
             with autograd.record():
-                return self._run_training_step(self.model.training_step, batch)
+                l, recorded = self._run_training_step(self.model.training_step, batch)
+                if not hasattr(l, "backward"):
+                    raise self._no_loss(l)
+                return l, recorded
 
         results = self._on_each(step, batch)
         if self._contexts:

@@ -206,9 +206,11 @@ class Trainer(_Trainer):
             )
 
     def _numbers(self):
-        found = state.constants(self.model).items()
+        found = state.constants(self.model) | {
+            "gradient_clip_val": self.gradient_clip_val
+        }
         return super()._numbers() | {
-            k: fingerprint(x, state.array_of) for k, x in found
+            k: fingerprint(x, state.array_of) for k, x in found.items()
         }
 
     def _check_constants(self, before):
@@ -271,6 +273,8 @@ class Trainer(_Trainer):
             step = _written(self.model, "training_step")
             with losses_beside(self.model) as beside:
                 l, recorded = self._run_training_step(step, batch)
+                if not tf.is_tensor(l):
+                    raise self._no_loss(l)
                 l = sum((tf.cast(x, l.dtype) for x in beside()), l)
             if self._mirrored:
                 l = l * tf.cast(share, l.dtype)
