@@ -748,6 +748,22 @@ def test_numbers_that_change_between_epochs(framework, d2l, Small, few):
         np.testing.assert_allclose(other, found[0], atol=1e-6)
 
 
+@pytest.mark.only("mxnet", "tensorflow")
+def test_steps_of_a_usual_network_are_compiled_once(framework, d2l, Small, few):
+    """Nothing that layers note of themselves looks like a number that has changed."""
+    make = getattr(made_networks, f"{framework}_layer")
+
+    class Usual(Small):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            for layer in (make("dropout", 0.5), make("dense", 10)):
+                self.net.add(layer)
+
+    trainer = d2l.Trainer(3, precision="float32", gradient_clip_val=1.0)
+    fit(d2l, Usual(lr=0.1), trainer=trainer)
+    assert trainer.plan.compiled and trainer._renewals == 0
+
+
 @pytest.mark.only("tensorflow")
 def test_steps_that_are_compiled_again_and_again_are_named(framework, d2l, Small, few):
     class Fading(d2l.Trainer):
