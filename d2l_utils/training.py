@@ -665,16 +665,16 @@ class Trainer(Feed, HyperParameters):
                     if note and train and self.plan.bfloat16:
                         note(IN_BFLOAT16)
                     raise
+            # A reader's own may have called ours, which has counted it.
+            if (progress.train_batch_idx, progress.val_batch_idx) == before:
+                (progress.train if train else progress.val).add(n, values)
+                self._draw(values, train)
+                if train:
+                    progress.train_batch_idx += 1
+                    progress.train_images += n
+                else:
+                    progress.val_batch_idx += 1
             self._in_step = False
-            if (progress.train_batch_idx, progress.val_batch_idx) != before:
-                return values  # a reader's own called ours, which has counted it
-            (progress.train if train else progress.val).add(n, values)
-            self._draw(values, train)
-            if train:
-                progress.train_batch_idx += 1
-                progress.train_images += n
-            else:
-                progress.val_batch_idx += 1
         self._tell()
         return values
 
