@@ -53,7 +53,7 @@ from d2l_utils.base import (
 from d2l_utils.board import StatusLine, in_notebook
 from d2l_utils.feed import Feed, step_seed
 from d2l_utils.figures import to_numpy
-from d2l_utils.ownership import library, replaced
+from d2l_utils.ownership import calls_ours, library, replaced
 from d2l_utils.plan import make_plan, uncompiled_steps
 from d2l_utils.progress import Pace, Progress
 from d2l_utils.remember import remember
@@ -376,12 +376,13 @@ class Trainer(Feed, HyperParameters):
                 batches.check_labels(batch, shape, self.data, train)
 
     def _only_our_loop(self, who):
-        """Raise TypeError where several `who` cannot share a loop of the reader's."""
-        if not self.plan.our_loop:
+        """Raise TypeError where several `who` cannot share steps of the reader's."""
+        own = [x for x in ("fit_epoch", "train_step") if not calls_ours(self, x)]
+        if own:
             raise TypeError(
                 f"Several {who} share the steps of the library's fit_epoch, but "
-                f"{type(self).__name__} has its own fit_epoch, so each of them would "
-                "train separately. Train with num_gpus=1."
+                f"{type(self).__name__} has its own {' and '.join(own)}, so each of "
+                "them would train separately. Train with num_gpus=1."
             )
 
     def _get_ready(self):

@@ -320,6 +320,9 @@ class Trainer(d2l.Trainer):
         def fit_epoch(self):
             for batch in self.train_dataloader:
                 self.model.training_step(self.prepare_batch(batch))
+    if fault == "step":
+        def train_step(self, batch):
+            self.model.training_step(self.prepare_batch(batch))
 
 
 model = (Made if framework != "mxnet" else Own)(described=NETWORKS["conv"], lr=0.1)
@@ -351,7 +354,8 @@ mxnet, not_jax = (
         pytest.param("optimizer", "The schedule of Nadam", marks=mxnet),
         pytest.param("kept", "make a gluon.Trainer", marks=mxnet),
         pytest.param("add", "grad_req 'add'", marks=mxnet),
-        pytest.param("loop", "fit_epoch", marks=not_jax),
+        pytest.param("loop", "its own fit_epoch", marks=not_jax),
+        pytest.param("step", "its own train_step", marks=not_jax),
     ],
 )
 def test_what_devices_cannot_share_is_refused(framework, tmp_path, fault, words):

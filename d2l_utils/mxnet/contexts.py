@@ -53,7 +53,7 @@ class Contexts:
         if any(p.grad_req == "add" for p in parameters(model)):
             raise TypeError(
                 "A parameter with grad_req 'add' keeps its gradients, which several "
-                "devices would sum again in each step. Train it with num_gpus=1."
+                "devices would sum again in each step. Say 'write'."
             )
         # The kvstore only sums gradients; the update is made here, after clipping.
         optim._kvstore_params["update_on_kvstore"] = False

@@ -101,16 +101,17 @@ class Trainer(_Trainer):
         self._compile(model, made)
 
     def _prepare_steps(self):
-        summing = [p.name for p in parameters(self.model) if p.grad_req == "add"]
-        if summing and self.plan.our_loop and not replaced(self, "train_step"):
-            raise TypeError(
-                f"The gradients of {', '.join(summing)} are summed over all steps, as "
-                "grad_req='add' says, and ours never set them to zero. Say 'write', or "
-                "define a train_step of your own that does."
-            )
         if self._contexts:
             self._only_our_loop("devices")
             self._contexts.check(self.model, self.optim)
+        own = replaced(self, "train_step") or replaced(self.model, "training_step")
+        summing = [p.name for p in parameters(self.model) if p.grad_req == "add"]
+        if summing and self.plan.our_loop and not own:
+            raise TypeError(
+                f"The gradients of {', '.join(summing)} are summed over all steps, as "
+                "grad_req='add' says, and ours never set them to zero. Say 'write', or "
+                "define a training_step of your own that does."
+            )
 
     def _renew_steps(self):
         """Leave the blocks as the reader had them; the next step compiles them anew."""

@@ -14,7 +14,7 @@ from d2l_utils.alike import description, lost
 from d2l_utils.attributes import fingerprint
 from d2l_utils.batches import inputs_of, map_arrays, num_examples
 from d2l_utils.frameworks import FRAMEWORKS
-from d2l_utils.ownership import library
+from d2l_utils.ownership import library, replaced
 from d2l_utils.tensorflow import state
 from d2l_utils.tensorflow.batches import to_tensors
 from d2l_utils.tensorflow.bfloat16 import in_bfloat16
@@ -167,7 +167,9 @@ class Trainer(_Trainer):
                 "trainable=False.",
                 stacklevel=2,
             )
-        ours = self.plan.our_loop and hasattr(self.optim, "build")
+        # A training_step of the reader's own may make the weights.
+        own = replaced(self, "train_step") or replaced(self.model, "training_step")
+        ours = self.plan.our_loop and not own and hasattr(self.optim, "build")
         if ours and not self.model.trainable_variables:
             raise ValueError(f"{name} has no weights that Keras could train.")
 
