@@ -69,9 +69,12 @@ def needs(book, section):
 
     They are written out in its cells, or in those that it includes, as in
     `d2l.study("scale")`, `d2l.stored_path("nin28_56")`, `STORED / "nin28_curves.json"`.
+    Where the names of some networks of a group are, too, only those are needed.
     """
     text = "\n".join(cell.source for cell in read_source(book, section))
-    names = re.findall(r"\bstudy\(\s*['\"](\w+)", text)
+    names, groups = re.findall(r"\bstudy\(\s*['\"](\w+)", text), study.groups()
+    networks = itertools.chain(*(groups.get(name, ()) for name in names))
+    names += [x for x in networks if re.search(rf"['\"]{x}['\"]", text)]
     for path in weights.STORED.iterdir():
         use = rf"stored_path\(\s*['\"]{path.stem}['\"]|['\"]{path.name}['\"]"
         names += [path.name] if re.search(use, text) else []
@@ -113,7 +116,7 @@ def carried(whole, needed):
     groups = json.loads(whole[f"{results}/{study.GROUPS.name}"])
     alone = {name: [name] for name in itertools.chain(*groups.values())}
     groups = {name: x for name, x in (alone | groups).items() if name in needed}
-    networks = set(itertools.chain(*groups.values()))
+    networks = {n for x in groups.values() for n in ({*x} & {*needed} or x)}
     kept = {}
     for name, content in whole.items():
         folder, _, file = name.rpartition("/")
