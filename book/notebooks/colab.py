@@ -74,7 +74,8 @@ def needs(book, section):
     text = "\n".join(cell.source for cell in read_source(book, section))
     names, groups = re.findall(r"\bstudy\(\s*['\"](\w+)", text), study.groups()
     networks = itertools.chain(*(groups.get(name, ()) for name in names))
-    names += [x for x in networks if re.search(rf"['\"]{x}['\"]", text)]
+    said = re.sub(r"stored_path\([^)]*\)", "", text)  # whose names are of files
+    names += [x for x in networks if re.search(rf"['\"]{x}['\"]", said)]
     for path in weights.STORED.iterdir():
         use = rf"stored_path\(\s*['\"]{path.stem}['\"]|['\"]{path.name}['\"]"
         names += [path.name] if re.search(use, text) else []
