@@ -153,10 +153,6 @@ class Trainer(Feed, HyperParameters):
     _compiled_with = None  # `_numbers` when the steps were compiled
     _renewals = 0  # how often they were compiled again
     _ready = None  # (the optimizer that the steps of this training were made for,)
-    _first_batches, _resident = (
-        {},
-        {},
-    )  # {train: a batch}, {train: arrays on the device}
     _running = _in_epoch = _in_step = False
     _first = True  # the next training step is the first one
     _values = None  # what the step that runs now has recorded
