@@ -25,6 +25,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ import numpy as np
 from d2l_utils.frameworks import FRAMEWORKS
 
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
+PLAIN = (bool, int, float, str)
 CONTAINERS = {"list": list, "tuple": tuple, "set": set, "deque": deque}
 GLOBAL = (("numpy", np.random.mtrand._rand), ("python", random._inst))
 LIBRARIES = {"builtins", "numpy", "jaxlib", "optax", "d2l_utils"}
@@ -63,7 +65,7 @@ def encode(x, arrays, array_of):
     def inner(x):
         return encode(x, arrays, array_of)
 
-    if x is None or type(x) in (bool, int, float, str):
+    if x is None or type(x) in PLAIN:
         return x
     if isinstance(x, np.random.Generator):
         return {"generator": inner(x.bit_generator.state)}
@@ -164,22 +166,49 @@ def fingerprint(x, array_of):
     return " ".join((text, *sums))
 
 
+class AsTheyAre:
+    """Values in attributes that a compiled step takes as they are, once.
+
+    places: {name: function that gives the value now}.
+    """
+
+    def __init__(self, places, array_of):
+        self.places, self.array_of = places, array_of
+        self.values = {name: self._print(get()) for name, get in places.items()}
+
+    def _print(self, x):
+        return x if type(x) in PLAIN else fingerprint(x, self.array_of)
+
+    def changed(self):
+        """{name: value now} of those that are others now."""
+        now = ((name, self._print(get())) for name, get in self.places.items())
+        old = self.values
+        return {k: x for k, x in now if not (x is old[k] or x == old[k])}
+
+
 def taken_as_they_are(parts, own_names):
-    """{path: value as text} of what a compiled step takes as it is, once: numbers and
-    texts in attributes of layers, and lists, dicts and arrays of NumPy's in those of a
-    reader's own.
+    """For `AsTheyAre`, of layers: numbers and texts in attributes, and lists, dicts and
+    arrays of NumPy's in those of a reader's own.
 
     parts: [(name, layer)]; own_names: the attributes that layers have themselves.
     """
-    plain, more = (bool, int, float, str), (list, tuple, dict, np.ndarray)
-    found = {}
+
+    def without_tensors(space, key):
+        return fingerprint(space.get(key), lambda tensor: None)
+
+    places = {}
     for name, x in parts:
-        kinds = plain if is_of_a_library(x) else plain + more
-        for key, value in list(vars(x).items()):
-            if key not in own_names and isinstance(value, kinds):
-                path = f"{name}.{key}".strip(".")
-                found[path] = fingerprint(value, lambda tensor: None)
-    return found
+        more = () if is_of_a_library(x) else (list, tuple, dict, np.ndarray)
+        space = vars(x)
+        for key, value in list(space.items()):
+            path = f"{name}.{key}".strip(".")
+            if key in own_names:
+                continue
+            if isinstance(value, PLAIN):
+                places[path] = partial(space.get, key)
+            elif isinstance(value, more):
+                places[path] = partial(without_tensors, space, key)
+    return places
 
 
 def generators_in(name, x, kinds, depth=DEPTH, seen=None):
@@ -220,6 +249,12 @@ def _declared(trainer):
     """
     ours = (C for C in type(trainer).__mro__ if C.__module__.startswith("d2l_utils."))
     return {"hparams"}.union(*map(vars, ours))
+
+
+def of_the_reader(trainer):
+    """Names of the attributes that a Trainer has from a reader's own code."""
+    own = type(trainer).__mro__[:-1]
+    return {*vars(trainer)}.union(*map(vars, own)) - _declared(trainer)
 
 
 def is_of_a_library(x):
@@ -330,7 +365,7 @@ class Beside:
             if hasattr(value, "__dict__") and not is_of_a_library(value):
                 seen.add(id(value))
                 yield from self._in(path, value, (), seen)
-            elif name != "data" or isinstance(value, bool | int | float | str):
+            elif name != "data" or isinstance(value, PLAIN):
                 yield Leaf(path, value, lambda new, key=key: space.update({key: new}))
 
     def unstorable(self):
@@ -354,7 +389,7 @@ class Beside:
             array = self._array_of(value) if path.startswith("optim") else None
             if isinstance(array, np.ndarray) and not array.ndim:
                 value = array.item()
-            if type(value) in (bool, int, float, str):
+            if type(value) in PLAIN:
                 found[path] = value
         return found
 

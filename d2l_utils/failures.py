@@ -22,6 +22,14 @@ from d2l_utils.ownership import replaced
 
 LOOK_EVERY = 50  # steps
 GENERATORS = {np.random.Generator, np.random.RandomState}
+OF_PROGRESS = {
+    "epoch",
+    "epochs_done",
+    "history",
+    "train_batch_idx",
+    "train_images",
+    "val_batch_idx",
+}  # of a Trainer; new in each step
 DEAD_STEPS = 100  # so many that momentum has faded: nothing will move any more
 
 
@@ -57,33 +65,35 @@ class Traced:
 
     It runs only then, not when the graph does. `drew`: whether it drew random numbers
     of NumPy's or Python's, which would be the same in every step; `counted`: names of
-    the numbers that it changed in attributes, which would then stay; `asked`: the name
-    of what it asked the Trainer for, which would stay, too; `printed`: whether it
-    printed something.
-
-    numbers: a function that gives {name: number as text} of the attributes.
+    the numbers that it changed in attributes, which would then stay; `asked`: what it
+    asked the Trainer for that is new in each step and would stay, too; `printed`:
+    whether it printed something. Which of a reader's own attributes of the Trainer it
+    read, the Trainer knows then.
     """
 
-    last_asked = ""  # the name of what a Trainer was last asked for, by whomever
-
-    def __init__(self, numbers=dict):
-        self.numbers = numbers
+    def __init__(self, trainer):
+        self.trainer = trainer
 
     def __enter__(self):
-        Traced.last_asked = ""
-        self.numbers_before = self.numbers()
+        self.read, self.names = self.trainer._read, []
+        self.trainer._read = attributes.of_the_reader(self.trainer)
+        self.taken = self.trainer._as_they_are()
         own = [x for _, x in attributes.GLOBAL]
         self.generators = own + attributes.living(GENERATORS)
         self.before, self.out = self._states(), sys.stdout
         sys.stdout = self.noting = _Noting(self.out)
+        self.Class = type(self.trainer)
+        self.trainer.__class__ = _noting_reads(self.Class, self.names)
         return self
 
     def __exit__(self, *error):
+        self.trainer.__class__ = self.Class
         sys.stdout, self.printed = self.out, self.noting.used
-        self.drew, self.asked = self._states() != self.before, Traced.last_asked
-        old, new = self.numbers_before, self.numbers()
-        changed = {k for k in old if new.get(k, old[k]) != old[k]}
-        self.counted = {k for k in changed if _is_number(old[k]) and _is_number(new[k])}
+        self.drew = self._states() != self.before
+        self.asked = next(filter(OF_PROGRESS.__contains__, self.names), "")
+        old, new = self.taken.values, self.taken.changed()
+        self.counted = {k for k in new if {type(old[k]), type(new[k])} <= {int, float}}
+        self.trainer._read = self.read | self.trainer._read.intersection(self.names)
 
     def _states(self):
         """The states of Python's and NumPy's random number generators."""
@@ -121,11 +131,6 @@ class Traced:
             )
 
 
-def _is_number(text):
-    """Whether a fingerprint is that of a number."""
-    return text is not None and text[:1] in "-0123456789"
-
-
 class _Noting:
     """A file that notes whether something was written to it."""
 
@@ -138,6 +143,17 @@ class _Noting:
 
     def __getattr__(self, name):
         return getattr(self.file, name)
+
+
+def _noting_reads(Class, names):
+    """A subclass whose objects note the names of what is read of them."""
+
+    def __getattribute__(self, name):
+        names.append(name)
+        return Class.__getattribute__(self, name)
+
+    space = {"__getattribute__": __getattribute__, "__module__": __name__}
+    return type(Class)(Class.__name__, (Class,), space)
 
 
 def method_of(error):

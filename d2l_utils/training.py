@@ -33,7 +33,8 @@ classes. A framework defines
 import time
 import warnings
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, partial
+from inspect import getattr_static
 from numbers import Real
 from os import PathLike
 from typing import Any
@@ -42,7 +43,7 @@ import numpy as np
 
 from d2l_utils import batches, checkpoints, failures, host
 from d2l_utils.arguments import check_model, check_num_gpus, check_optimizer
-from d2l_utils.attributes import Beside, taken_as_they_are
+from d2l_utils.attributes import AsTheyAre, Beside, taken_as_they_are
 from d2l_utils.base import (
     HyperParameters,
     check_whole,
@@ -60,6 +61,7 @@ from d2l_utils.remember import remember
 from d2l_utils.summary import TooSmall
 
 PRECISIONS = ("auto", "float32")
+AROUND_STEPS = ("fit_epoch", "batches", "train_step", "val_step", "prepare_batch")
 OF_A_FRAMEWORK = "Use the Trainer of d2l_utils.torch, or another framework's."
 IN_BFLOAT16 = (
     "The network computes in bfloat16 here. If that is the reason, train with "
@@ -79,7 +81,6 @@ def _of_progress(name, what):
     def get(trainer):
         if trainer.progress is None:
             raise AttributeError(f"There is no {name} before `fit` has begun.")
-        failures.Traced.last_asked = name
         return getattr(trainer.progress, name)
 
     return property(get, lambda t, value: setattr(t._known(), name, value), doc=what)
@@ -150,7 +151,8 @@ class Trainer(Feed, HyperParameters):
     max_epochs, gpus = None, ()
     plan = progress = model = optim = None
     _begun = None  # the model whose training has begun
-    _compiled_with = None  # `_numbers` when the steps were compiled
+    _taken = None  # AsTheyAre, of when the steps were compiled
+    _read = frozenset()  # a reader's own attributes of it that the steps have read
     _renewals = 0  # how often they were compiled again
     _ready = None  # (the optimizer that the steps of this training were made for,)
     _running = _in_epoch = _in_step = False
@@ -318,7 +320,7 @@ class Trainer(Feed, HyperParameters):
         self._begun, self._ready, self._in_epoch = self.model, None, False
         self.progress = Progress(current_seed())
         self.plan = make_plan(self, self.model, self.data)
-        self._resident = {}
+        self._resident, self._read = {}, frozenset()
         if self.plan.stored_bytes and self._keeps_data():
             for train in (True, False):
                 self._resident[train] = self._put(self.data.arrays(train))
@@ -386,17 +388,14 @@ class Trainer(Feed, HyperParameters):
         if self._begun is not self.model:
             self._begin_training()
         if self._ready and self._ready[0] is self.optim:
-            if self.plan.compiled and self._numbers() != self._compiled_with:
-                self._tell_renewal()
-                self._renew_steps()
-                self._compiled_with = self._numbers()
+            self._keep_up()
             return
         before = self._ready  # not None where a reader has replaced the optimizer
         model, progress, board = self.model, self.progress, self.model.board
         self._check_labels()
         self._prepare_steps()
         self._renewals = 0
-        self._compiled_with = self._numbers() if self.plan.compiled else None
+        self._taken = self._as_they_are()
         own = uncompiled_steps(self, model)
         if own and self.plan.our_loop and self._how_to_compile:
             failures.warn_slow(
@@ -431,23 +430,39 @@ class Trainer(Feed, HyperParameters):
         self._in_step, self._ready, self._first = False, (self.optim,), True
         self._first_batches = {}
 
-    def _numbers(self):
-        """{name: value as text} of attributes that a compiled step took as they are."""
+    def _places(self):
+        """{name: function} of what a compiled step takes as it is, see AsTheyAre."""
         hooks = self._state_hooks
-        return taken_as_they_are(hooks.parts(self.model), hooks.own_names())
+        found = taken_as_they_are(hooks.parts(self.model), hooks.own_names())
+        return found | {
+            f"trainer.{name}": partial(getattr_static, self, name, None)
+            for name in self._read
+        }
 
-    def _tell_renewal(self):
-        """Warn, the second time, that steps are compiled anew for other numbers."""
-        now, self._renewals = self._numbers(), self._renewals + 1
-        if self._renewals == 2:
-            old = self._compiled_with
-            names = sorted(k for k in old | now if old.get(k) != now.get(k))
+    def _as_they_are(self):
+        return AsTheyAre(self._places(), self._state_hooks.array_of)
+
+    def _keep_up(self):
+        """See to it that compiled steps go by the numbers in attributes as they are."""
+        changed = ", ".join(sorted(self._taken.changed())) if self.plan.compiled else ""
+        if not changed:
+            return
+        self._renewals += 1
+        if len(self.progress.train):
+            self.plan = self.plan.uncompiled(f"{changed} changes within an epoch")
             failures.warn_slow(
-                f"{', '.join(names)} has changed: steps are compiled anew, as before "
-                "an earlier epoch",
+                f"{changed} has changed since the step before, which a compiled step "
+                "does not see"
+            )
+        elif self._renewals == 2:
+            failures.warn_slow(
+                f"{changed} has changed: steps are compiled anew, as before an earlier "
+                "epoch",
                 "That takes time at the beginning of each such epoch. What no step "
                 "reads can be kept in an attribute of the Trainer.",
             )
+        self._renew_steps()
+        self._taken = self._as_they_are()
 
     # The loop ------------------------------------------------------------------------
 
@@ -618,6 +633,8 @@ class Trainer(Feed, HyperParameters):
             ...         for batch in self.batches(train=True):
             ...             self.train_step(batch)
         """
+        if replaced(self, *AROUND_STEPS):  # the reader's code may change something
+            self._keep_up()
         return self._step(lambda batch: self._train(batch), batch, train=True)
 
     def val_step(self, batch: Any) -> dict:

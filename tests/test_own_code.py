@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from d2l_utils.failures import SlowTrainingWarning
+from d2l_utils.figures import to_numpy
 
 
 @pytest.fixture(autouse=True)
@@ -1081,6 +1082,77 @@ def test_what_the_trainer_is_asked_for_is_new_in_each_step(framework, d2l, Small
     with pytest.warns(SlowTrainingWarning, match="asks the Trainer for its epoch"):
         trainers[0].fit(model, d2l.FashionMNIST(batch_size=100))
     assert set(asked) == {0, 1, 2} and not trainers[0].plan.compiled
+
+
+def test_attributes_of_the_trainer_that_change(framework, d2l, Small, few):
+    """Steps go by those that they read; for others nothing is compiled anew."""
+    trainers = []
+
+    class Fading(d2l.Trainer):
+        factor, epochs_seen = 1.0, 0
+
+        def fit_epoch(self):
+            self.epochs_seen += 1
+            self.factor = [1.0, 1.0, 0.0][self.epochs_done]
+            super().fit_epoch()
+
+    class Factor(Small):
+        def forward(self, X):
+            by = trainers[0].factor if trainers[0].model else 1.0
+            return super().forward(X) * by
+
+    trainers.append(Fading(3, precision="float32"))
+    fit(d2l, Factor(lr=0.1), trainer=trainers[0])
+    for losses in ("train_loss", "val_loss"):
+        first, second, last = trainers[0].history[losses]
+        assert max(first, second) < 2.29 and last == pytest.approx(np.log(10), abs=1e-4)
+    if framework in ("tensorflow", "jax"):
+        assert trainers[0].plan.compiled and trainers[0]._renewals == 1
+
+
+@pytest.mark.only("mxnet", "tensorflow", "jax")
+def test_numbers_that_change_between_steps(framework, d2l, Small, few):
+    """Where the reader's code around a step changes what it reads, none is compiled."""
+    trainers, losses = [], []
+
+    class Once(d2l.Trainer):
+        factor = 1.0
+
+        def train_step(self, batch):
+            self.factor = 0.0 if self.train_batch_idx else 1.0
+            recorded = super().train_step(batch)
+            losses.append(float(to_numpy(recorded["loss"])))
+            return recorded
+
+    class Factor(Small):
+        def forward(self, X):
+            by = trainers[0].factor if trainers[0].model else 1.0
+            return super().forward(X) * by
+
+    trainers.append(Once(1, precision="float32"))
+    with pytest.warns(SlowTrainingWarning, match="factor has changed since the step"):
+        fit(d2l, model := Factor(lr=0.1), trainer=trainers[0])
+    assert not trainers[0].plan.compiled
+    assert trainers[0].plan.why_uncompiled == "trainer.factor changes within an epoch"
+    first, *later = losses
+    assert later == pytest.approx([np.log(10)] * len(later), abs=1e-4) != first
+
+
+@pytest.mark.only("mxnet", "tensorflow", "jax")
+def test_attributes_of_the_trainer_that_a_step_changes(framework, d2l, Small, few):
+    """A counter in a compiled step would stay; so the step is not compiled."""
+    trainers = []
+
+    class Counting(Small):
+        def loss(self, *args, **kwargs):
+            trainers[0].calls += 1
+            return super().loss(*args, **kwargs)
+
+    trainers.append(d2l.Trainer(2, precision="float32"))
+    trainers[0].calls = 0
+    fit(d2l, Counting(lr=0.1), trainer=trainers[0])
+    steps = trainers[0].train_batch_idx + trainers[0].val_batch_idx
+    assert trainers[0].calls >= steps >= 10
 
 
 def test_a_bound_of_gradients_that_changes(framework, d2l, Small, few):

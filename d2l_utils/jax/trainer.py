@@ -63,9 +63,6 @@ class Trainer(_Trainer):
     _whole = _parts = None  # where arrays lie, see `_find_device`
     _train_step = _val_step = None  # compiled, if so planned
 
-    def _numbers(self):
-        return {}  # Flax modules are frozen, and the bound of gradients is an argument
-
     def _remember(self):
         return lambda: None  # there is nothing to take back, all steps are in float32
 
@@ -137,7 +134,11 @@ class Trainer(_Trainer):
 
     def _prepare_steps(self):
         self._prepare_state(self.model)
-        steps = self._train_update, self._val_records
+        self._renew_steps()
+
+    def _renew_steps(self):
+        # New functions, since JAX keeps what it has traced for one it knows.
+        steps = partial(self._train_update), partial(self._val_records)
         if self.plan.compiled:
             steps = self._compiled(*steps)
         self._train_step, self._val_step = steps
@@ -226,7 +227,7 @@ class Trainer(_Trainer):
 
         def traced(change):
             steps = jax.jit(change(train), donate_argnums=kept), jax.jit(change(val))
-            with failures.Traced() as seen:
+            with failures.Traced(self) as seen:
                 steps[0].eval_shape(self.state, batch, self._bound)
                 steps[1].eval_shape(self.state, batch)
             seen.check(self.model)

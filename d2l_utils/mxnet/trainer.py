@@ -22,6 +22,8 @@ from d2l_utils.remember import remember
 from d2l_utils.training import Trainer as _Trainer
 
 STEPS_AHEAD = 8  # batches that wait on the device at most
+NO_GRAPHS = SimpleNamespace(blocks=[], use=lambda low: None)  # as bfloat16.Graphs
+UNCOMPILED = "no block of the network is compiled"
 
 
 def _hybridize(model, active):
@@ -119,6 +121,8 @@ class Trainer(_Trainer):
         for block, settings in self._by_reader:
             block.hybridize(True, **settings)
         self._graphs = None
+        if not self.plan.compiled:
+            self._graphs, self.plan = NO_GRAPHS, self.plan.in_float32(UNCOMPILED)
 
     def _compile(self, model, inputs):
         """Let Gluon compile the blocks of the model, as far as they can be.
@@ -132,18 +136,18 @@ class Trainer(_Trainer):
             why = "only your training_step knows its inputs"
             self.plan = self.plan.uncompiled(why)
             failures.warn_slow(f"MXNet could not compile the network: {why}")
-            self._graphs = SimpleNamespace(blocks=[], use=lambda low: None)
+            self._graphs = NO_GRAPHS
             return
         # A fifth faster for NiN28 on a CPU; a last, shorter batch costs 50 ms.
         _hybridize(model, True)
         try:
             back = remember([part for _, part in state.parts(model)])
-            with autograd.pause(), failures.Traced(self._numbers) as first:
+            with autograd.pause(), failures.Traced(self) as first:
                 model(*inputs)
                 npx.waitall()
             if first.drew or first.printed or first.counted:
                 # A plain `forward` does so in every call, a compiled one no more.
-                with autograd.pause(), failures.Traced(self._numbers) as second:
+                with autograd.pause(), failures.Traced(self) as second:
                     model(*inputs)
                 first.drew &= not second.drew
                 first.counted -= second.counted
@@ -157,13 +161,14 @@ class Trainer(_Trainer):
             failures.warn_slow(f"MXNet could not compile the network: {why}")
         self._graphs = Graphs(model)
         if self.plan.bfloat16 and not self._graphs.blocks:
-            self.plan = self.plan.in_float32("no block of the network is compiled")
+            self.plan = self.plan.in_float32(UNCOMPILED)
 
     def _run_epochs(self):
         try:
             super()._run_epochs()
         finally:
             self._renew_steps()
+            self._graphs = None
             if self._contexts:
                 self._contexts.gather(self.model)
 

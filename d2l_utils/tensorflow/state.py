@@ -4,6 +4,8 @@ Those of a model include the states of its dropout layers' generators. Also the 
 for what else training changes, which `attributes.py` lists at its top.
 """
 
+from functools import partial
+
 import tensorflow as tf
 from tensorflow.python.eager.context import context
 from tensorflow.python.ops import stateful_random_ops
@@ -36,9 +38,10 @@ def parts(model):
 
 
 def constants(model):
-    """{name: tensor} of attributes of a reader's layers: constants in a graph."""
+    """{name: function that gives it} of tensors in attributes of a reader's layers,
+    which are constants in a graph."""
     return {
-        f"{part.name}.{key}": x
+        f"{part.name}.{key}": partial(vars(part).get, key)
         for _, part in parts(model)
         if not is_of_a_library(part)
         for key, x in vars(part).items()

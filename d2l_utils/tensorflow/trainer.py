@@ -11,7 +11,6 @@ from tensorflow.python.autograph.core import ag_ctx
 
 from d2l_utils import base, checkpoints, failures, host
 from d2l_utils.alike import description, lost
-from d2l_utils.attributes import fingerprint
 from d2l_utils.batches import inputs_of, map_arrays, num_examples
 from d2l_utils.frameworks import FRAMEWORKS
 from d2l_utils.ownership import library, replaced
@@ -181,9 +180,9 @@ class Trainer(_Trainer):
         if not self.plan.compiled:
             return
         steps, back = (self._train, self._validate), self._remember()
-        constants = state.constants(self.model)
+        constants = {k: get() for k, get in state.constants(self.model).items()}
         try:
-            with failures.Traced(self._numbers) as traced:
+            with failures.Traced(self) as traced:
                 steps = self._in_float32_if_need_be(
                     lambda: tuple(map(self._compiled, steps))
                 )
@@ -207,12 +206,10 @@ class Trainer(_Trainer):
                 "fit again: it goes on from the weights, with a new optimizer."
             )
 
-    def _numbers(self):
-        found = state.constants(self.model) | {
-            "gradient_clip_val": self.gradient_clip_val
-        }
-        return super()._numbers() | {
-            k: fingerprint(x, state.array_of) for k, x in found.items()
+    def _places(self):
+        return super()._places() | {
+            "gradient_clip_val": lambda: self.gradient_clip_val,
+            **state.constants(self.model),
         }
 
     def _check_constants(self, before):
@@ -221,8 +218,8 @@ class Trainer(_Trainer):
         Of the same shape, that is: what a layer keeps of a batch, to be looked at, has
         an example's axis.
         """
-        for name, x in state.constants(self.model).items():
-            old = before.get(name)
+        for name, get in state.constants(self.model).items():
+            x, old = get(), before.get(name)
             if old is not None and not hasattr(x, "numpy") and x.shape == old.shape:
                 raise failures.Frozen(
                     f"a step changes the tensor {name}, which a compiled step cannot; "
