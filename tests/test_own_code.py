@@ -1131,7 +1131,7 @@ def test_numbers_that_change_between_steps(framework, d2l, Small, few):
 
     trainers.append(Once(1, precision="float32"))
     with pytest.warns(SlowTrainingWarning, match="factor has changed since the step"):
-        fit(d2l, model := Factor(lr=0.1), trainer=trainers[0])
+        fit(d2l, Factor(lr=0.1), trainer=trainers[0])
     assert not trainers[0].plan.compiled
     assert trainers[0].plan.why_uncompiled == "trainer.factor changes within an epoch"
     first, *later = losses
