@@ -56,8 +56,12 @@ def arrays_in(batch):
 
 
 def num_examples(batch):
-    """The number of examples in a batch: of rows of its last array, the labels."""
-    return next((len(x) for x in reversed(arrays_in(batch)) if len(x.shape)), 1)
+    """The number of examples in a batch: of rows, in most of its arrays.
+
+    Where as many have another number of rows, those of the last one, the labels, count.
+    """
+    rows = [len(x) for x in reversed(arrays_in(batch)) if len(x.shape)]
+    return max(rows, key=rows.count, default=1)
 
 
 def part_of(batch, rank, size):

@@ -349,15 +349,19 @@ class Trainer(Feed, HyperParameters):
             if len(shape) == 4 or batches.own_forward(model):
                 raise
             kind = batches.dtype_name(x) if hasattr(x, "dtype") else type(x).__name__
+            what = f"of {kind} and shape {shape}"
             advice = (
                 "a batch of images has four axes, one of them for channels, also where "
                 "there is one channel"
             )
             if "float" not in kind:
                 advice = "layers other than embeddings take float32"
+            if isinstance(x, tuple | list):
+                what = f"that are a {kind} of {len(x)}"
+                advice = "numpy.stack makes one array of the examples in a list"
             raise ValueError(
-                f"{type(model).__name__} cannot take inputs of {kind} and shape "
-                f"{shape}; {advice}. ({failures.in_one_line(error)})"
+                f"{type(model).__name__} cannot take inputs {what}; {advice}. "
+                f"({failures.in_one_line(error)})"
             ) from error
 
     def _check_labels(self):
@@ -758,6 +762,12 @@ class Trainer(Feed, HyperParameters):
                 "step are means over its batch: add .mean(), say."
             )
         if self._values is not None:
+            if key in self._values and self._values[key] is not value:
+                warnings.warn(
+                    f"A step of {type(self.model).__name__} plots {key!r} twice; the "
+                    "second value counts.",
+                    stacklevel=2,
+                )
             self._values[key] = value
             return
         values, progress = {key: float(to_numpy(value))}, self._known()

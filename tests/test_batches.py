@@ -9,6 +9,8 @@ import warnings
 import numpy as np
 import pytest
 
+from d2l_utils import batches
+
 N, BATCH = 24, 12
 LABELS = np.arange(N) % 10
 
@@ -367,13 +369,13 @@ def test_loaders_without_a_length(framework, d2l, Small, images, kind):
         pytest.skip(f"{framework} has no loaders of its own without a length")
     arrays = images, LABELS.astype("int32")
     histories, curves = [], []
-    batches = list(unnumbered("generator", framework, arrays)())
+    listed = list(unnumbered("generator", framework, arrays)())
     # PyTorch's loader draws a random number for each pass: the list has to, as well.
     if (kind, framework) == ("own", "pytorch"):
         from torch.utils.data import DataLoader
 
-        batches = DataLoader(batches, batch_size=None)
-    for get in (lambda train: batches, unnumbered(kind, framework, arrays)):
+        listed = DataLoader(listed, batch_size=None)
+    for get in (lambda train: listed, unnumbered(kind, framework, arrays)):
         Data = type("Data", (d2l.DataModule,), {"get_dataloader": staticmethod(get)})
         model = small(d2l, Small)
         histories.append(fit(d2l, model, Data(), epochs=2).history)
@@ -567,3 +569,14 @@ def test_a_loop_of_ones_own_over_validation_batches(d2l, Small, few, images):
     trainer = fit(d2l, small(d2l, Small), data)
     X, _ = trainer.prepare_batch(trainer.val_dataloader[0])
     np.testing.assert_allclose(number(X), images[:BATCH], atol=1 / 255)
+
+
+@pytest.mark.parametrize(
+    "rows, n",
+    [((4, 4), 4), ((4, 4, 10), 4), ((7, 4), 4), ((4,), 4), ((4, 0, 4), 4), ((), 1)],
+)
+def test_examples_are_counted_by_most_arrays_of_a_batch(framework, rows, n):
+    """In a dictionary, say, with weights of classes behind the labels."""
+    arrays = [np.zeros((r, 2)) for r in rows] + [np.float32(0.5)]
+    assert batches.num_examples(tuple(arrays)) == n
+    assert batches.num_examples({str(i): x for i, x in enumerate(arrays)}) == n

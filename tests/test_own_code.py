@@ -1175,6 +1175,58 @@ def test_a_bound_of_gradients_that_changes(framework, d2l, Small, few):
 
 
 @pytest.mark.only("jax")
+@pytest.mark.parametrize("always", [True, False])
+def test_a_collection_of_flax_that_would_be_lost_is_named(framework, d2l, few, always):
+    from flax import linen as nn
+    from jax import numpy as jnp
+
+    class Centred(nn.Module):
+        training: bool
+
+        @nn.compact
+        def __call__(self, X):
+            mean = self.variable("averages", "mean", lambda: jnp.zeros(X.shape[-1]))
+            if always or self.training:
+                mean.value = 0.9 * mean.value + 0.1 * X.mean(axis=0)
+            return X - mean.value
+
+    class Net(d2l.Classifier):
+        lr: float = 0.1
+        training: bool = False
+
+        def setup(self):
+            flat, dense = (lambda X: X.reshape(len(X), -1)), nn.Dense(10)
+            self.net = nn.Sequential([flat, Centred(self.training), dense])
+
+    with pytest.raises(TypeError, match=r"Net keeps something .*collection 'averages'"):
+        fit(d2l, Net())
+
+
+def test_batches_of_lists_are_named(framework, d2l, Small):
+    class Listed(d2l.DataModule):
+        def get_dataloader(self, train):
+            images = [np.zeros((28, 28, 1), "float32") for _ in range(4)]
+            yield images, np.arange(4)
+
+    with pytest.raises(ValueError, match=r"that are a \w+ of 4; numpy.stack makes one"):
+        fit(d2l, Small(), Listed())
+
+
+def test_a_value_that_a_step_plots_twice(framework, d2l, Small, few):
+    class Twice(Small):
+        def training_step(self, *args, **kwargs):
+            loss = super().training_step(*args, **kwargs)
+            self.plot("loss", 7.0, train=True)
+            return loss
+
+    with pytest.warns(
+        UserWarning, match="step of Twice plots 'loss' twice; the second"
+    ):
+        trainer = fit(d2l, Twice(lr=0.1))
+    assert trainer.history["train_loss"] == [7.0]
+
+
+@pytest.mark.only("jax")
 def test_a_state_that_a_reader_keeps(framework, d2l, Small, few):
     """An average of the weights, say, that begins with those of the first step."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.errors import ModifyScopeVariableError, ScopeCollectionNotFound
 from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -25,6 +26,7 @@ from d2l_utils.training import Trainer as _Trainer
 
 # Not jax.stages.Wrapped: what belongs to that protocol depends on Python's version.
 _JITTED = type(jax.jit(lambda: None))
+LOST = ModifyScopeVariableError, ScopeCollectionNotFound  # of collections, see `fit`
 WITHIN = ("fit_epoch", "prepare_batch", "train_step", "val_step", "end_epoch",
           "save_checkpoint", "batches")  # fmt: skip
 
@@ -121,7 +123,19 @@ class Trainer(_Trainer):
                 are none, from fresh ones of `get_key()`.
         """
         self._key, self._given = key, False
-        super().fit(model, data)
+        try:
+            super().fit(model, data)
+        except Exception as error:
+            fault = error
+            while fault and not isinstance(fault, LOST):
+                fault = fault.__cause__
+            if fault is None:
+                raise
+            raise TypeError(
+                f"{type(model).__name__} keeps something that changes in training in a "
+                "collection of its own. A Trainer takes along 'params' and what the "
+                f"loss returns as 'batch_stats': keep it there. ({fault})"
+            ) from error
 
     @property
     def state(self) -> Any:
@@ -243,6 +257,8 @@ class Trainer(_Trainer):
             if isinstance(not_rewritten, failures.Frozen):
                 raise not_rewritten  # JAX keeps the trace: it would not draw again
             steps = traced(lambda step: step)
+        except LOST:
+            raise  # it cannot be done uncompiled either
         except Exception as error:  # what looks at values cannot be traced
             why = failures.in_one_line(error)
             self.plan = self.plan.uncompiled(why)
