@@ -15,7 +15,7 @@ import numpy as np
 
 from d2l_utils.attributes import fingerprint
 from d2l_utils.base import installed
-from d2l_utils.scripts import code_of
+from d2l_utils.scripts import code_of, modules_beside
 
 DEVICE = "device"  # the one entry of a description that may differ
 SIZE = 4096  # bytes of a description: all processes must send equally many
@@ -51,6 +51,7 @@ def description(trainer) -> dict:
     settings = vars(model).get("hparams", vars(model)).items()
     settings = {k: v for k, v in settings if type(v) in (int, float) and k[0] != "_"}
     used = installed(*trainer._framework.distributions)
+    beside = modules_beside(sys.argv[0])
     return {
         "model": type(model).__name__,
         "settings": settings,
@@ -61,6 +62,7 @@ def description(trainer) -> dict:
         "first batch": checksum(fingerprint(batch, trainer._state_hooks.array_of)),
         "training images": checksum(fingerprint(images, lambda x: None)),
         "code": checksum(code_of(sys.argv[0])),
+        "modules": {name: checksum(text) for name, text in beside.items()},
         "epochs": trainer.max_epochs,
         "precision": "bfloat16" if trainer.plan.bfloat16 else "float32",
         "versions": {k: metadata.version(k) for k in used},

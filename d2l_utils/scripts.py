@@ -1,6 +1,8 @@
 """What a training is started from: a script, or some cells of a notebook."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 TAGS = {"imports", "model", "train"}  # of the cells that training needs
@@ -38,3 +40,17 @@ def code_of(path):
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError):  # python -c, an executable
         return None
+
+
+def modules_beside(path):
+    """{name: text} of the imported modules that lie in a script's folder or below."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(path)), "")
+    files = {n: getattr(m, "__file__", None) or "" for n, m in sys.modules.items()}
+    return {
+        name: code_of(file)
+        for name, file in sorted(files.items())
+        if file.startswith(folder)
+        and file.endswith(".py")
+        and "site-packages" not in file
+        and name.partition(".")[0] not in ("__main__", "d2l_utils")
+    }

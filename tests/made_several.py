@@ -80,10 +80,11 @@ def notebooks(framework, d2l, Trainer):
     """The update of one step, logits, and the losses of the first steps."""
 
     class Watched(Trainer):
-        def _step(self, step, batch, n, train):
-            super()._step(step, batch, n, train)
+        def _step(self, step, batch, train):
+            recorded = super()._step(step, batch, train)
             if train:
                 self.losses.append(float(self.progress.train.rows[-1][1]["loss"]))
+            return recorded
 
     for section, name, size, steps in OF_NOTEBOOKS:
         data = d2l.FashionMNIST(BATCH, resize=(size, size))

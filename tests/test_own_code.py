@@ -1198,7 +1198,7 @@ def test_a_collection_of_flax_that_would_be_lost_is_named(framework, d2l, few, a
             flat, dense = (lambda X: X.reshape(len(X), -1)), nn.Dense(10)
             self.net = nn.Sequential([flat, Centred(self.training), dense])
 
-    with pytest.raises(TypeError, match=r"Net keeps something .*collection 'averages'"):
+    with pytest.raises(TypeError, match=r'Net keeps something .*collection "averages"'):
         fit(d2l, Net())
 
 

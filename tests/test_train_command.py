@@ -1,6 +1,7 @@
 """`python -m d2l_utils.train`: what it takes from a notebook, and what it refuses."""
 
 import argparse
+import importlib
 import json
 import re
 import socket
@@ -225,6 +226,24 @@ def test_the_code_that_is_compared(tmp_path):
         assert scripts.code_of(other) is None
     assert alike.checksum(None) is None
     assert alike.checksum("a") != alike.checksum("b")
+
+
+def test_modules_in_the_folder_of_a_script_are_compared(tmp_path, monkeypatch):
+    script, folder = tmp_path / "script.py", tmp_path / "layers_of_mine"
+    folder.mkdir()
+    for path in (folder / "__init__.py", folder / "wide.py"):
+        path.write_text(f"# {path.stem}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("layers_of_mine.wide")
+    found = scripts.modules_beside(script)
+    assert found == {
+        "layers_of_mine": "# __init__\n",
+        "layers_of_mine.wide": "# wide\n",
+    }
+    assert scripts.modules_beside(tmp_path / "other" / "script.py") == {}
+    one, other = ({"modules": {"wide": alike.checksum(x)}} for x in "ab")
+    with pytest.raises(alike.Unlike, match=r"modules: wide 'with checksum \w+', not"):
+        alike.check_alike([one, other])
 
 
 def test_long_descriptions_fit_and_keep_their_differences():
