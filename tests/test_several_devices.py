@@ -370,6 +370,7 @@ def test_what_devices_cannot_share_is_refused(framework, tmp_path, fault, words)
 SENT = """
 import os, signal, sys, threading
 import numpy as np
+import torch
 from torch import nn
 from d2l_utils import torch as d2l
 
@@ -400,13 +401,23 @@ class Net(d2l.Classifier):
         return super().training_step(batch)
 
 
+class Data(d2l.DataModule):  # its loaders are made in the processes, by their seed
+    def __init__(self):
+        super().__init__()
+        self.batch_size, stored = 12, d2l.FashionMNIST(12)
+        self.train, self.val = (
+            [torch.tensor(x[:n, None] / 255).float(), torch.tensor(y[:n]).long()]
+            for n, (x, y) in ((66, stored.train), (30, stored.val)))
+
+    def get_dataloader(self, train):
+        return self.get_tensorloader(self.train if train else self.val, train)
+
+
 if fault == "without":
     sys.modules["cloudpickle"] = None
 d2l.virtual_devices(2)
 d2l.set_seed(5)
-net, data = Net(), d2l.FashionMNIST(12)
-data.train = tuple(x[:66] for x in data.train)
-data.val = tuple(x[:30] for x in data.val)
+net, data = Net(), Data()
 trainer = d2l.Trainer(2, num_gpus=int(n), precision="float32")
 try:
     trainer.fit(net, data)
@@ -414,7 +425,7 @@ except Exception as error:
     sys.exit(f"FAILED {type(error).__name__}: {error}")
 curve = [point.y for point in net.board.data["train_loss"]]
 np.savez(out, seen=net.seen, curve=curve, loss=trainer.history["train_loss"],
-         predicted=d2l.predict(net, data.val.images[:8, None]))
+         predicted=d2l.predict(net, data.val[0][:8]))
 """
 
 
