@@ -23,6 +23,9 @@ RESULTS = Path(__file__).parent / "results"
 GROUPS = RESULTS / "groups.json"  # {group: [variants in order]}, written by make study
 FORMAT = 1
 BINS = 15  # of a reliability diagram
+DASHES = ("-", "--", ":", "-.")  # of curves, by seed
+MOST_LABELS = 8  # that fit at the ends of curves
+COUNTED = {"live": "live classes", "predicted": "predicted classes"}  # see `curves`
 # 97.5 % quantiles of Student's t, by degrees of freedom: 95 % intervals of means.
 T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
 
@@ -392,8 +395,8 @@ class Study:
         there = names or [name for name, found in self.records.items() if found]
         width = max(map(len, [*there, "network"]))
         lines = [
-            f"{'network':{width}}{'parameters':>12}{'MACs':>15}{'lr':>8}{'epochs':>8}"
-            "  test accuracy, 95 % interval"
+            f"{'network':{width}}{'params':>12}{'MACs':>15}{'lr':>7}{'epochs':>8}"
+            f"{'accuracy ± 95 %':>17}{'seeds':>7}"
         ]
         for name in there:
             record = self.of(name)[0]
@@ -401,12 +404,10 @@ class Study:
             lr, epochs = (settings.get(key, "-") for key in ("lr", "epochs"))
             accuracies = self.accuracies(name)
             middle, half = interval(accuracies)
-            about = "" if math.isinf(half) else f" ± {half:.4f}"
-            count = f"({len(accuracies)} seed{'s' * (len(accuracies) > 1)})"
+            about = " " * 9 if math.isinf(half) else f" ± {half:.4f}"
             lines.append(
                 f"{name:{width}}{network['params']:12,}{network['macs']:15,}"
-                f"{lr:>8}{epochs:>8}"
-                f"  {middle:.4f}{about} {count}"
+                f"{lr:>7}{epochs:>8}{middle:>8.4f}{about}{len(accuracies):>7}"
             )
         return "\n".join(lines)
 
@@ -432,7 +433,8 @@ class Study:
         self, key: str = "train_loss", window: int = 1,
         names: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Draw a result over the epochs, or over the steps, a line for each training.
+        """Draw a result over the epochs, or over the steps: a line for each training,
+        in the colour of its network and dashed by its seed.
 
         Parameters:
             key: of the history, as 'train_loss' or 'val_acc', or of what was watched
@@ -448,11 +450,11 @@ class Study:
         Example:
             >>> d2l.study("plateau").curves("loss", window=20)
         """
-        axes, drawn = subplots(1, 1, (6, 3.2), layout="constrained")[1], {}
+        axes, drawn = subplots(1, 1, (6, 3.2), layout="constrained")[1], []
         stepwise = False
         names = names or {name: name for name, found in self.records.items() if found}
         for color, (name, label) in zip(itertools.cycle(COLORS), names.items()):
-            for record in self.of(name):
+            for record, dashes in zip(self.of(name), itertools.cycle(DASHES)):
                 values = record.get("steps", {}).get(key)
                 stepwise |= values is not None
                 values = values or record["history"].get(key, [])
@@ -460,11 +462,13 @@ class Study:
                     continue
                 means = np.convolve(values, np.full(window, 1 / window), "valid")
                 x = np.arange(len(means)) + (window - 1) / 2 + (not stepwise)
-                (drawn[name],) = axes.plot(
-                    x, means, color=color, alpha=0.7, lw=1.2, label=label
+                drawn += axes.plot(
+                    x, means, dashes, color=color, alpha=0.7, lw=1.2, label=label
                 )
         if not drawn:
             raise RecordError(f"No record of the study {self.name!r} has {key!r}.")
         axes.set_xlabel("step" if stepwise else "epoch")
-        axes.set_ylabel(key.replace("_", " "))
-        label_ends(axes, list(drawn.values()))
+        axes.set_ylabel(COUNTED.get(key, key.replace("_", " ")))
+        if len(drawn) > MOST_LABELS:  # one for each network
+            drawn = list({line.get_label(): line for line in drawn}.values())
+        label_ends(axes, drawn)

@@ -109,7 +109,7 @@ def test_a_table_and_plots(tmp_path):
     made = stored(tmp_path, record(), record(seed=2, accuracy=0.92, **watched))
     line = made.table().splitlines()[1]
     assert line.split() == [
-        "a", "1,000", "2,000", "0.01", "15", "0.9100", "±", "0.1271", "(2", "seeds)",
+        "a", "1,000", "2,000", "0.01", "15", "0.9100", "±", "0.1271", "2",
     ]  # fmt: skip
     assert made.table("a") == made.table()
     with pytest.raises(study.RecordError, match="no records of 'c'"):
@@ -122,6 +122,10 @@ def test_a_table_and_plots(tmp_path):
     assert list(lines[1][0].get_ydata()) == [1.0, 0.5]
     assert list(lines[1][0].get_xdata()) == [1, 2]  # epochs
     assert [(*x.get_xdata(), *x.get_ydata()) for x in lines[2]] == [(0.5, 2.25)]
+    assert [x.get_linestyle() for x in lines[1]] == ["-", "--"]  # a seed each
+    assert [x.get_text() for x in lines[1][0].axes.texts] == ["a", "a"]
+    made.curves("live")
+    assert plt.gca().get_ylabel() == "live classes"
     plt.close("all")
     with pytest.raises(study.RecordError, match="has 'gradients'"):
         made.curves("gradients")
@@ -130,6 +134,14 @@ def test_a_table_and_plots(tmp_path):
         made.values("a", "train")
     labels = np.arange(10_000) % 10
     assert [(c == labels).mean() for c in made.classes("a", labels)] == [0.9, 0.92]
+
+
+def test_of_many_curves_one_a_network_is_labelled(tmp_path):
+    from matplotlib import pyplot as plt
+
+    stored(tmp_path, *(record(n, seed) for n in "abc" for seed in (1, 2, 3))).curves()
+    assert sorted(x.get_text() for x in plt.gca().texts) == ["a", "b", "c"]
+    plt.close("all")
 
 
 def test_what_is_no_record_is_named(tmp_path):
