@@ -121,6 +121,10 @@ class Trainer(_Trainer):
             key: where fresh weights come from. Without it training starts from a copy
                 of the weights that the model is bound to or was trained to; if there
                 are none, from fresh ones of `get_key()`.
+
+        Raises:
+            TypeError: the model keeps something that changes in training where the
+                Trainer would lose it, see the message.
         """
         self._key, self._given = key, False
         try:
