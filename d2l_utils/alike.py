@@ -18,7 +18,8 @@ from d2l_utils.base import installed
 from d2l_utils.scripts import code_of, modules_beside
 
 DEVICE = "device"  # the one entry of a description that may differ
-SIZE = 4096  # bytes of a description: all processes must send equally many
+SIZE = 8192  # bytes of a description: all processes must send equally many
+MODULES, MOST = "modules", 1200  # bytes of that entry; only common ones must agree
 LONGEST = 300  # bytes of a value in it, so that a dozen fit
 SHOWN = 100  # bytes that are kept of a longer one
 
@@ -62,7 +63,7 @@ def description(trainer) -> dict:
         "first batch": checksum(fingerprint(batch, trainer._state_hooks.array_of)),
         "training images": checksum(fingerprint(images, lambda x: None)),
         "code": checksum(code_of(sys.argv[0])),
-        "modules": {name: checksum(text) for name, text in beside.items()},
+        MODULES: {name: f"{zlib.crc32(x.encode()):08x}" for name, x in beside.items()},
         "epochs": trainer.max_epochs,
         "precision": "bfloat16" if trainer.plan.bfloat16 else "float32",
         "versions": {k: metadata.version(k) for k in used},
@@ -75,13 +76,24 @@ def packed(about: dict) -> np.ndarray:
 
     Values that are too long become text: their beginning and a digest.
     """
-    text = json.dumps({key: _shortened(x) for key, x in about.items()}).encode()
+    about = {k: _some(x) if k == MODULES else _shortened(x) for k, x in about.items()}
+    text = json.dumps(about).encode()
     return np.frombuffer(text.ljust(SIZE), np.uint8)
 
 
 def checksum(text: str | None) -> str | None:
     """A few digits that differ for different texts; None for None."""
     return None if text is None else f"with checksum {zlib.crc32(text.encode()):08x}"
+
+
+def _some(modules):
+    """The first ones of {module: digest} that fit."""
+    found = {}
+    for name, digest in modules.items():
+        if len(json.dumps(found | {name: digest})) > MOST:
+            break
+        found[name] = digest
+    return found
 
 
 def _shortened(value):
@@ -128,7 +140,10 @@ def _differences(theirs, first):
         if other == x or key == DEVICE:
             continue
         if isinstance(x, dict) and isinstance(other, dict):
-            for k in sorted(x.keys() | other.keys()):
+            there = (
+                x.keys() & other.keys() if key == MODULES else x.keys() | other.keys()
+            )
+            for k in sorted(there):
                 if x.get(k) != other.get(k):
                     words.append(f"{key}: {k} {other.get(k)!r}, not {x.get(k)!r}")
         elif isinstance(x, str) and x.startswith("with checksum"):

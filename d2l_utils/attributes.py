@@ -12,6 +12,7 @@ before resuming keeps its new value. Each framework says in its `state.py`
     put(x, array)            x with the value that `array_of` gave: x itself, changed in
                              place, where that is possible, else a new object
     GENERATORS               its classes of random number generators
+    is_constant(x)           whether x is a tensor that a graph takes by value
     LATE                     whether the optimizer's state is made in its first step
 """
 
@@ -25,7 +26,9 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from inspect import getattr_static
+from types import MemberDescriptorType
 from typing import Any
 
 import numpy as np
@@ -34,6 +37,7 @@ from d2l_utils.frameworks import FRAMEWORKS
 
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 PLAIN = (bool, int, float, str)
+LISTED = (list, tuple, dict, np.ndarray)
 CONTAINERS = {"list": list, "tuple": tuple, "set": set, "deque": deque}
 GLOBAL = (("numpy", np.random.mtrand._rand), ("python", random._inst))
 LIBRARIES = {"builtins", "numpy", "jaxlib", "optax", "d2l_utils"}
@@ -167,48 +171,70 @@ def fingerprint(x, array_of):
 
 
 class AsTheyAre:
-    """Values in attributes that a compiled step takes as they are, once.
+    """Values in attributes that a compiled step has taken as they were, once.
 
-    places: {name: function that gives the value now}.
+    getters: {name: function that gives the value now}; array_of: gives the arrays of
+    tensors that a graph takes by value, and None for what it looks up in each step.
     """
 
-    def __init__(self, places, array_of):
-        self.places, self.array_of = places, array_of
-        self.values = {name: self._print(get()) for name, get in places.items()}
+    def __init__(self, getters, array_of):
+        self.getters, self.array_of = getters, array_of
+        self.values = {name: get() for name, get in getters.items()}
+        self.prints = {name: self._print(x) for name, x in self.values.items()}
 
     def _print(self, x):
-        return x if type(x) in PLAIN else fingerprint(x, self.array_of)
+        if type(x) in PLAIN:
+            return x
+        root = type(x).__module__.partition(".")[0]
+        if hasattr(x, "__dict__") and root not in LIBRARIES and not callable(x):
+            x = dict(vars(x))  # settings, say
+        return fingerprint(x, self.array_of)
+
+    def differs(self, now):
+        """Names of what is another in `now`, taken later, contents included."""
+        old, new = self.prints, now.prints
+        return sorted(k for k in old | new if not same(old.get(k), new.get(k)))
 
     def changed(self):
-        """{name: value now} of those that are others now."""
-        now = ((name, self._print(get())) for name, get in self.places.items())
-        old = self.values
-        return {k: x for k, x in now if not (x is old[k] or x == old[k])}
+        """Names of attributes that have another value by now; quick, for each step.
+
+        What an array or a list holds is looked at only where it is another one.
+        """
+        now = ((name, get()) for name, get in self.getters.items())
+        other = [(k, x) for k, x in now if not same(x, self.values[k])]
+        return sorted(k for k, x in other if not same(self._print(x), self.prints[k]))
+
+
+def same(x, y):
+    return x is y or (type(x) in PLAIN and type(y) in PLAIN and x == y)
+
+
+def value_of(x, name):
+    """An attribute as it is; the value of a property; None where there is none."""
+    value = getattr_static(x, name, None)
+    asked = property, cached_property, MemberDescriptorType, type(None)
+    return getattr(x, name, None) if isinstance(value, asked) else value
 
 
 def taken_as_they_are(parts, own_names):
-    """For `AsTheyAre`, of layers: numbers and texts in attributes, and lists, dicts and
-    arrays of NumPy's in those of a reader's own.
+    """Getters for `AsTheyAre`, of layers: numbers and texts in attributes, and lists,
+    dicts and arrays of NumPy's in those of a reader's own; None, too, which may become
+    one.
 
     parts: [(name, layer)]; own_names: the attributes that layers have themselves.
     """
-
-    def without_tensors(space, key):
-        return fingerprint(space.get(key), lambda tensor: None)
-
-    places = {}
+    getters = {}
     for name, x in parts:
-        more = () if is_of_a_library(x) else (list, tuple, dict, np.ndarray)
-        space = vars(x)
-        for key, value in list(space.items()):
-            path = f"{name}.{key}".strip(".")
-            if key in own_names:
-                continue
-            if isinstance(value, PLAIN):
-                places[path] = partial(space.get, key)
-            elif isinstance(value, more):
-                places[path] = partial(without_tensors, space, key)
-    return places
+        kinds = PLAIN if is_of_a_library(x) else (*PLAIN, *LISTED, type(None))
+        space, names = vars(x), [*vars(x)]
+        if not is_of_a_library(x):
+            ours = (C for C in type(x).__mro__ if not of_library(C.__module__))
+            names += {k for C in ours for k, v in vars(C).items() if type(v) in PLAIN}
+        for key in names:
+            if key not in own_names and isinstance(getattr(x, key, x), kinds):
+                get = space.get if key in space else partial(getattr, x)
+                getters[f"{name}.{key}".strip(".")] = partial(get, key)
+    return getters
 
 
 def generators_in(name, x, kinds, depth=DEPTH, seen=None):
@@ -251,14 +277,24 @@ def _declared(trainer):
     return {"hparams"}.union(*map(vars, ours))
 
 
+def not_ours(trainer, names):
+    """Those of the names that are not of our Trainer, nor of all objects."""
+    ours = _declared(trainer).union(dir(object))
+    return {name for name in names if name not in ours and name[:2] != "__"}
+
+
 def of_the_reader(trainer):
     """Names of the attributes that a Trainer has from a reader's own code."""
     own = type(trainer).__mro__[:-1]
-    return {*vars(trainer)}.union(*map(vars, own)) - _declared(trainer)
+    return not_ours(trainer, {*vars(trainer)}.union(*map(vars, own)))
 
 
 def is_of_a_library(x):
-    root = type(x).__module__.partition(".")[0]
+    return of_library(type(x).__module__)
+
+
+def of_library(module):
+    root = module.partition(".")[0]
     return root in LIBRARIES or root in sys.stdlib_module_names
 
 

@@ -75,25 +75,30 @@ class Traced:
         self.trainer = trainer
 
     def __enter__(self):
-        self.read, self.names = self.trainer._read, []
-        self.trainer._read = attributes.of_the_reader(self.trainer)
-        self.taken = self.trainer._as_they_are()
+        trainer, self.names = self.trainer, []
+        self.read, trainer._read = trainer._read, attributes.of_the_reader(trainer)
+        self.taken = trainer._as_they_are()
         own = [x for _, x in attributes.GLOBAL]
         self.generators = own + attributes.living(GENERATORS)
         self.before, self.out = self._states(), sys.stdout
         sys.stdout = self.noting = _Noting(self.out)
-        self.Class = type(self.trainer)
-        self.trainer.__class__ = _noting_reads(self.Class, self.names)
+        # The class of all Trainers notes what is read; a reader's own stays as it is.
+        classes = (C for C in type(trainer).__mro__ if "_as_they_are" in vars(C))
+        self.Class = next(classes)
+        self.Class.__getattribute__ = _noting_reads(trainer, self.names)
         return self
 
     def __exit__(self, *error):
-        self.trainer.__class__ = self.Class
+        del self.Class.__getattribute__
         sys.stdout, self.printed = self.out, self.noting.used
         self.drew = self._states() != self.before
         self.asked = next(filter(OF_PROGRESS.__contains__, self.names), "")
-        old, new = self.taken.values, self.taken.changed()
-        self.counted = {k for k in new if {type(old[k]), type(new[k])} <= {int, float}}
-        self.trainer._read = self.read | self.trainer._read.intersection(self.names)
+        now, old = self.trainer._as_they_are(), self.taken.prints
+        self.counted = {
+            k for k in self.taken.differs(now)
+            if {type(old.get(k)), type(now.prints.get(k))} <= {int, float}
+        }  # fmt: skip
+        self.trainer._read = self.read | attributes.not_ours(self.trainer, self.names)
 
     def _states(self):
         """The states of Python's and NumPy's random number generators."""
@@ -145,15 +150,16 @@ class _Noting:
         return getattr(self.file, name)
 
 
-def _noting_reads(Class, names):
-    """A subclass whose objects note the names of what is read of them."""
+def _noting_reads(trainer, names):
+    """A `__getattribute__` that notes what this thread reads of a Trainer."""
+    thread = threading.get_ident()
 
     def __getattribute__(self, name):
-        names.append(name)
-        return Class.__getattribute__(self, name)
+        if self is trainer and threading.get_ident() == thread:
+            names.append(name)
+        return object.__getattribute__(self, name)
 
-    space = {"__getattribute__": __getattribute__, "__module__": __name__}
-    return type(Class)(Class.__name__, (Class,), space)
+    return __getattribute__
 
 
 def method_of(error):

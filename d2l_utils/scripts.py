@@ -44,13 +44,12 @@ def code_of(path):
 
 def modules_beside(path):
     """{name: text} of the imported modules that lie in a script's folder or below."""
-    folder = os.path.join(os.path.dirname(os.path.abspath(path)), "")
-    files = {n: getattr(m, "__file__", None) or "" for n, m in sys.modules.items()}
-    return {
-        name: code_of(file)
-        for name, file in sorted(files.items())
-        if file.startswith(folder)
-        and file.endswith(".py")
-        and "site-packages" not in file
-        and name.partition(".")[0] not in ("__main__", "d2l_utils")
-    }
+    folder, found = os.path.join(os.path.dirname(os.path.abspath(path)), ""), {}
+    for name in sorted(sys.modules):
+        module = sys.modules.get(name)
+        file = getattr(module, "__dict__", {}).get("__file__") or ""
+        ours = name.partition(".")[0] in ("__main__", "__mp_main__", "d2l_utils")
+        installed = "site-packages" in file or "dist-packages" in file
+        if file.startswith(folder) and file.endswith(".py") and not (ours or installed):
+            found[name] = code_of(file)
+    return found

@@ -34,7 +34,6 @@ import time
 import warnings
 from contextlib import nullcontext
 from functools import cached_property, partial
-from inspect import getattr_static
 from numbers import Real
 from os import PathLike
 from typing import Any
@@ -43,7 +42,7 @@ import numpy as np
 
 from d2l_utils import batches, checkpoints, failures, host
 from d2l_utils.arguments import check_model, check_num_gpus, check_optimizer
-from d2l_utils.attributes import AsTheyAre, Beside, taken_as_they_are
+from d2l_utils.attributes import AsTheyAre, Beside, taken_as_they_are, value_of
 from d2l_utils.base import (
     HyperParameters,
     check_whole,
@@ -153,6 +152,7 @@ class Trainer(Feed, HyperParameters):
     _begun = None  # the model whose training has begun
     _taken = None  # AsTheyAre, of when the steps were compiled
     _read = frozenset()  # a reader's own attributes of it that the steps have read
+    _around = ()  # the reader's methods around steps, which may change something
     _renewals = 0  # how often they were compiled again
     _ready = None  # (the optimizer that the steps of this training were made for,)
     _running = _in_epoch = _in_step = False
@@ -399,7 +399,8 @@ class Trainer(Feed, HyperParameters):
         self._check_labels()
         self._prepare_steps()
         self._renewals = 0
-        self._taken = self._as_they_are()
+        self._taken = self._as_they_are() if self.plan.compiled else None
+        self._around = replaced(self, *AROUND_STEPS)
         own = uncompiled_steps(self, model)
         if own and self.plan.our_loop and self._how_to_compile:
             failures.warn_slow(
@@ -434,25 +435,32 @@ class Trainer(Feed, HyperParameters):
         self._in_step, self._ready, self._first = False, (self.optim,), True
         self._first_batches = {}
 
-    def _places(self):
-        """{name: function} of what a compiled step takes as it is, see AsTheyAre."""
+    def _getters(self):
+        """Of what a compiled step takes as it is, see AsTheyAre."""
         hooks = self._state_hooks
         found = taken_as_they_are(hooks.parts(self.model), hooks.own_names())
-        return found | {
-            f"trainer.{name}": partial(getattr_static, self, name, None)
-            for name in self._read
-        }
+        read = {f"trainer.{name}": partial(value_of, self, name) for name in self._read}
+        return found | read
 
     def _as_they_are(self):
-        return AsTheyAre(self._places(), self._state_hooks.array_of)
+        hooks = self._state_hooks
 
-    def _keep_up(self):
-        """See to it that compiled steps go by the numbers in attributes as they are."""
-        changed = ", ".join(sorted(self._taken.changed())) if self.plan.compiled else ""
-        if not changed:
+        def by_value(x):
+            return hooks.array_of(x) if hooks.is_constant(x) else None
+
+        return AsTheyAre(self._getters(), by_value)
+
+    def _keep_up(self, within_epoch=False):
+        """See to it that compiled steps go by the values in attributes as they are."""
+        if self._taken is None or not self.plan.compiled:
+            return
+        taken = self._taken
+        names = taken.changed() if within_epoch else taken.differs(self._as_they_are())
+        if not names:
             return
         self._renewals += 1
-        if len(self.progress.train):
+        changed = ", ".join(names)
+        if within_epoch and len(self.progress.train) and not self._first:
             self.plan = self.plan.uncompiled(f"{changed} changes within an epoch")
             failures.warn_slow(
                 f"{changed} has changed since the step before, which a compiled step "
@@ -637,8 +645,8 @@ class Trainer(Feed, HyperParameters):
             ...         for batch in self.batches(train=True):
             ...             self.train_step(batch)
         """
-        if replaced(self, *AROUND_STEPS):  # the reader's code may change something
-            self._keep_up()
+        if self._around:
+            self._keep_up(within_epoch=True)
         return self._step(lambda batch: self._train(batch), batch, train=True)
 
     def val_step(self, batch: Any) -> dict:
@@ -650,6 +658,8 @@ class Trainer(Feed, HyperParameters):
         Returns:
             {name: value on the device} of what the model's `validation_step` plots.
         """
+        if self._around:
+            self._keep_up(within_epoch=True)
         return self._step(lambda batch: self._validate(batch), batch, train=False)
 
     def _counted(self, name, train):

@@ -65,6 +65,10 @@ def _is_tree(x):
     return dataclasses.is_dataclass(x) and not jax.tree_util.all_leaves([x])
 
 
+def is_constant(x):
+    return isinstance(x, jax.Array)
+
+
 def array_of(x):
     if _is_tree(x):
         return tensors_of(x)

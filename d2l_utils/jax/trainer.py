@@ -63,6 +63,7 @@ class Trainer(_Trainer):
     _key = None  # that fresh weights come from
     _given = False  # whether a reader has set `state`
     _whole = _parts = None  # where arrays lie, see `_find_device`
+    _signature = None  # what the batches of this training are like
     _train_step = _val_step = None  # compiled, if so planned
 
     def _remember(self):
@@ -133,7 +134,7 @@ class Trainer(_Trainer):
             fault = error
             while fault and not isinstance(fault, LOST):
                 fault = fault.__cause__
-            if fault is None:
+            if fault is None or '"batch_stats"' in str(fault):
                 raise
             raise TypeError(
                 f"{type(model).__name__} keeps something that changes in training in a "
@@ -152,10 +153,14 @@ class Trainer(_Trainer):
 
     def _prepare_steps(self):
         self._prepare_state(self.model)
+        if self.plan.compiled:
+            batch = self.prepare_batch(self._first_batch())
+            self._signature = jax.eval_shape(lambda: batch)
         self._renew_steps()
 
     def _renew_steps(self):
-        # New functions, since JAX keeps what it has traced for one it knows.
+        if self._renewals:
+            jax.clear_caches()  # of what is traced already, by a reader's jit, say
         steps = partial(self._train_update), partial(self._val_records)
         if self.plan.compiled:
             steps = self._compiled(*steps)
@@ -238,8 +243,7 @@ class Trainer(_Trainer):
 
     def _compiled(self, train, val):
         """The two steps compiled, where they can be."""
-        batch = self.prepare_batch(self._first_batch())
-        batch = jax.eval_shape(lambda: batch)
+        batch = self._signature
         # Code of the reader's within the loop may keep a state, the best one, say.
         kept = () if replaced(self, *WITHIN) else (0,)
 

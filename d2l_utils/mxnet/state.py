@@ -104,6 +104,10 @@ def extras(model):
     return []
 
 
+def is_constant(x):
+    return isinstance(x, np.ndarray)
+
+
 def array_of(x):
     if isinstance(x, gluon.Block):  # that is no part of the model: a copy, say
         return tensors_of(x, None)

@@ -50,6 +50,7 @@ class Trainer(_Trainer):
     _contexts = None  # `Contexts` of a training on several devices
     _compiles_steps = False  # only the blocks of the network, see `_compile`
     _graphs = None  # of the model in training
+    _free = frozenset()  # names of numbers that no graph has taken
     _by_reader = ()  # [(block, settings)] that were hybridized before
 
     def _find_device(self):
@@ -102,6 +103,9 @@ class Trainer(_Trainer):
             gluon.Block.collect_params(model).reset_ctx(self.device)
         self._compile(model, made)
 
+    def _getters(self):
+        return {k: get for k, get in super()._getters().items() if k not in self._free}
+
     def _prepare_steps(self):
         if self._contexts:
             self._only_our_loop("devices")
@@ -122,7 +126,9 @@ class Trainer(_Trainer):
             block.hybridize(True, **settings)
         self._graphs = None
         if not self.plan.compiled:
-            self._graphs, self.plan = NO_GRAPHS, self.plan.in_float32(UNCOMPILED)
+            self._graphs = NO_GRAPHS
+            if self.plan.bfloat16:
+                self.plan = self.plan.in_float32(UNCOMPILED)
 
     def _compile(self, model, inputs):
         """Let Gluon compile the blocks of the model, as far as they can be.
@@ -150,7 +156,8 @@ class Trainer(_Trainer):
                 with autograd.pause(), failures.Traced(self) as second:
                     model(*inputs)
                 first.drew &= not second.drew
-                first.counted -= second.counted
+                self._free = first.counted & second.counted
+                first.counted -= self._free
                 first.printed &= not second.printed
                 first.check(model)
         except Exception as error:  # a block that looks at values cannot be traced
@@ -205,6 +212,7 @@ class Trainer(_Trainer):
                 self._contexts.copy_weights(self.model)
             inputs = inputs_of(self.prepare_batch(batch))
             self._compile(self.model, map_arrays(lambda x: x[:1], inputs))
+            self._taken = self._as_they_are()
         self._graphs.use(low=self.plan.bfloat16)
 
         def step(batch):

@@ -37,6 +37,10 @@ def parts(model):
     return [(str(i) if i else "", x) for i, x in enumerate(model._flatten_layers())]
 
 
+def is_constant(x):
+    return hasattr(x, "dtype") and tf.is_tensor(x) and not isinstance(x, tf.Variable)
+
+
 def constants(model):
     """{name: function that gives it} of tensors in attributes of a reader's layers,
     which are constants in a graph."""
@@ -45,7 +49,7 @@ def constants(model):
         for _, part in parts(model)
         if not is_of_a_library(part)
         for key, x in vars(part).items()
-        if tf.is_tensor(x) and not isinstance(x, tf.Variable)
+        if is_constant(x)
     }
 
 
