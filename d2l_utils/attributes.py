@@ -173,22 +173,26 @@ def fingerprint(x, array_of):
 class AsTheyAre:
     """Values in attributes that a compiled step has taken as they were, once.
 
-    getters: {name: function that gives the value now}; array_of: gives the arrays of
-    tensors that a graph takes by value, and None for what it looks up in each step.
+    numbers, constants: {name: function that gives the value now}; a tensor is compared
+    among the constants alone, since layers keep tensors of their batches. array_of:
+    gives the arrays of tensors that a graph takes by value, None for others.
     """
 
-    def __init__(self, getters, array_of):
-        self.getters, self.array_of = getters, array_of
-        self.values = {name: get() for name, get in getters.items()}
-        self.prints = {name: self._print(x) for name, x in self.values.items()}
+    def __init__(self, numbers, constants, array_of):
+        self.getters, self.constants, self.array_of = (
+            numbers | constants, constants, array_of,
+        )  # fmt: skip
+        self.values = {name: get() for name, get in self.getters.items()}
+        self.prints = {name: self._print(name, x) for name, x in self.values.items()}
 
-    def _print(self, x):
+    def _print(self, name, x):
         if type(x) in PLAIN:
             return x
         root = type(x).__module__.partition(".")[0]
         if hasattr(x, "__dict__") and root not in LIBRARIES and not callable(x):
             x = dict(vars(x))  # settings, say
-        return fingerprint(x, self.array_of)
+        by_value = name in self.constants
+        return fingerprint(x, self.array_of if by_value else lambda tensor: None)
 
     def differs(self, now):
         """Names of what is another in `now`, taken later, contents included."""
@@ -202,7 +206,8 @@ class AsTheyAre:
         """
         now = ((name, get()) for name, get in self.getters.items())
         other = [(k, x) for k, x in now if not same(x, self.values[k])]
-        return sorted(k for k, x in other if not same(self._print(x), self.prints[k]))
+        old = self.prints
+        return sorted(k for k, x in other if not same(self._print(k, x), old[k]))
 
 
 def same(x, y):

@@ -435,20 +435,21 @@ class Trainer(Feed, HyperParameters):
         self._in_step, self._ready, self._first = False, (self.optim,), True
         self._first_batches = {}
 
-    def _getters(self):
-        """Of what a compiled step takes as it is, see AsTheyAre."""
+    def _numbers(self):
         hooks = self._state_hooks
-        found = taken_as_they_are(hooks.parts(self.model), hooks.own_names())
-        read = {f"trainer.{name}": partial(value_of, self, name) for name in self._read}
-        return found | read
+        return taken_as_they_are(hooks.parts(self.model), hooks.own_names())
+
+    def _constants(self):
+        return {f"trainer.{name}": partial(value_of, self, name) for name in self._read}
 
     def _as_they_are(self):
+        """What a compiled step takes as it is, see AsTheyAre."""
         hooks = self._state_hooks
 
         def by_value(x):
             return hooks.array_of(x) if hooks.is_constant(x) else None
 
-        return AsTheyAre(self._getters(), by_value)
+        return AsTheyAre(self._numbers(), self._constants(), by_value)
 
     def _keep_up(self, within_epoch=False):
         """See to it that compiled steps go by the values in attributes as they are."""

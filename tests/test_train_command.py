@@ -234,7 +234,7 @@ def test_modules_in_the_folder_of_a_script_are_compared(tmp_path, monkeypatch):
     for path in (folder / "__init__.py", folder / "wide.py"):
         path.write_text(f"# {path.stem}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    importlib.import_module("layers_of_mine.wide")
+    importlib.import_module(f"{folder.name}.wide")
     found = scripts.modules_beside(script)
     assert found == {
         "layers_of_mine": "# __init__\n",

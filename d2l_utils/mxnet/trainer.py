@@ -103,8 +103,8 @@ class Trainer(_Trainer):
             gluon.Block.collect_params(model).reset_ctx(self.device)
         self._compile(model, made)
 
-    def _getters(self):
-        return {k: get for k, get in super()._getters().items() if k not in self._free}
+    def _numbers(self):
+        return {k: get for k, get in super()._numbers().items() if k not in self._free}
 
     def _prepare_steps(self):
         if self._contexts:

@@ -206,9 +206,9 @@ class Trainer(_Trainer):
                 "fit again: it goes on from the weights, with a new optimizer."
             )
 
-    def _getters(self):
+    def _constants(self):
         bound = {"gradient_clip_val": partial(getattr, self, "gradient_clip_val")}
-        return super()._getters() | bound | state.constants(self.model)
+        return super()._constants() | bound | state.constants(self.model)
 
     def _check_constants(self, before):
         """Raise Frozen where a tensor in an attribute became one of the graph.
