@@ -63,7 +63,7 @@ def description(trainer) -> dict:
         "first batch": checksum(fingerprint(batch, trainer._state_hooks.array_of)),
         "training images": checksum(fingerprint(images, lambda x: None)),
         "code": checksum(code_of(sys.argv[0])),
-        MODULES: {name: f"{zlib.crc32(x.encode()):08x}" for name, x in beside.items()},
+        MODULES: {k: f"{zlib.crc32(x.encode()):08x}" for k, x in beside.items()},
         "epochs": trainer.max_epochs,
         "precision": "bfloat16" if trainer.plan.bfloat16 else "float32",
         "versions": {k: metadata.version(k) for k in used},

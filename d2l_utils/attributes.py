@@ -211,7 +211,9 @@ class AsTheyAre:
 
 
 def same(x, y):
-    return x is y or (type(x) in PLAIN and type(y) in PLAIN and x == y)
+    """Whether two numbers or texts are equal, as two nan are, or two objects are one."""
+    plain = type(x) in PLAIN and type(y) in PLAIN
+    return x is y or (plain and (x == y or repr(x) == repr(y) == "nan"))
 
 
 def value_of(x, name):

@@ -51,5 +51,5 @@ def modules_beside(path):
         ours = name.partition(".")[0] in ("__main__", "__mp_main__", "d2l_utils")
         installed = "site-packages" in file or "dist-packages" in file
         if file.startswith(folder) and file.endswith(".py") and not (ours or installed):
-            found[name] = code_of(file)
+            found[name] = code_of(file) or ""  # gone since, perhaps
     return found
