@@ -211,7 +211,7 @@ class AsTheyAre:
 
 
 def same(x, y):
-    """Whether two numbers or texts are equal, as two nan are, or two objects are one."""
+    """Whether numbers or texts are equal, as two nan are, or objects are one."""
     plain = type(x) in PLAIN and type(y) in PLAIN
     return x is y or (plain and (x == y or repr(x) == repr(y) == "nan"))
 
