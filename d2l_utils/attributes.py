@@ -179,9 +179,8 @@ class AsTheyAre:
     """
 
     def __init__(self, numbers, constants, array_of):
-        self.getters, self.constants, self.array_of = (
-            numbers | constants, constants, array_of,
-        )  # fmt: skip
+        self.getters, self.constants = numbers | constants, constants
+        self.array_of = array_of
         self.values = {name: get() for name, get in self.getters.items()}
         self.prints = {name: self._print(name, x) for name, x in self.values.items()}
 

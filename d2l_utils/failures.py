@@ -22,14 +22,9 @@ from d2l_utils.ownership import replaced
 
 LOOK_EVERY = 50  # steps
 GENERATORS = {np.random.Generator, np.random.RandomState}
-OF_PROGRESS = {
-    "epoch",
-    "epochs_done",
-    "history",
-    "train_batch_idx",
-    "train_images",
-    "val_batch_idx",
-}  # of a Trainer; new in each step
+# What a Trainer says of its progress: new in each step. No step of ours reads these.
+OF_PROGRESS = ("epoch", "epochs_done", "history", "train_batch_idx", "train_images",
+               "val_batch_idx")  # fmt: skip
 DEAD_STEPS = 100  # so many that momentum has faded: nothing will move any more
 
 
