@@ -186,7 +186,7 @@ def seconds_of(run, known):
 
 def guessed_macs(variant):
     """MACs for one image, guessed from its size where no record tells."""
-    return {28: 3e7, 56: 4e7, 60: 4.5e7, 96: 2.8e8, 224: 8e8}.get(variant.size, 1e8)
+    return {28: 3e7, 56: 4e7, 96: 2.8e8, 224: 8e8}.get(variant.size, 1e8)
 
 
 # Running ------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class Variant:
     chosen on the images held out. cosine: whether the learning rate falls to 0 along a
     cosine, step by step. start: of the weights, 'glorot' or 'he'. smoothing: of the
     labels. steps: 0, or after how many a run stops; it then records the loss of each.
-    canvas: 0, or pixels a side of an empty canvas on which each image is centred.
+    canvas: 0, or pixels of width of an empty canvas on which each image is centred.
     seeds: those that are run first. keep: what is stored beside a record, of
     'probabilities' and 'weights'. textbook: whether the validation images are the test
     images, as in the textbook, and looked at after each epoch.
@@ -50,6 +50,11 @@ class Variant:
     seeds: tuple = FIRST_SEEDS
     keep: tuple = ()
     textbook: bool = False
+
+    @property
+    def shape(self):
+        """(height, width) of what the network gets, in pixels."""
+        return self.size, self.canvas or self.size
 
 
 # The plateau ------------------------------------------------------------------------
@@ -156,7 +161,6 @@ def on_canvas(head):
         f"canvas_{head}",
         "study:nin28",
         settings={} if head == "average" else {"head": head},
-        size=28 + 2 * MOST_SHIFT,
         canvas=28 + 2 * MOST_SHIFT,
     )
 

@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from book.source.book import ROOT
 from d2l_utils import study
 from study import ensembles, gpu, run, table, train
 from study.table import GROUPS, VARIANTS, Variant
-from study.train import on_canvas, settings_of
+from study.train import on_canvas, settings_of, shifts
 
 # Records ------------------------------------------------------------------------------
 
@@ -510,11 +511,28 @@ def test_variants_have_one_meaning():
 
 def test_a_canvas_keeps_the_whole_image():
     images = np.random.default_rng(0).integers(1, 256, (3, 28, 28)).astype("uint8")
-    for shift in ((0, 0), (16, 0), (-16, 0), (0, 16), (0, -16)):
-        canvas = on_canvas(images, 60, shift)
+    for shift in (0, 16, -16):
+        canvas = on_canvas(images, VARIANTS["canvas_dense"].canvas, shift)
         assert canvas.sum() == images.sum(dtype=int)
+        assert canvas.shape == (3, *VARIANTS["canvas_dense"].shape)
         rows, columns = np.nonzero(canvas[0])
-        assert (rows.min(), columns.min()) == (16 + shift[0], 16 + shift[1])
+        assert (rows.min(), columns.min()) == (0, 16 + shift)
+
+
+def test_a_shift_is_scored_to_the_left_and_to_the_right():
+    images = np.full((4, 28, 28), 255, "uint8")
+
+    def predict(model, X):  # class 0 unless a garment begins left of column 13
+        assert X.shape[1:] == (1, 28, 60)
+        begins = (X > 0).any(axis=(1, 2)).argmax(axis=1)
+        return np.where((begins >= 13)[:, None], [[5.0, 0.0]], [[0.0, 5.0]])
+
+    val = SimpleNamespace(images=images)
+    d2l = SimpleNamespace(
+        FashionMNIST=lambda: SimpleNamespace(val=val), predict=predict
+    )
+    found = shifts(d2l, VARIANTS["canvas_average"], None, np.zeros(4, int))
+    assert found == [1.0] * 4 + [0.5] * 13
 
 
 @pytest.mark.only("pytorch")
