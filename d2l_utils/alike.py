@@ -13,8 +13,8 @@ from importlib import metadata
 
 import numpy as np
 
-from d2l_utils.attributes import fingerprint
 from d2l_utils.base import installed
+from d2l_utils.encoding import fingerprint
 from d2l_utils.scripts import code_of, modules_beside
 
 DEVICE = "device"  # the one entry of a description that may differ

@@ -19,29 +19,18 @@ before resuming keeps its new value. Each framework says in its `state.py`
 import gc
 import io
 import itertools
-import json
 import random
-import sys
-import zlib
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
-from inspect import getattr_static
-from types import MemberDescriptorType
 from typing import Any
 
 import numpy as np
 
-from d2l_utils.frameworks import FRAMEWORKS
+from d2l_utils.encoding import PLAIN, decode, encode, fingerprint, made_anew
+from d2l_utils.ownership import is_of_a_library
 
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
-PLAIN = (bool, int, float, str)
-LISTED = (list, tuple, dict, np.ndarray)
-CONTAINERS = {"list": list, "tuple": tuple, "set": set, "deque": deque}
 GLOBAL = (("numpy", np.random.mtrand._rand), ("python", random._inst))
-LIBRARIES = {"builtins", "numpy", "jaxlib", "optax", "d2l_utils"}
-LIBRARIES.update(*((f.base, f.package) for f in FRAMEWORKS.values()))
 SCHEDULED = {"gradient_clip_val"}  # settings of a Trainer that may follow a schedule
 OF_DATA = {"train", "val", "seed", "training_seed", "training_epoch", "hparams"}
 DEPTH, MANY = 4, 100  # generators are looked for so deep, in containers so long
@@ -58,189 +47,6 @@ class Leaf:
     value: Any
     replace: Callable
     strict: bool = False  # an error if it cannot be stored
-
-
-def encode(x, arrays, array_of):
-    """A value as JSON can hold it; its arrays are appended to `arrays`.
-
-    Raises TypeError for what cannot be stored.
-    """
-
-    def inner(x):
-        return encode(x, arrays, array_of)
-
-    if x is None or type(x) in PLAIN:
-        return x
-    if isinstance(x, np.random.Generator):
-        return {"generator": inner(x.bit_generator.state)}
-    if isinstance(x, np.random.RandomState):
-        return {"generator": inner(x.get_state(legacy=False))}
-    if isinstance(x, random.Random):
-        return {"generator": inner(x.getstate())}
-    kind = "numpy" if isinstance(x, np.ndarray | np.generic) else "tensor"
-    array = x if kind == "numpy" else array_of(x)
-    if isinstance(array, dict):  # x is a network or an optimizer
-        return {"state": inner(array)}
-    if array is not None:
-        arrays.append(plain(array))
-        return {kind: len(arrays) - 1}
-    if isinstance(x, dict):
-        return {"dict": [[inner(k), inner(v)] for k, v in x.items()]}
-    for kind, Class in CONTAINERS.items():
-        if isinstance(x, Class):
-            return {kind: [inner(v) for v in x]}
-    raise TypeError(f"{type(x).__name__} cannot be stored")
-
-
-def decode(node, old, arrays, put):
-    """The inverse of `encode`, in place where `old` is of the same kind."""
-    if not isinstance(node, dict):
-        return node
-    ((kind, content),) = node.items()
-    if kind == "generator":
-        state = decode(content, None, arrays, put)
-        if isinstance(old, np.random.Generator):
-            old.bit_generator.state = state
-        elif isinstance(old, np.random.RandomState):
-            old.set_state(state)
-        else:
-            old.setstate(state)
-        return old
-    if kind == "state":
-        state = decode(content, None, arrays, put)
-        return put(old, state) if state else old
-    if kind in ("numpy", "tensor"):
-        array = arrays[content]
-        if kind == "tensor":
-            return put(old, array)
-        # A copy: two attributes may begin as one array.
-        return array.copy() if array.ndim or isinstance(old, np.ndarray) else array[()]
-    if kind == "dict":
-        known = old if isinstance(old, dict) else {}
-        new = {}
-        for key, value in content:
-            key = decode(key, None, arrays, put)
-            new[key] = decode(value, known.get(key), arrays, put)
-        if isinstance(old, dict):
-            old.clear()
-            old.update(new)
-            return old
-        return new
-    Class = CONTAINERS[kind]
-    same = isinstance(old, Class) and len(old) == len(content) and Class is not set
-    olds = list(old) if same else [None] * len(content)
-    new = [decode(v, o, arrays, put) for v, o in zip(content, olds)]
-    if Class is tuple:
-        return type(old)._make(new) if hasattr(old, "_make") else tuple(new)
-    if not isinstance(old, Class):
-        return Class(new)
-    old.clear()
-    (old.update if Class is set else old.extend)(new)
-    return old
-
-
-def plain(array):
-    """An array as a file can hold it: bfloat16 and its like as unsigned integers.
-
-    Raises TypeError for an array of objects or text.
-    """
-    array = np.asarray(array, order="C")
-    if array.dtype.kind == "V" and array.dtype.names is None:
-        return array.view(f"u{array.dtype.itemsize}")
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"an array of {array.dtype} cannot be stored")
-    return array
-
-
-def _made_anew(node):
-    """Whether `decode` can make the value without an old one to put it into."""
-    if isinstance(node, dict):
-        return not node.keys() & {"state", "generator"} and _made_anew([*node.values()])
-    return not isinstance(node, list) or all(map(_made_anew, node))
-
-
-def fingerprint(x, array_of):
-    """A text that differs for different values; None for what cannot be stored."""
-    arrays = []
-    try:
-        text = json.dumps(encode(x, arrays, array_of))
-    except (TypeError, RuntimeError):  # an unknown kind, an array without values
-        return None
-    sums = [f"{a.dtype}{a.shape}{zlib.crc32(a.tobytes()):x}" for a in arrays]
-    return " ".join((text, *sums))
-
-
-class AsTheyAre:
-    """Values in attributes that a compiled step has taken as they were, once.
-
-    numbers, constants: {name: function that gives the value now}; a tensor is compared
-    among the constants alone, since layers keep tensors of their batches. array_of:
-    gives the arrays of tensors that a graph takes by value, None for others.
-    """
-
-    def __init__(self, numbers, constants, array_of):
-        self.getters, self.constants = numbers | constants, constants
-        self.array_of = array_of
-        self.values = {name: get() for name, get in self.getters.items()}
-        self.prints = {name: self._print(name, x) for name, x in self.values.items()}
-
-    def _print(self, name, x):
-        if type(x) in PLAIN:
-            return x
-        root = type(x).__module__.partition(".")[0]
-        if hasattr(x, "__dict__") and root not in LIBRARIES and not callable(x):
-            x = dict(vars(x))  # settings, say
-        by_value = name in self.constants
-        return fingerprint(x, self.array_of if by_value else lambda tensor: None)
-
-    def differs(self, now):
-        """Names of what is another in `now`, taken later, contents included."""
-        old, new = self.prints, now.prints
-        return sorted(k for k in old | new if not same(old.get(k), new.get(k)))
-
-    def changed(self):
-        """Names of attributes that have another value by now; quick, for each step.
-
-        What an array or a list holds is looked at only where it is another one.
-        """
-        now = ((name, get()) for name, get in self.getters.items())
-        other = [(k, x) for k, x in now if not same(x, self.values[k])]
-        old = self.prints
-        return sorted(k for k, x in other if not same(self._print(k, x), old[k]))
-
-
-def same(x, y):
-    """Whether numbers or texts are equal, as two nan are, or objects are one."""
-    plain = type(x) in PLAIN and type(y) in PLAIN
-    return x is y or (plain and (x == y or repr(x) == repr(y) == "nan"))
-
-
-def value_of(x, name):
-    """An attribute as it is; the value of a property; None where there is none."""
-    value = getattr_static(x, name, None)
-    asked = property, cached_property, MemberDescriptorType, type(None)
-    return getattr(x, name, None) if isinstance(value, asked) else value
-
-
-def taken_as_they_are(parts, own_names):
-    """Getters for `AsTheyAre`, of layers: numbers and texts in attributes, and lists,
-    dicts and arrays of NumPy's in those of a reader's own; None, too, which may become
-    one.
-
-    parts: [(name, layer)]; own_names: the attributes that layers have themselves.
-    """
-    getters = {}
-    for name, x in parts:
-        kinds = PLAIN if is_of_a_library(x) else (*PLAIN, *LISTED, type(None))
-        space, names = vars(x), [*vars(x)]
-        if not is_of_a_library(x):
-            ours = (C for C in type(x).__mro__ if not of_library(C.__module__))
-            names += {k for C in ours for k, v in vars(C).items() if type(v) in PLAIN}
-        for key in names:
-            if key not in own_names and isinstance(getattr(x, key, x), kinds):
-                get = space.get if key in space else partial(getattr, x)
-                getters[f"{name}.{key}".strip(".")] = partial(get, key)
-    return getters
 
 
 def generators_in(name, x, kinds, depth=DEPTH, seen=None):
@@ -295,15 +101,6 @@ def of_the_reader(trainer):
     return not_ours(trainer, {*vars(trainer)}.union(*map(vars, own)))
 
 
-def is_of_a_library(x):
-    return of_library(type(x).__module__)
-
-
-def of_library(module):
-    root = module.partition(".")[0]
-    return root in LIBRARIES or root in sys.stdlib_module_names
-
-
 class Beside:
     """What a training changes beside weights and optimizer states.
 
@@ -342,7 +139,7 @@ class Beside:
             node = encode(value, arrays, self._array_of)
         except (TypeError, RuntimeError):  # as in `fingerprint`
             return True, 0
-        return _made_anew(node), len(arrays)
+        return made_anew(node), len(arrays)
 
     def _array_of(self, x):
         """The framework's, but {} for layers and optimizer, stored with the weights."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from d2l_utils import attributes, base
+from d2l_utils import base, encoding
 from d2l_utils.board import Point
 from d2l_utils.failures import in_one_line
 from d2l_utils.progress import Progress, is_number
@@ -138,7 +138,7 @@ def _first_batch(trainer):
     try:
         trainer._seed_batch(0)
         batch = next(iter(trainer.batches(train=True)), None)
-        text = attributes.fingerprint(batch, trainer._state_hooks.array_of)
+        text = encoding.fingerprint(batch, trainer._state_hooks.array_of)
     finally:
         progress.epoch = epoch
         trainer._tell_epoch(None)
@@ -175,7 +175,7 @@ def save(trainer, keep=True):
             known = beside.weights is None or name in beside.weights
             if name.startswith("model.") and not known:
                 raise ValueError("made in training; make it in the model's constructor")
-            tensors[name] = attributes.plain(x)
+            tensors[name] = encoding.plain(x)
         about = {
             "training": _training(trainer),
             "progress": trainer.progress.to_json(),
@@ -250,7 +250,7 @@ def resume(trainer):
     arrays = {int(number): x for number, x in arrays.items()}
     wanted = {k: np.array(x) for k, x in trainer._state_tensors().items()}
     for name in dict.fromkeys([*wanted, *tensors]):
-        own = attributes.plain(wanted[name]) if name in wanted else None
+        own = encoding.plain(wanted[name]) if name in wanted else None
         stored, own = (
             None if x is None else f"{x.dtype} {x.shape}"
             for x in (tensors.get(name), own)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from d2l_utils import attributes
+from d2l_utils import attributes, encoding
 from d2l_utils.ownership import replaced
 
 LOOK_EVERY = 50  # steps
@@ -97,9 +97,7 @@ class Traced:
 
     def _states(self):
         """The states of Python's and NumPy's random number generators."""
-        states = [
-            attributes.fingerprint(x, lambda tensor: None) for x in self.generators
-        ]
+        states = [encoding.fingerprint(x, lambda tensor: None) for x in self.generators]
         return [random.getstate(), *states]
 
     def check(self, model):

@@ -9,7 +9,13 @@ one instance, a wrapper around one of ours, a `functools.partial`.
 """
 
 import inspect
+import sys
 from types import MethodType
+
+from d2l_utils.frameworks import FRAMEWORKS
+
+LIBRARIES = {"builtins", "numpy", "jaxlib", "optax", "d2l_utils"}
+LIBRARIES.update(*((f.base, f.package) for f in FRAMEWORKS.values()))
 
 _ours = {}  # {id: function}; keeping the function keeps its id from being reused
 
@@ -57,3 +63,14 @@ def calls_ours(obj, name):
         if name not in getattr(getattr(value, "__code__", None), "co_names", ()):
             return False
     return False
+
+
+def is_of_a_library(x):
+    """Whether the class of an object is of a library, and no reader's."""
+    return of_library(type(x).__module__)
+
+
+def of_library(module):
+    """The same, of the name of the module that a class is in."""
+    root = module.partition(".")[0]
+    return root in LIBRARIES or root in sys.stdlib_module_names

@@ -42,7 +42,8 @@ import numpy as np
 
 from d2l_utils import batches, checkpoints, failures, host
 from d2l_utils.arguments import check_model, check_num_gpus, check_optimizer
-from d2l_utils.attributes import AsTheyAre, Beside, taken_as_they_are, value_of
+from d2l_utils.as_they_are import AsTheyAre, taken_as_they_are, value_of
+from d2l_utils.attributes import Beside
 from d2l_utils.base import (
     HyperParameters,
     check_whole,

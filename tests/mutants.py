@@ -78,7 +78,7 @@ FAULTS = (
     ),
     Fault(
         "what a step reads through a property is not looked at again",
-        "d2l_utils/attributes.py",
+        "d2l_utils/as_they_are.py",
         "asked = property, cached_property,", "asked = cached_property,",
         "test_own_code.py", "however_a_step_gets", "jax",
     ),

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import pytest
 
-from d2l_utils import attributes, checkpoints, sources
+from d2l_utils import attributes, checkpoints, encoding, sources
 from d2l_utils.checkpoints import CheckpointError, CheckpointWarning
 
 IMAGES, BATCH, STOP = 120, 20, 9
@@ -806,14 +806,14 @@ def test_values_come_back():
     ]  # fmt: skip
     for value in values:
         arrays = []
-        node = json.loads(json.dumps(attributes.encode(value, arrays, no_tensor)))
-        back = attributes.decode(node, copy.deepcopy(value), arrays, None)
+        node = json.loads(json.dumps(encoding.encode(value, arrays, no_tensor)))
+        back = encoding.decode(node, copy.deepcopy(value), arrays, None)
         assert type(back) is type(value)
         assert repr(back) == repr(value)
     known = [1, 2, 3]
-    assert attributes.decode({"list": [4]}, known, [], None) is known == [4]
+    assert encoding.decode({"list": [4]}, known, [], None) is known == [4]
     for value in (object(), lambda: 0, np.array(["a"]), [object()]):
-        assert attributes.fingerprint(value, no_tensor) is None
+        assert encoding.fingerprint(value, no_tensor) is None
 
 
 @pytest.mark.parametrize(
@@ -828,13 +828,13 @@ def test_values_come_back():
 def test_generators_come_back(make):
     generator, arrays = make(1), []
     drawn(generator)
-    node = attributes.encode(generator, arrays, no_tensor)
+    node = encoding.encode(generator, arrays, no_tensor)
     text = json.dumps([node, [x.tolist() for x in arrays]])
     wanted = drawn(generator)
     other = make(2)
     node, lists = json.loads(text)
     arrays = [np.array(v, x.dtype) for v, x in zip(lists, arrays)]
-    assert attributes.decode(node, other, arrays, None) is other
+    assert encoding.decode(node, other, arrays, None) is other
     assert drawn(other) == wanted
 
 
@@ -842,7 +842,7 @@ def test_aliases_part():
     """Two attributes that begin as one array may end as two."""
     one = np.zeros(2)
     arrays = [np.ones(2), np.full(2, 2.0)]
-    a, b = (attributes.decode({"numpy": i}, one, arrays, None) for i in (0, 1))
+    a, b = (encoding.decode({"numpy": i}, one, arrays, None) for i in (0, 1))
     assert (a == 1).all() and (b == 2).all()
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.python.eager.context import context
 from tensorflow.python.ops import stateful_random_ops
 
-from d2l_utils.attributes import is_of_a_library
+from d2l_utils.ownership import is_of_a_library
 
 GENERATORS, LATE = (tf.random.Generator,), False
 
