@@ -49,6 +49,8 @@ def fast_environ():
     return {
         **os.environ,
         **JAX_SETTINGS,
+        # Some cells predict ten thousand images: that pays for compiling them better.
+        "XLA_FLAGS": "--xla_backend_optimization_level=1",
         "D2L_UTILS_FAST": "1",
         "OMP_NUM_THREADS": "1",  # two run at a time
         "PYTHONPATH": str(ROOT),
