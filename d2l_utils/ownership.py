@@ -6,6 +6,8 @@ apart, and that is decided by identity: the classes that readers build on are ma
 with `@library`, which notes the functions in them. Any other function is the reader's:
 an override in a subclass or a mixin, one that was put there by `add_to_class` or set on
 one instance, a wrapper around one of ours, a `functools.partial`.
+
+Of objects, such as layers, `is_of_a_library` says whether a reader wrote their class.
 """
 
 import inspect
