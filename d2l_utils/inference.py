@@ -409,7 +409,7 @@ def load_weights(
         weights.WeightsError: where the file does not fit; the model is unchanged.
 
     Example:
-        >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56"))
+        >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56.seed1"))
     """
     hooks = _hooks_for_weights(model, variables)
     tensors, metadata = weights.read(path)

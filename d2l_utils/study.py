@@ -318,7 +318,7 @@ class Study:
             if any(key not in part for part in found):
                 raise RecordError(
                     f"The records of {name!r} have no {key!r} there; there are "
-                    f"{', '.join(found[0])}."
+                    f"{', '.join(found[0])}.{base.about_part()}"
                 )
             found = [part[key] for part in found]
         return found
@@ -350,7 +350,8 @@ class Study:
         Raises:
             RecordError: there are no records of that name, or labels of another number.
         """
-        return np.stack([unpack(r["test"]["classes"], labels) for r in self.of(name)])
+        packed = self.values(name, "test", "classes")
+        return np.stack([unpack(text, labels) for text in packed])
 
     def difference(self, a: str, b: str) -> str:
         """How the accuracy of b differs from that of a, from the same seeds.

@@ -40,6 +40,7 @@ MOST_CHANNELS, LARGEST_INPUT = 512, 2**22  # of an input, in channels and in num
 LONGEST_SHOWN = 60  # characters of a text from a file
 PREFIXES = {f.module: f.title for f in FRAMEWORKS.values()}
 STORED = Path(__file__).parent / "sample"
+TRAINED = Path(__file__).parent / "results"  # by the study
 
 
 class WeightsError(ValueError):
@@ -50,7 +51,7 @@ def stored_path(name: str) -> Path:
     """Path of a trained network that travels with the package.
 
     Parameters:
-        name: of the network, such as 'nin28_56'.
+        name: of the network, such as 'nin28_56.seed1', which the study trained.
 
     Returns:
         The path of a .safetensors file.
@@ -59,16 +60,28 @@ def stored_path(name: str) -> Path:
         WeightsError: for a name that is not there; it lists those that are.
 
     Example:
-        >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56"))
+        >>> model = d2l.load_weights(NiN28(), d2l.stored_path("nin28_56.seed1"))
     """
-    path = STORED / f"{name}.safetensors"
-    if not path.exists():
-        there = sorted(p.stem for p in STORED.glob("*.safetensors"))
+    there = {path.stem: path for path in networks()}
+    if name not in there:
         raise WeightsError(
-            f"There is no stored network {name!r}; there are {there}."
+            f"There is no stored network {name!r}; there are {sorted(there)}."
             f"{base.about_part()}"
         )
-    return path
+    return there[name]
+
+
+def networks() -> list[Path]:
+    """The files of all trained networks that travel with the package.
+
+    Returns:
+        Paths; `stored_path` takes their names.
+
+    Example:
+        >>> [path.stem for path in networks()]
+        ['nin28_56', 'nin28_56.seed1']
+    """
+    return [p for where in (STORED, TRAINED) for p in where.glob("*.safetensors")]
 
 
 @dataclass

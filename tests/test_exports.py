@@ -29,7 +29,7 @@ from book.translate import catalogues
 from d2l_utils import base, study
 from d2l_utils.frameworks import FRAMEWORKS
 
-NEEDED = ["nin28_56.safetensors", "scale"]
+NEEDED = ["nin28_56.seed1.safetensors", "scale"]
 
 # Self-contained notebooks ---------------------------------------------------------
 
@@ -111,7 +111,7 @@ def test_the_wheel_is_the_package_and_the_same_each_time(wheel, tmp_path):
     assert colab.make_wheel(tmp_path, NEEDED).read_bytes() == wheel.read_bytes()
     program = (
         "import d2l_utils; from d2l_utils import weights\n"
-        "print(d2l_utils.__file__, weights.stored_path('nin28_56'))"
+        "print(d2l_utils.__file__, weights.stored_path('nin28_56.seed1'))"
     )
     target = tmp_path / "there"
     file, network = run_in(wheel, target, program).split()
@@ -154,15 +154,18 @@ def test_a_section_needs_what_its_cells_name(tmp_path):
     assert colab.needs(book, "uses") == ["heads", "nin28_56", "scale", "shifts"]
     assert colab.needs(book, "mini") == ["heads", "nin28_56.safetensors", "plateau"]
     cells.append(code('weights.STORED / "nin28_curves.json"'))
+    cells.append(code("d2l.stored_path('nin28_56.seed1'); scale.classes('lenet', y)"))
     add_section(book, "uses", cells)
-    assert "nin28_curves.json" in colab.needs(book, "uses")
+    needed = colab.needs(book, "uses")
+    assert {"nin28_curves.json", "nin28_56.seed1.safetensors", "classes"} < {*needed}
+    assert "nin28_56.safetensors" not in needed
 
 
 def test_sections_write_out_what_they_need():
     """As colab.needs has to find it there: no names in variables."""
     reads = re.compile(r"\b(?:study|stored_path)\(|\bSTORED\b")
     found = re.compile(
-        r"\b(?:study|stored_path)\(\s*(['\"])\w+\1\)|\bSTORED / (['\"])[\w.]+\2"
+        r"\b(?:study|stored_path)\(\s*(['\"])[\w.]+\1\)|\bSTORED / (['\"])[\w.]+\2"
     )
     total = 0
     for section in SECTIONS:
@@ -178,6 +181,7 @@ def test_sections_have_the_data_that_they_show_and_no_other(tmp_path, can_build)
     """What a section shows is looked up here in its edition, not by colab.needs."""
     uses = {
         "nin28_56.safetensors": "d2l.stored_path('nin28_56')",
+        "nin28_56.seed1.safetensors": "d2l.stored_path('nin28_56.seed1')",
         "nin28_curves.json": "weights.STORED / 'nin28_curves.json'",
         "parity.json": "weights.STORED / 'parity.json'",
     }
@@ -190,7 +194,7 @@ def test_sections_have_the_data_that_they_show_and_no_other(tmp_path, can_build)
         used = {name for name, use in uses.items() if use in said}
         wheel = colab.make_wheel(tmp_path, colab.needs(BOOK, section))
         networks = {n for name in used & set(groups) for n in groups[name]}
-        others = said.replace("stored_path('nin28_56')", "")
+        others = re.sub(r"stored_path\('[\w.]+'\)", "", said)
         named = {n for n in networks if f"'{n}'" in others}
         assert named or not networks, "our sections name the networks that they show"
         assert data_of(wheel) == (used - set(groups)) | records_of(*named)
@@ -215,6 +219,25 @@ def test_a_wheel_has_the_records_of_its_groups_and_no_network(of_made_up):
     groups = json.loads(contents["d2l_utils/results/groups.json"])
     assert groups == {"one_1x1": ["one_1x1"], "scale": networks}
     assert contents["d2l_utils/part.txt"].split() == [b"one_1x1", b"scale"]
+
+
+def test_records_have_predicted_classes_where_a_section_asks(wheel, tmp_path):
+    program = """
+import numpy
+from d2l_utils import study
+scale = study.study('scale')
+print(len(scale.accuracies('lenet')))
+try:
+    print(scale.classes('lenet', numpy.zeros(10000, int)).shape)
+except study.RecordError as error:
+    print(error)
+"""
+    count, said = run_in(wheel, tmp_path / "without", program).splitlines()
+    assert count == "3"
+    assert said.startswith("The records of 'lenet' have no 'classes' there; there are")
+    assert "This copy of the package carries only what the notebook" in said
+    whole = colab.make_wheel(tmp_path, [*NEEDED, "classes"])
+    assert run_in(whole, tmp_path / "with", program).splitlines() == ["3", "(3, 10000)"]
 
 
 def test_the_record_of_a_wheel_is_of_what_is_in_it(wheel, of_made_up):

@@ -36,7 +36,7 @@ LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
 BESIDE = "pyproject.toml", "LICENSE"  # beside the package; its wheel needs them
 PACKAGE = "d2l_utils"
 BUILD = "from setuptools import build_meta as b; b.build_wheel('dist')"
-WEIGHTS = weights.STORED / "nin28_56.safetensors"
+CLASSES = "classes"  # what the networks of the study took the test images for
 WIDTH = 1000  # of the lines that hold the wheel: each costs ten bytes more
 SETUP = """\
 import importlib.util
@@ -68,17 +68,20 @@ def needs(book, section):
     """What a section uses of the package's data: names of the study, of stored files.
 
     They are written out in its cells, or in those that it includes, as in
-    `d2l.study("scale")`, `d2l.stored_path("nin28_56")`, `STORED / "nin28_curves.json"`.
-    Where the names of some networks of a group are, too, only those are needed.
+    `d2l.study("scale")`, `d2l.stored_path("nin28_56.seed1")`,
+    `STORED / "nin28_curves.json"`. Where the names of some networks of a group are,
+    too, only those are needed. What they predict, half of a record, is CLASSES.
     """
     text = "\n".join(cell.source for cell in read_source(book, section))
     names, groups = re.findall(r"\bstudy\(\s*['\"](\w+)", text), study.groups()
     networks = itertools.chain(*(groups.get(name, ()) for name in names))
     said = re.sub(r"stored_path\([^)]*\)", "", text)  # whose names are of files
     names += [x for x in networks if re.search(rf"['\"]{x}['\"]", said)]
-    for path in weights.STORED.iterdir():
-        use = rf"stored_path\(\s*['\"]{path.stem}['\"]|['\"]{path.name}['\"]"
+    for path in (*weights.networks(), *weights.STORED.glob("*.json")):
+        stem, name = re.escape(path.stem), re.escape(path.name)
+        use = rf"stored_path\(\s*['\"]{stem}['\"]|['\"]{name}['\"]"
         names += [path.name] if re.search(use, text) else []
+    names += [CLASSES] if f".{CLASSES}(" in text else []
     return sorted(set(names))
 
 
@@ -121,9 +124,11 @@ def carried(whole, needed):
     kept = {}
     for name, content in whole.items():
         folder, _, file = name.rpartition("/")
-        if folder == results and file.split(".")[0] not in networks:
-            continue  # that goes for the list of all groups, too
-        if folder == sample and file not in (*needed, "LICENSE"):
+        if folder == results and file.endswith(".json"):
+            if file.split(".")[0] not in networks:
+                continue  # that goes for the list of all groups, too
+            content = content if CLASSES in needed else without_classes(content)
+        elif folder in (results, sample) and file not in (*needed, "LICENSE"):
             continue
         kept[name] = content
     kept[f"{results}/{study.GROUPS.name}"] = json.dumps(groups).encode()
@@ -131,6 +136,13 @@ def carried(whole, needed):
     record = next(name for name in kept if name.endswith(".dist-info/RECORD"))
     del kept[record]  # it holds the hashes of all others
     return kept | {record: recorded(kept, record)}
+
+
+def without_classes(record):
+    """A record of the study without the classes of the test images."""
+    shortened = json.loads(record)
+    shortened.get("test", {}).pop(CLASSES, None)
+    return json.dumps(shortened).encode()
 
 
 def recorded(contents, record):
@@ -146,13 +158,13 @@ def make_wheel(folder, needed):
     """Write the wheel of a section with these `needs`; the same code, the same bytes.
 
     Its files are not compressed: compressed as a whole, in the notebook, it is a tenth
-    smaller. The stored network comes first: all else can then be compressed together.
+    smaller. A stored network comes first: all else can then be compressed together.
     """
     name, whole = whole_wheel()
     path = Path(folder, name)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as wheel:
         kept = carried(whole, needed)
-        for name in sorted(kept, key=lambda n: not n.endswith(WEIGHTS.name)):
+        for name in sorted(kept, key=lambda n: not n.endswith(".safetensors")):
             info = zipfile.ZipInfo(name)  # dated 1980, whenever it is written
             info.external_attr = 0o644 << 16
             wheel.writestr(info, kept[name])
@@ -162,10 +174,10 @@ def make_wheel(folder, needed):
 def compressed(whole, network):
     """`whole` in LZMA streams, one after the other, for lzma.decompress.
 
-    The stored network, most of a wheel that has it, is a stream of its own, with the
-    settings for numbers of four bytes: a tenth smaller.
+    network: bytes in it, or none. A stored network, most of a wheel that has one, is a
+    stream of its own, with the settings for numbers of four bytes: a tenth smaller.
     """
-    if network not in whole:
+    if not network:
         return lzma.compress(whole, preset=9)
     before, after = whole.split(network, 1)
     numbers = {"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 2, "lp": 2, "pb": 2}
@@ -182,7 +194,8 @@ def packed_wheel(wheel, needed):
 
     needed: what it holds of the package's data, see `needs`.
     """
-    packed = compressed(wheel.read_bytes(), WEIGHTS.read_bytes())
+    networks = (p.read_bytes() for p in weights.networks() if p.name in needed)
+    packed = compressed(wheel.read_bytes(), next(networks, b""))
     text = base64.b85encode(packed).decode()  # no quotes in it
     lines = [text[i : i + WIDTH] for i in range(0, len(text), WIDTH)]
     return {
