@@ -100,6 +100,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
             "py.typed",
             "sample/*",
             "results/*.seed*.json",
+            "results/*.safetensors",
             "groups.json",
         )
         for path in folder.rglob(pattern)
