@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from book.translate import catalogues
 from d2l_utils import base, study
 from d2l_utils.frameworks import FRAMEWORKS
 
-NEEDED = ["nin28_56.seed1.safetensors", "scale"]
+NEEDED = ["nin28_56.seed1.safetensors", "scale", "jax"]
 
 # Self-contained notebooks ---------------------------------------------------------
 
@@ -52,9 +53,12 @@ def packed(wheel):
 
 @pytest.fixture(scope="module")
 def of_sections(can_build):
-    """{section: its wheel, packed}."""
-    needed = {section: colab.needs(BOOK, section) for section in SECTIONS}
-    return {section: colab.newly_packed(*x) for section, x in needed.items()}
+    """{(section, framework): its wheel, packed}."""
+    return {
+        (section, name): colab.newly_packed(*colab.needs(BOOK, section), f.module)
+        for section in SECTIONS
+        for name, f in FRAMEWORKS.items()
+    }
 
 
 def files_of(wheel):
@@ -118,14 +122,19 @@ def test_the_wheel_is_the_package_and_the_same_each_time(wheel, tmp_path):
     assert Path(file).parent == target / "d2l_utils" == Path(network).parents[1]
     there = {p.relative_to(target) for p in target.rglob("*.py")}
     source = {p.relative_to(ROOT) for p in (ROOT / "d2l_utils").rglob("*.py")}
-    assert source == there
+    folders = {p.name: {x for x in source if x.parent.name == p.name}
+               for p in (ROOT / "d2l_utils").iterdir() if p.is_dir()}
+    for other in ("torch", "mxnet", "tensorflow"):
+        source -= {x for x in folders[other] if x.name != "__init__.py"}
+    assert source == there and len(folders["jax"]) > 9
     assert not any(name.endswith(".gz") for name in files_of(wheel))
 
 
 @pytest.mark.parametrize("tab_name", FRAMEWORKS)
 def test_self_contained_notebooks(of_sections, tab_name):
     for section in SECTIONS:
-        nb = colab.self_contained(BOOK, section, tab_name, of_sections[section])
+        packed = of_sections[section, tab_name]
+        nb = colab.self_contained(BOOK, section, tab_name, packed)
         nbformat.validate(nb)
         dumped = editions.dumps(nb)
         assert len(dumped.encode()) < colab.LIMIT
@@ -253,6 +262,22 @@ def test_the_record_of_a_wheel_is_of_what_is_in_it(wheel, of_made_up):
             assert (digest, size) == (f"sha256={found}", str(len(contents[name])))
 
 
+def test_a_wheel_holds_one_framework_and_names_the_others(wheel, tmp_path):
+    program = """
+import importlib
+for name in ('torch', 'mxnet', 'tensorflow'):
+    try:
+        importlib.import_module(f'd2l_utils.{name}')
+    except ImportError as error:
+        print(error)
+"""
+    lines = run_in(wheel, tmp_path / "there", program).splitlines()
+    assert [line.split(".")[1] for line in lines] == [
+        "torch is not here", "mxnet is not here", "tensorflow is not here",
+    ]  # fmt: skip
+    assert all("carries only what the notebook that brought it" in x for x in lines)
+
+
 def test_what_a_notebook_did_not_bring_is_named(of_made_up, tmp_path, monkeypatch):
     program = """
 from d2l_utils import study, weights
@@ -286,17 +311,20 @@ def test_a_wheel_is_built_when_what_it_is_made_of_changed(tmp_path, monkeypatch)
 
     monkeypatch.setattr(colab, "newly_packed", newly_packed)
     book = make_book(tmp_path, [text("# A"), code("d2l.study('scale')")])
-    first = [colab.packed_package(book, section) for section in ("mini", "later")]
-    assert first == [{"needed": ["scale"]}, {"needed": []}] and len(made) == 2
+    pack = partial(colab.packed_package, book, framework="pytorch")
+    first = [pack(section) for section in ("mini", "later")]
+    assert first == [{"needed": ["scale", "torch"]}, {"needed": ["torch"]}]
     add_section(book, "mini", [text("# B"), code("x = d2l.study('scale')")])
-    assert [colab.packed_package(book, s) for s in ("mini", "later")] == first
+    assert [pack(section) for section in ("mini", "later")] == first
     assert len(made) == 2
+    assert pack("mini", framework="jax") == {"needed": ["scale", "jax"]}
     add_section(book, "mini", [text("# B"), code("x = d2l.study('heads')")])
-    assert colab.packed_package(book, "mini") == {"needed": ["heads"]}
+    assert pack("mini") == {"needed": ["heads", "torch"]}
     changed = [*colab.package(), ["d2l_utils/new.py", "its hash"]]
     monkeypatch.setattr(colab, "package", lambda: changed)
-    assert colab.packed_package(book, "mini") == {"needed": ["heads"]}
-    assert made == [("scale",), (), ("heads",), ("heads",)]
+    assert pack("mini") == {"needed": ["heads", "torch"]}
+    heads = ("heads", "torch")
+    assert made == [("scale", "torch"), ("torch",), ("scale", "jax"), heads, heads]
     paths = {path for path, _ in changed}
     assert {str(ROOT / "pyproject.toml"), str(ROOT / "d2l_utils/study.py")} <= paths
     assert {str(path) for path in study.RESULTS.glob("*.seed*.json")} <= paths

@@ -1,9 +1,10 @@
 """Notebooks that need no repository: `python -m book.notebooks.colab [--out DIR]`.
 
 Each edition, without its outputs, with `d2l_utils` inside the set-up cell as a wheel
-with its hash. They run by upload or mail in Colab, Kaggle and Jupyter. The wheel leaves
-out the sample of the data set, since these places have a network; of the study's
-records and the stored networks, it holds only those that its section shows.
+with its hash. They run by upload or mail in Colab, Kaggle and Jupyter. The wheel holds
+the folder of one framework. It leaves out the sample of the data set, since these
+places have a network; of the study's records and the stored networks, it holds only
+those that its section shows.
 `--answers nbgrader` writes blank exercises in nbgrader's format, see exercises.py: what
 is done in them there can be graded.
 """
@@ -36,7 +37,14 @@ LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes
 BESIDE = "pyproject.toml", "LICENSE"  # beside the package; its wheel needs them
 PACKAGE = "d2l_utils"
 BUILD = "from setuptools import build_meta as b; b.build_wheel('dist')"
-CLASSES = "classes"  # what the networks of the study took the test images for
+# What is long in a record of the study, and left out where no cell names it.
+LONG = ("calibration", "classes", "predicted", "seconds")
+# What stands in place of the other frameworks' folders.
+MISSING = b"""\
+from d2l_utils.base import about_part
+
+raise ImportError(f"{__name__} is not here.{about_part()}")
+"""
 WIDTH = 1000  # of the lines that hold the wheel: each costs ten bytes more
 SETUP = """\
 import importlib.util
@@ -70,7 +78,8 @@ def needs(book, section):
     They are written out in its cells, or in those that it includes, as in
     `d2l.study("scale")`, `d2l.stored_path("nin28_56.seed1")`,
     `STORED / "nin28_curves.json"`. Where the names of some networks of a group are,
-    too, only those are needed. What they predict, half of a record, is CLASSES.
+    too, only those are needed; of their records, what is LONG if a cell has it as
+    `.classes(` or `"seconds"`.
     """
     text = "\n".join(cell.source for cell in read_source(book, section))
     names, groups = re.findall(r"\bstudy\(\s*['\"](\w+)", text), study.groups()
@@ -81,7 +90,7 @@ def needs(book, section):
         stem, name = re.escape(path.stem), re.escape(path.name)
         use = rf"stored_path\(\s*['\"]{stem}['\"]|['\"]{name}['\"]"
         names += [path.name] if re.search(use, text) else []
-    names += [CLASSES] if f".{CLASSES}(" in text else []
+    names += [k for k in LONG if re.search(rf"\.{k}\(|['\"]{k}['\"]", text)]
     return sorted(set(names))
 
 
@@ -111,23 +120,29 @@ def whole_wheel():
 
 
 def carried(whole, needed):
-    """Of {name: content} of the whole wheel, what a section with these `needs` gets.
+    """Of {name: content} of the whole wheel, what a notebook gets that needs this.
 
-    All of the data would soon make the notebook too large. The file `base.PART` lists
-    what is in the wheel.
+    needed: a section's `needs`, and the folder of a framework. All of the package would
+    make the notebook too large. The file `base.PART` lists what is in the wheel.
     """
     results, sample = (f"{PACKAGE}/{p.name}" for p in (study.RESULTS, weights.STORED))
     groups = json.loads(whole[f"{results}/{study.GROUPS.name}"])
     alone = {name: [name] for name in itertools.chain(*groups.values())}
     groups = {name: x for name, x in (alone | groups).items() if name in needed}
     networks = {n for x in groups.values() for n in ({*x} & {*needed} or x)}
+    others = {f"{PACKAGE}/{f.module}" for f in FRAMEWORKS.values()}
+    others -= {f"{PACKAGE}/{name}" for name in needed}
     kept = {}
     for name, content in whole.items():
         folder, _, file = name.rpartition("/")
+        if folder in others:
+            if file != "__init__.py":
+                continue
+            content = MISSING
         if folder == results and file.endswith(".json"):
             if file.split(".")[0] not in networks:
                 continue  # that goes for the list of all groups, too
-            content = content if CLASSES in needed else without_classes(content)
+            content = shortened(content, needed)
         elif folder in (results, sample) and file not in (*needed, "LICENSE"):
             continue
         kept[name] = content
@@ -138,11 +153,16 @@ def carried(whole, needed):
     return kept | {record: recorded(kept, record)}
 
 
-def without_classes(record):
-    """A record of the study without the classes of the test images."""
-    shortened = json.loads(record)
-    shortened.get("test", {}).pop(CLASSES, None)
-    return json.dumps(shortened).encode()
+def shortened(record, needed):
+    """A record of the study without what is long and not needed."""
+    left_out = {*LONG} - {*needed}
+
+    def part(found):
+        return {k: x for k, x in found.items() if k not in left_out}
+
+    record = json.loads(record)
+    parts = {k: part(x) if isinstance(x, dict) else x for k, x in record.items()}
+    return json.dumps(parts).encode()
 
 
 def recorded(contents, record):
@@ -155,7 +175,8 @@ def recorded(contents, record):
 
 
 def make_wheel(folder, needed):
-    """Write the wheel of a section with these `needs`; the same code, the same bytes.
+    """Write the wheel that is `carried` where this is needed; the same code, the same
+    bytes.
 
     Its files are not compressed: compressed as a whole, in the notebook, it is a tenth
     smaller. A stored network comes first: all else can then be compressed together.
@@ -219,11 +240,11 @@ def package():
     return files.contents(p for p in parts if "__pycache__" not in p.parts)
 
 
-def packed_package(book, section):
-    """A section's wheel by `packed_wheel`; that of the last run if nothing changed."""
-    needed = needs(book, section)
+def packed_package(book, section, framework):
+    """An edition's wheel by `packed_wheel`; that of the last run if nothing changed."""
+    needed = [*needs(book, section), FRAMEWORKS[framework].module]
     return files.kept(
-        book.root / "build" / "wheels" / f"{section}.json",
+        book.root / "build" / "wheels" / framework / f"{section}.json",
         [package(), needed],
         lambda: newly_packed(*needed),
     )
@@ -275,11 +296,13 @@ def write(book, out, sections, frameworks, answers="yes"):
 
 def write_section(book, out, section, frameworks, answers):
     """Write the notebooks of a section that are missing or stale; all their paths."""
-    made, packed = [], packed_package(book, section)
+    made = []
+    packed = {f: packed_package(book, section, f) for f in frameworks}
     for language, framework in itertools.product(
         catalogues.languages(book, section), frameworks
     ):
-        nb = self_contained(book, section, framework, packed, language, answers)
+        wheel = packed[framework]
+        nb = self_contained(book, section, framework, wheel, language, answers)
         path = book.edition_path(section, framework, language)
         path = Path(out, path.relative_to(book.notebooks))
         text = editions.dumps(nb)
