@@ -122,8 +122,11 @@ def test_the_wheel_is_the_package_and_the_same_each_time(wheel, tmp_path):
     assert Path(file).parent == target / "d2l_utils" == Path(network).parents[1]
     there = {p.relative_to(target) for p in target.rglob("*.py")}
     source = {p.relative_to(ROOT) for p in (ROOT / "d2l_utils").rglob("*.py")}
-    folders = {p.name: {x for x in source if x.parent.name == p.name}
-               for p in (ROOT / "d2l_utils").iterdir() if p.is_dir()}
+    folders = {
+        p.name: {x for x in source if x.parent.name == p.name}
+        for p in (ROOT / "d2l_utils").iterdir()
+        if p.is_dir()
+    }
     for other in ("torch", "mxnet", "tensorflow"):
         source -= {x for x in folders[other] if x.name != "__init__.py"}
     assert source == there and len(folders["jax"]) > 9
