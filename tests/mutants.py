@@ -758,6 +758,30 @@ FAULTS = (
         "test_exports.py", "needs_what_its_cells",
     ),
     Fault(
+        "a notebook carries the folders of the other frameworks",
+        "book/notebooks/colab.py",
+        "        if folder in others:", "        if folder in ():",
+        "test_exports.py", "one_framework",
+    ),
+    Fault(
+        "a framework that a notebook did not bring is silently empty",
+        "book/notebooks/colab.py",
+        "            content = MISSING\n", "            content = b''\n",
+        "test_exports.py", "one_framework",
+    ),
+    Fault(
+        "a notebook carries what is long in records and not shown",
+        "book/notebooks/colab.py",
+        "content = shortened(content, needed)", "content = bytes(content)",
+        "test_exports.py", "predicted_classes_where",
+    ),
+    Fault(
+        "a notebook lacks the predicted classes that it shows",
+        "book/notebooks/colab.py",
+        "names += [k for k in LONG if", "names += [k for k in () if",
+        "test_exports.py", "needs_what_its_cells",
+    ),
+    Fault(
         "a notebook installs a framework that is there",
         "book/notebooks/editions.py",
         "        if importlib.util.find_spec(name) is None:",
