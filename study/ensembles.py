@@ -5,6 +5,7 @@ records, are averaged, as those of seven were by Szegedy et al. (2015, section 7
 scored as if one network had given them. Each average is a record like any other.
 """
 
+import itertools
 import json
 import sys
 
@@ -12,12 +13,13 @@ import numpy as np
 
 from d2l_utils import base, sources, study
 
-GROUP = "ensembles"
 PAIRS = {  # {average: its two variants, whose probabilities are kept}
     "two_nin28": ("nin28", "nin28"),
     "two_googlenet28": ("googlenet28", "googlenet28"),
     "nin28_and_googlenet28": ("nin28", "googlenet28"),
 }
+# What `d2l.study` compares: the networks alone, then their averages.
+GROUPS = {"ensembles": [*dict.fromkeys(itertools.chain(*PAIRS.values())), *PAIRS]}
 
 
 def members(pair, seeds):

@@ -326,7 +326,7 @@ def listing(only, minutes):
 def write_groups():
     """The names that `d2l.study` knows."""
     names = {group: [v.name for v in variants] for group, variants in GROUPS.items()}
-    names[ensembles.GROUP] = [*ensembles.PAIRS]
+    names |= ensembles.GROUPS
     files.write(study.GROUPS, json.dumps(names, indent=1) + "\n")
 
 
